@@ -1,7 +1,7 @@
 //! Delays between attempts: exponential, with full jitter, bounded.
 //!
-//! Twenty lines instead of a crate: those of the ecosystem wrap the retried call itself, and ours
-//! must be one step of a task that also listens for commands.
+//! Twenty lines instead of a crate: the crates wrap the retried call itself, and ours must be one
+//! step of a task that also listens for commands.
 
 #![cfg_attr(
     not(test),

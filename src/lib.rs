@@ -1,28 +1,28 @@
 //! hermes-proxyd: the local service that lets every app use the AI subscription you already pay for.
 //!
-//! In reading order, from what knows nothing of ours to the programs:
+//! In reading order, from the independent rooms to the programs:
 //!
 //! - [`clock`], [`backoff`], [`secret`], [`paths`], [`files`], [`tools`]: wall time, delays, token
-//!   types that never print, where files lie, how private ones are replaced, programs that are run for
-//!   an answer.
-//! - `sse`: the lines of an event stream.
-//! - [`translate`]: the two wires of OpenAI's API, each in terms of the other.
+//!   types that never print, locations, replacing private files, programs that are run for their
+//!   output.
+//! - `sse`: the tokenizer of event streams.
+//! - [`translate`]: the two wires of OpenAI's API, translated into each other.
 //! - [`config`]: the file, validated into values that are always valid.
 //! - [`provider`]: the adapter contract and the providers.
 //! - [`control`]: the protocol between hermesctl and the daemon.
 //! - [`credentials`]: the store shared with Hermes Agent, and the one task that owns a provider's
 //!   tokens.
-//! - [`clients`]: the keys of apps: their limits and their use.
-//! - [`usage`]: who used how much, counted and kept.
-//! - [`metrics`]: numbers for monitoring, and the page that Prometheus reads.
+//! - [`clients`]: client keys, their limits and their use.
+//! - [`usage`]: counts of tokens and requests.
+//! - [`metrics`]: histograms, and the page that Prometheus reads.
 //! - [`containers`]: engines, their networks, and the ways from a container to the port.
-//! - [`hooks`]: programs and web addresses that are told of a login's fate.
-//! - [`service`]: hermes-proxyd as a service of its user, with systemd, launchd and Windows.
+//! - [`hooks`]: programs and web addresses that are told about changes of a login.
+//! - [`service`]: hermes-proxyd as a user service, with systemd, launchd and Windows.
 //! - [`page`]: the status page for browsers, and its JSON for dashboards.
 //! - [`proxy`]: the port, from a client's connection to the provider and back.
 //! - [`daemon`]: hermes-proxyd, put together from all of these.
 //! - [`manual`]: man pages and completions of both programs.
-//! - [`doctor`]: what can be wrong, what is, and how to mend it.
+//! - [`doctor`]: diagnosis: what can be wrong, what is, and how to fix it.
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! Where things lie: configuration, control socket and Hermes Agent's home, per platform.
+//! The locations of configuration, control socket and Hermes Agent's home, per platform.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The lines of an event stream, however it is cut into pieces, and who listens to them. Pure, with constant memory: a
-//! piece is looked at as it passes and never copied.
+//! The lines of an event stream, cut into any pieces, for taps that listen to them. Pure, with constant memory: a
+//! piece is read as it passes and never copied.
 //!
 //! Lines end with LF, CR or CRLF; an empty line ends an event, a line that starts with a colon is a
 //! comment (WHATWG HTML §9.2.6).

@@ -1,10 +1,10 @@
-//! Programs of the system and our own daemon's, run for an answer: `systemctl`, `journalctl`,
+//! Programs of the system, and our own daemon, run for their output: `systemctl`, `journalctl`,
 //! `launchctl`, `schtasks`, `hermes-proxyd --check`.
 //!
-//! No run is without a limit: [`LIMIT`] unless [`Call::within`] says otherwise, counted from the start
-//! to the program's end, or, for one that is read line by line ([`Call::stream`]), the silence before
-//! its next line. Who takes longer is killed. Of what a program says, [`CAP`] bytes of each stream are
-//! kept, and the rest is read and thrown away. Its input is empty and its language English.
+//! Every run has a limit: [`LIMIT`] unless [`Call::within`] says otherwise, counted from the start to
+//! the program's end, or, if it is read line by line ([`Call::stream`]), the silence before its next
+//! line. Then the program is killed. [`CAP`] bytes of each output stream are kept, and the rest is
+//! read and discarded. Its input is empty and its language English.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

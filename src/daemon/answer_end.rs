@@ -1,7 +1,7 @@
-//! Where an answer of the daemon's ends, as the bridge sees it pass. Pure.
+//! Finds the end of a daemon's answer as it passes through the bridge. Pure.
 //!
-//! Only what is certain counts: an answer that says its length, or ends with a last chunk (RFC 9112 §6).
-//! Of everything else it is never said that it is over, such as of an answer to HEAD.
+//! Only certain ends count: an answer with a length, or with a last chunk (RFC 9112 §6). Any other
+//! answer, such as one to HEAD, never counts as ended.
 
 /// The end of a head, and that of a body in chunks without a trailer.
 const HEAD_END: &[u8] = b"\r\n\r\n";

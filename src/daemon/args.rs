@@ -61,7 +61,7 @@ struct Line {
     instead: Option<Instead>,
 }
 
-/// What hermes-proxyd can be beside the daemon.
+/// hermes-proxyd's other modes, besides the daemon.
 #[derive(Debug, Subcommand)]
 enum Instead {
     /// Forward TCP connections to a daemon's Unix socket, as a sidecar for containers

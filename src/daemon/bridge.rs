@@ -1,8 +1,8 @@
 //! `hermes-proxyd bridge`: carries connections from TCP to a daemon's Unix socket.
 //!
 //! For a container: it mounts the socket's folder, and its neighbours reach the bridge by name.
-//! Nothing is changed on the way; guard, keys and limits are the daemon's. But to the daemon all of
-//! them are one, so each neighbour's share is kept here ([`super::neighbours`]).
+//! Bytes pass unchanged; guard, keys and limits are the daemon's. Since the daemon sees them all as
+//! one, each neighbour's share is kept here ([`super::neighbours`]).
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a client may still send once it has its answer, in bytes.
 const DISCARD: u64 = 256 * 1024 * 1024;
-/// How many are told at once that there is no place for them; for how long their question is waited for, and
-/// how long they have for the answer.
+/// How many clients are refused at once; how long their request is awaited, and how long they have for the
+/// answer.
 const REFUSED: usize = 16;
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 /// That the bridge is full is logged again after it was not full for so long.
@@ -42,7 +42,7 @@ const QUIET: Duration = Duration::from_mins(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A client that is being told that there is no place for it.
+/// A client that is being refused for want of a place.
 struct Refusal {
     /// There are others.
     hurry: CancellationToken,
@@ -151,9 +151,9 @@ async fn connect(to: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Both directions until the daemon has said all, or the client breaks. The client's end of its
-/// requests goes on to the daemon; what it sends after the daemon has stopped listening is thrown
-/// away, so that it gets the answer that came early.
+/// Both directions, until the daemon has sent everything or the client breaks. The end of the
+/// client's requests is passed on to the daemon; what the client sends after the daemon has stopped
+/// listening is discarded, so that the client gets the early answer.
 async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
@@ -182,7 +182,7 @@ async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::R
     Ok(())
 }
 
-/// Goes on for as long as the client is there; its breaking is an error.
+/// Continues while the client is connected; its break is an error.
 async fn requests(
     client: &mut (impl AsyncRead + Unpin),
     daemon: &mut (impl AsyncWrite + Unpin),
@@ -203,8 +203,8 @@ async fn requests(
     }
 }
 
-/// Has a client told that there is no place for it. Where too many are told already, the first of them is
-/// told at once and goes.
+/// Refuses a client for want of a place. If too many are being refused already, the first of them gets
+/// its answer at once and is closed.
 async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &TaskTracker) {
     refused.retain(|one| !one.telling.is_finished());
     if refused.len() >= REFUSED
@@ -218,8 +218,7 @@ async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &Ta
     refused.push_back(Refusal { hurry, telling });
 }
 
-/// Some clients take an answer for a defect that comes before they have asked. What they send is read for a
-/// moment, because that would reset the connection, and take the answer with it.
+/// The current providers: a reload may replace a login's keeper.
 async fn tell_full(client: TcpStream, hurry: CancellationToken) {
     let mut first = [0];
     tokio::select! {
@@ -239,7 +238,7 @@ async fn tell_full(client: TcpStream, hurry: CancellationToken) {
     let mut client = match tell() {
         Ok(client) => client,
         Err(error) => {
-            tracing::debug!(%error, "a client could not be told that there is no place for it");
+            tracing::debug!(%error, "a client could not be told that the bridge is full");
             return;
         }
     };

@@ -1,4 +1,4 @@
-//! What hermesctl is told of client keys, and asks for.
+//! hermesctl's requests about client keys.
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -20,7 +20,7 @@ use crate::control::protocol::{
 use crate::credentials::StoreFiles;
 use crate::secret::Secret;
 
-/// Where the client keys lie: in the folder of all that is ours.
+/// The file of the client keys, in our own folder.
 pub(super) fn file(files: &StoreFiles) -> PathBuf {
     files.own.with_file_name("clients.json")
 }
@@ -35,7 +35,7 @@ pub(super) async fn begin_the_day(clients: &Registry) {
     }
 }
 
-/// All clients; with what somebody else has written into the file, if it can be read.
+/// All clients, including those that another program has written to the file, if it can be read.
 pub(super) async fn list(
     clients: &Registry,
     now: DateTime<Utc>,
@@ -56,7 +56,7 @@ pub(super) async fn list(
     })
 }
 
-/// All clients as they are known here, without a look at the file.
+/// All clients in memory, without a look at the file.
 pub(super) fn known(clients: &Registry) -> Vec<ClientEntry> {
     clients.list().into_iter().map(entry).collect()
 }
@@ -90,7 +90,7 @@ pub(super) async fn add(
     let added = clients.add(&wanted.name, limits).await;
     let (client, key) = added.map_err(|error| {
         let name = &wanted.name;
-        // Its key was shown to nobody.
+        // Its key was never shown.
         let then =
             format!("if it lists {name}, `hermesctl clients rotate {name}` shows a key for it.");
         unfinished(&error, &then)

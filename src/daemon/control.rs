@@ -1,4 +1,4 @@
-//! What hermesctl is told.
+//! The daemon's answers to hermesctl.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl View {
 pub(super) struct Answers {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started_at: DateTime<Utc>,
-    /// The same by a clock that nobody sets.
+    /// The same by a monotonic clock.
     pub(super) started: Instant,
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
@@ -97,14 +97,14 @@ pub(super) struct Answers {
     pub(super) origin: Origin,
     pub(super) view: Arc<ArcSwap<View>>,
     pub(super) refused: Arc<proxy::Refusals>,
-    /// `None` where there is no log.
+    /// `None` without a log.
     pub(super) log: Option<Tail>,
     /// What hermesctl's own requests on the port show.
     pub(super) own_mark: Option<Key>,
     pub(super) logins: Arc<Logins>,
     pub(super) files: StoreFiles,
     pub(super) clients: Registry,
-    /// Who used how much.
+    /// The counts of usage.
     pub(super) usage: Counting,
     /// To the daemon's main loop too: how it is to end.
     pub(super) endings: mpsc::Sender<End>,
@@ -363,8 +363,8 @@ impl Answers {
         upstream.needs_key.then(count)
     }
 
-    /// When the daemon was started, by the clock as it is: one that was set back since then would tell
-    /// a time ahead.
+    /// The daemon's start by the current clock: a clock that was set back since then would give a time
+    /// ahead.
     fn started_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         if self.started_at <= now {
             return self.started_at;
@@ -430,8 +430,8 @@ impl Answers {
         }
     }
 
-    /// What most apps of this provider use as base URL: a port whose `/v1` means it, else any, below its
-    /// name.
+    /// The base URL for most apps of this provider: a port whose `/v1` means it, otherwise any port,
+    /// below its name.
     fn app_url(&self, provider: &ProviderName, view: &View) -> Option<String> {
         let listeners = self.ports.iter().map(|port| listener_status(port, view));
         let mut doors: Vec<_> = listeners.filter_map(|one| Door::of_status(&one)).collect();
@@ -443,7 +443,7 @@ impl Answers {
         Some(format!("{}/{provider}/v1", target.origin()))
     }
 
-    /// A second word does not change the first one.
+    /// A second command does not change the first one.
     fn end(&self, end: End) -> Ending {
         self.endings.try_send(end).ok();
         let view = self.view.load();
@@ -454,8 +454,7 @@ impl Answers {
         }
     }
 
-    /// Asks something of a provider's login, and once more where a reload has put another one in its place
-    /// meanwhile.
+    /// Asks something of a provider's login, and once more if a reload has replaced it meanwhile.
     async fn ask<T, F>(
         &self,
         name: Option<&str>,
@@ -603,7 +602,7 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
     }
 }
 
-/// What of a login's quota is used, as far as the provider has told.
+/// The used part of a login's quota, as far as the provider has reported it.
 pub(super) fn quota(report: &Report, login: usize, now: DateTime<Utc>) -> Option<QuotaStatus> {
     let quota = report.adapter.quota(login);
     quota.map(|quota| quota_status(quota, now))
@@ -648,7 +647,7 @@ fn clock_ahead(report: &Report, now: DateTime<Utc>) -> Option<i64> {
     Skew::latest(skews, now)
 }
 
-/// What logs in again where the login in use lies; nothing does with a fixed key.
+/// The command that logs in again in the store of the login in use; none with a fixed key.
 fn login_command(report: &Report, status: &credentials::Status) -> Option<String> {
     let own = status.login.as_ref().is_some_and(|login| login.own);
     report.adapter.remedy().command(own)

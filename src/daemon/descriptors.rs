@@ -1,6 +1,6 @@
-//! Descriptors: as many as the system gives, and as many places for connections as they are enough for.
+//! File descriptors: how many the system gives, and how many connections that allows.
 //!
-//! The usual soft limit of 1024 is there for `select(2)`, which nothing here uses.
+//! The usual soft limit of 1024 exists for `select(2)`, which nothing here uses.
 
 /// What is not for connections: the log, the control socket, the store and its locks, name look-ups,
 /// hooks, and renewals.
@@ -8,8 +8,8 @@ const RESERVE: u64 = 64;
 /// A client's connection, and the one to the provider that its request takes.
 const EACH: u64 = 2;
 
-/// The limit that can be had: where there is none, Darwin's `OPEN_MAX`, since `setrlimit` takes no
-/// infinite one there.
+/// The highest possible limit: without one, Darwin's `OPEN_MAX`, since `setrlimit` takes no
+/// infinity there.
 #[cfg(unix)]
 fn highest(current: Option<u64>, maximum: Option<u64>) -> u64 {
     const OPEN_MAX: u64 = 10_240;
@@ -59,7 +59,7 @@ fn enough_for(limit: u64) -> usize {
     usize::try_from(places).unwrap_or(usize::MAX).max(1)
 }
 
-/// How many this process may open, where there is a limit.
+/// How many this process may open, if there is a limit.
 #[cfg(unix)]
 pub(super) fn limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit};

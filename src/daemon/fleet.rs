@@ -1,4 +1,4 @@
-//! The providers that are served, each with the task that keeps its login.
+//! The configured providers, each with the keepers of its logins.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ use crate::credentials::{
 use crate::provider::{self, Adapter, Layout};
 use crate::proxy::{self, Client, Counters, PathCounters, Rules, Upstream};
 
-/// The keepers read their stores within this time, side by side, or the daemon goes on without waiting.
+/// The keepers read their stores within this time, side by side, or the daemon continues without
+/// waiting.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A reload waits this long for all keepers to read their stores: one may be asking its token endpoint.
@@ -40,7 +41,7 @@ pub(super) enum FleetError {
         /// Why.
         source: provider::TlsError,
     },
-    /// What it has for an API key is none.
+    /// Its API key can't be used.
     #[error("provider {provider}: {reason}")]
     Key {
         /// The provider.
@@ -48,7 +49,7 @@ pub(super) enum FleetError {
         /// Why, and what to do.
         reason: String,
     },
-    /// Its requests need client keys, and there are none.
+    /// Its requests need client keys, and none exist.
     #[error(
         "the provider {provider} serves only apps with a client key, but none exists yet; make one \
          with `hermesctl clients add NAME`, or remove [providers.{provider}] from the configuration"
@@ -75,7 +76,7 @@ fn env(variable: &str) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 
-/// The certificates that a provider is trusted by beside the system's.
+/// The additional certificates for a provider.
 fn ca_file(files: &StoreFiles, settings: &Provider) -> Option<PathBuf> {
     let layout = provider::layout(&settings.kind);
     let stored = layout.and_then(|layout| credentials::stored_ca_bundle(files, layout));
@@ -126,7 +127,7 @@ pub(super) struct Fleet {
     clients: Option<Registry>,
     /// Tells our requests when they come back to us.
     mark: HeaderValue,
-    /// Woken when an answer tells that a quota is nearly used up, used up, or has room again.
+    /// Woken when an answer shows that a quota is nearly used up, used up, or has room again.
     quota_changes: Arc<Notify>,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
@@ -137,7 +138,7 @@ pub(super) struct Fleet {
 struct Member {
     recipe: Recipe,
     adapter: Arc<dyn Adapter>,
-    /// Its logins' keepers end when it is told to, not when it is dropped.
+    /// Its logins' keepers end on request, and not when it is dropped.
     upstream: Arc<Upstream>,
 }
 
@@ -188,7 +189,7 @@ pub(super) struct Report {
 }
 
 impl Fleet {
-    /// No provider yet; their logins lie in `files`.
+    /// No provider yet; `files` has their logins.
     pub(super) fn new(
         files: StoreFiles,
         clock: Arc<dyn Clock>,
@@ -226,8 +227,8 @@ impl Fleet {
         }
     }
 
-    /// Serves requests of apps with these keys alone where a provider demands it: without any key, it does
-    /// not start.
+    /// Uses these client keys for providers that demand one: without any key, such a provider does not
+    /// start.
     #[must_use]
     pub(super) fn for_clients(self, clients: Registry) -> Self {
         Self {
@@ -270,10 +271,10 @@ impl Fleet {
         Ok(())
     }
 
-    /// Serves what the configuration says: new providers are started, changed ones go by their new settings,
-    /// and those that are gone are stopped. Waits for none of them: a keeper that is at work takes up its
-    /// settings afterwards, and requests go by them already. When one can't be set up, nothing has changed.
-    /// Gives the logins of what is new or changed.
+    /// Applies the configuration: new providers are started, changed ones get their new settings, and
+    /// removed ones are stopped. Waits for none of them: a busy keeper applies its settings afterwards, and
+    /// requests use them already. If one can't be set up, nothing has changed. Returns the pools of new and
+    /// changed ones.
     ///
     /// # Errors
     /// [`FleetError`] names the provider that can't be set up.
@@ -292,7 +293,7 @@ impl Fleet {
         let planned = plans.iter().map(|plan: &Plan| &plan.terms.adapter);
         let known = self.members.values().map(|member| &member.adapter);
         check_routes(&config.routing, &planned.chain(known))?;
-        // Whoever reloads wants to see what there is.
+        // A user who reloads wants to see the current state.
         for member in self.members.values() {
             member.upstream.models.empty();
         }
@@ -364,7 +365,7 @@ impl Fleet {
         })
     }
 
-    /// The provider of a plan. A login that `former` keeps goes on by the plan's terms.
+    /// The provider of a plan. A login that `former` keeps continues by the plan's terms.
     fn member(&self, plan: Plan, timeouts: &Timeouts, former: Option<Member>) -> Member {
         if let Some(quotas) = plan.terms.adapter.quotas() {
             let goes_on = former.as_ref().filter(|member| plan.continues(member));
@@ -423,7 +424,7 @@ impl Fleet {
             forward_prefix: forwards.prefix,
             needs_key: adapter.needs_client_key(),
             user_agent: settings.user_agent,
-            // The provider's own hosts need no word of us: they don't lead back here.
+            // The provider's own hosts need no mark of ours: they don't lead back here.
             own_mark: adapter.is_elsewhere().then(|| self.mark.clone()),
             append_done: settings.append_done,
             tallies,
@@ -471,15 +472,15 @@ impl Fleet {
         self.members.values().map(report).collect()
     }
 
-    /// Waits until every keeper has looked at its store; not for one that has other things to do
-    /// for longer than [`LOOK`].
+    /// Waits until every keeper has looked at its store; not for one that is busy for longer than
+    /// [`LOOK`].
     pub(super) async fn look(&self) {
         let members = self.members.values();
         let looks = members.map(|member| member.upstream.credentials.look_unless_renewing());
         drop(timeout(LOOK, join_all(looks)).await);
     }
 
-    /// The providers whose login lies in a store, if their credential is as wanted.
+    /// The providers with a login in a store, whose credential meets the condition.
     pub(super) fn names_with_store(&self, wanted: impl Fn(&Status) -> bool) -> Vec<String> {
         self.members
             .values()
@@ -518,7 +519,7 @@ impl Fleet {
     }
 }
 
-/// The counters of each path. Those of a path that was there before go on.
+/// The counters of each path. Those of existing paths continue.
 fn tallies(
     labels: &[Arc<str>],
     former: Option<&Upstream>,

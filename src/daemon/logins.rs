@@ -1,8 +1,7 @@
-//! Logins, logouts and refreshes that hermesctl asks for.
+//! Logins, logouts and refreshes on behalf of hermesctl.
 //!
-//! A login is a task of its own: hermesctl waits for it in short calls, and one that nobody waits for any more is
-//! given up. The user enters a code on another device, or logs in on a page that sends the browser back here
-//! (`visit`, `redirect`).
+//! A login is a task: hermesctl waits for it in short calls, and it is cancelled when the calls stop. The user
+//! enters a code on another device, or logs in on a page that sends the browser back here (`visit`, `redirect`).
 
 mod redirect;
 mod visit;
@@ -42,9 +41,9 @@ use crate::provider::{
 
 /// One call waits at most so long.
 const WAIT: Duration = Duration::from_secs(2);
-/// The same where the caller may have something to hand over meanwhile.
+/// The same while the caller may have something to pass on.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
-/// A login that nobody has asked for in this time is given up.
+/// A login without a call from hermesctl in this time is cancelled.
 const UNATTENDED: Duration = Duration::from_mins(1);
 /// So many logins are remembered, the ended ones too.
 const SESSIONS: usize = 16;
@@ -60,7 +59,7 @@ pub(super) struct Logins {
     /// Those of the tasks that may be granted a login.
     open: TaskTracker,
     stop: CancellationToken,
-    /// The providers as they are now: a reload may replace a login's keeper.
+    /// The current providers: a reload may replace a login's keeper.
     view: Arc<ArcSwap<View>>,
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
 }
@@ -69,11 +68,11 @@ pub(super) struct Logins {
 struct Session {
     state: watch::Sender<State>,
     expires_at: DateTime<Utc>,
-    /// The same by a clock that nobody sets.
+    /// The same by a monotonic clock.
     deadline: Instant,
     cancel: CancellationToken,
     asked_at: Mutex<Instant>,
-    /// Where what is pasted goes, for a login on a page.
+    /// The receiver of pasted addresses, for a login on a page.
     pastes: Option<visit::Pastes>,
 }
 
@@ -132,7 +131,7 @@ impl Logins {
         self.open.wait().await;
     }
 
-    /// Begins a login, unless one that works is there.
+    /// Begins a login, unless a working one exists.
     pub(super) async fn begin(
         self: &Arc<Self>,
         report: &Report,
@@ -267,7 +266,7 @@ impl Logins {
         session.touch();
         let mut changes = session.state.subscribe();
         let ended = changes.wait_for(|state| !state.is_open());
-        // It is told either way.
+        // It is reported either way.
         drop(timeout(session.patience(), ended).await);
         session.touch();
         let state = session.state.borrow().clone();
@@ -293,7 +292,7 @@ impl Logins {
         let session = self.session(login)?;
         let mut changes = session.state.subscribe();
         let answered = changes.wait_for(|state| !matches!(state, State::Saving(_)));
-        // It is told either way.
+        // It is reported either way.
         drop(timeout(WAIT, answered).await);
         if !session.turn_to(State::Failed(cancelled())) {
             return Err(no_such(login));
@@ -321,8 +320,8 @@ impl Logins {
         session.ok_or_else(|| no_such(login))
     }
 
-    /// Goes on until the user has decided, the time is over, or nobody waits. What the provider is asked meanwhile is
-    /// waited for: its answer may be the grant.
+    /// Continues until the user has decided, the time is over, or hermesctl has stopped asking. A request to the
+    /// provider is always awaited: its answer may be the grant.
     async fn run(&self, work: Work, way: Way) {
         let session = work.session.clone();
         let mut arrival = None;
@@ -367,8 +366,8 @@ impl Logins {
         }
     }
 
-    /// Saves what the user has just granted. A store that is locked or full is waited for: nobody
-    /// grants the same twice.
+    /// Saves what the user has just granted. It waits for a locked or full store: a user would not
+    /// grant the same twice.
     async fn save(&self, work: &Work, grant: Grant) -> State {
         if let Some(flaw) = provider::flaw(&*work.adapter, &grant, self.clock.now()) {
             return State::Failed(of_no_use(&*work.adapter, &flaw));
@@ -423,8 +422,8 @@ impl Logins {
         }
     }
 
-    /// The keeper of the provider, as long as its logins are granted where this one was: a reload may have changed that
-    /// meanwhile, and its tokens would be shown to others.
+    /// The keeper of the provider, if its logins are still granted by the authority of this one: a reload may have
+    /// changed that meanwhile, and another authority must not get its tokens.
     fn handle(&self, begun: &dyn Adapter) -> Option<Handle> {
         let view = self.view.load();
         let mut reports = view.reports.iter();
@@ -435,7 +434,7 @@ impl Logins {
 }
 
 impl Work {
-    /// Writes what was granted where it belongs; `None` when the keeper has ended.
+    /// Saves the grant; `None` when the keeper has ended.
     async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<Added, StoreError>> {
         if let Some(NewLogin { label, replaces }) = &self.target.added {
             let replaces = replaces.as_ref();
@@ -474,7 +473,7 @@ impl Session {
     /// The provider is asked now: from here on its answer decides.
     ///
     /// # Errors
-    /// What the login became, when it was given up before.
+    /// The login's outcome, if it was cancelled before.
     fn asks(&self) -> Result<(), Box<State>> {
         let note = match &*self.state.borrow() {
             State::Pending(note) => note.clone(),
@@ -490,7 +489,7 @@ impl Session {
         self.state.send_replace(State::Pending(note));
     }
 
-    /// What `wait` gives, unless the login is given up meanwhile.
+    /// The result of `wait`, unless the login is cancelled meanwhile.
     async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, State> {
         tokio::select! {
             () = self.cancel.cancelled() => Err(State::Failed(cancelled())),
@@ -512,7 +511,7 @@ impl Session {
         *lock(&self.asked_at) = Instant::now();
     }
 
-    /// Until nobody has asked for the login for a while.
+    /// Until hermesctl has not asked for the login for a while.
     async fn unattended(&self) {
         loop {
             let left = UNATTENDED.saturating_sub(lock(&self.asked_at).elapsed());
@@ -636,7 +635,7 @@ pub(super) async fn refresh(
     })
 }
 
-/// The login that is there and works. One that only the mirror still holds is taken over.
+/// The existing login, if it works. One that only the mirror still holds is adopted.
 async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
     // Those in rows are other logins.
     let handle = report.upstream.credentials.block();
@@ -659,7 +658,7 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         }
     }
     if handle.status().standing == StandingKind::Expired {
-        // It may have died long ago, and nobody has looked since.
+        // It may have died long ago, unnoticed.
         let refreshed = handle.refresh().await?;
         if matches!(
             refreshed.result,
@@ -702,7 +701,7 @@ fn no_such(login: LoginSession) -> ControlError {
         .with_hint("Start again: hermesctl auth login")
 }
 
-/// The provider has granted what no request can carry. What is in the store stays as it is.
+/// The grant is unusable. The store's login stays unchanged.
 fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
     let (name, display_name) = (adapter.name(), adapter.display_name());
     let message =
@@ -715,8 +714,7 @@ fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
 /// A reload took the provider away while the user logged in.
 fn removed(provider: &ProviderName) -> ControlError {
     let message = format!(
-        "The login was not saved, because the configuration of the provider {provider} changed meanwhile: it is gone, or \
-         its logins come from elsewhere."
+        "The login was not saved, because the configuration of the provider {provider} changed meanwhile: it was removed, or its logins now come from another authority."
     );
     ControlError::new(ErrorCode::UnknownProvider, message).with_hint(format!(
         "Check [providers.{provider}] in the configuration, then run: hermesctl auth login {provider}"
@@ -727,7 +725,7 @@ fn stopping() -> ControlError {
     ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.")
 }
 
-/// The keeper gave no answer: it was told to end, or it failed.
+/// The keeper gave no answer: it ended on request, or it failed.
 fn gone(handle: &Handle) -> ControlError {
     if handle.has_ended() {
         return stopping();
@@ -736,7 +734,7 @@ fn gone(handle: &Handle) -> ControlError {
     ControlError::new(ErrorCode::Internal, message).with_hint("hermesctl bugreport")
 }
 
-/// A new login can't be written beside what can't be read.
+/// A new login can't be written to a file that can't be read.
 fn no_room(report: &Report, unreadable: &Unreadable) -> ControlError {
     let message = format!("The login can't be saved: {}.", unreadable.reason);
     let then = format!("hermesctl auth login {}", report.upstream.name);
@@ -757,7 +755,7 @@ pub(super) fn not_supported(report: &Report) -> ControlError {
     let kind = report.upstream.credentials.status().kind;
     let (has, hint) = if kind == Some(CredentialKind::NO_KEY) {
         let hint = format!(
-            "It is used as it is: `hermesctl proxy test {name}` asks it. If it wants a key, name that in \
+            "It needs no login; `hermesctl proxy test {name}` tests it. If it wants a key, name that in \
              `providers.{name}.api_key_file` instead of `auth = \"none\"`."
         );
         ("neither an API key nor a login (`auth = \"none\"`)", hint)
@@ -830,7 +828,7 @@ fn failed(report: &Report, error: &DeviceError) -> ControlError {
     ended(&report.upstream.name, error).with_hint(hint)
 }
 
-/// The end of a login, as hermesctl is told.
+/// The end of a login, in hermesctl's form.
 fn ended(provider: &ProviderName, error: &DeviceError) -> ControlError {
     let code = match error {
         DeviceError::Denied => ErrorCode::LoginDenied,

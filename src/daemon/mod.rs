@@ -1,19 +1,20 @@
-//! hermes-proxyd: the composition root, and what a program needs around its job.
+//! hermes-proxyd: the composition root, and the process around it.
 //!
 //! - [`args`]: the command line.
-//! - `logging`: what is logged where; `log_queue` takes the lines there on a thread of its own, to
-//!   `log_file`, `journal` or standard error.
+//! - `logging`: the log; `log_queue` takes its lines on a separate thread to `log_file`, `journal`
+//!   or standard error.
 //! - `process`, `descriptors`, `signals`, `service_manager`, `port_holder`: the process and its
 //!   surroundings.
-//! - `watchdog`: whether all that matters lives; `status_line`: how it is, for the service manager.
-//! - `fleet`: the providers that are served, each with its keeper.
-//! - `run`: everything built, run and drained, in that order.
-//! - `control`, `logins`, `clients`, `usage`: what hermesctl is told, and what it asks for.
-//! - `metrics`: what monitoring is told.
-//! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, whose they
-//!   are, and which of them wait for nothing.
-//! - `stdio`: hermesctl's own helper where no daemon runs.
-//! - `notices`: what the user is told of a login, in the log and by the hooks; `quotas`: how much of its quota is used.
+//! - `watchdog`: whether all essential parts live; `status_line`: the state in one line, for the
+//!   service manager.
+//! - `fleet`: the configured providers, each with its keepers.
+//! - `run`: build, run and drain, in that order.
+//! - `control`, `logins`, `clients`, `usage`: the answers to hermesctl.
+//! - `metrics`: the page for monitoring.
+//! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, their
+//!   owners, and which of them are idle.
+//! - `stdio`: hermesctl's own helper without a daemon.
+//! - `notices`: news of a login for the log and the hooks; `quotas`: how much of its quota is used.
 
 #[cfg(unix)]
 mod answer_end;
@@ -72,12 +73,12 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(line) {
         Ok(args) => args,
         Err(message) => {
-            // Nobody is left to tell when this can't be written.
+            // There is no other place to report a failed write.
             message.print().ok();
             return u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    // Whoever asks only whether it is right, and hermesctl, know how to go on.
+    // `--check` and hermesctl print their own next step.
     let is_start = !args.check && !args.control_stdio;
     let file = args.config.clone();
     match start(args) {
@@ -117,7 +118,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The error and what caused it, where that is not said already.
+/// The error and its causes, without repetitions.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -210,8 +211,8 @@ fn run_to_end<T>(work: impl Future<Output = Result<T, StartError>>) -> Result<T,
     result
 }
 
-/// One line to whoever started us, before the log is there or after it failed. It is not waited for
-/// without end: a pipe may be full, a terminal stopped.
+/// One line for the program that started us, before the log exists or after it failed. It is not
+/// awaited forever: a pipe may be full, a terminal stopped.
 fn say(line: &str) {
     const LIMIT: Duration = Duration::from_secs(1);
     let text = format!("{line}\n");

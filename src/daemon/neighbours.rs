@@ -1,8 +1,8 @@
 //! The bridge's places, and each neighbour's share of them.
 //!
-//! The bridge knows who spoke last: where that was the client, and its request's head is whole, an answer is
-//! waited for, and the connection is never cut for another one. Where it was the daemon,
-//! [`super::answer_end`] tells whether that was the end of an answer.
+//! The bridge knows which side spoke last. If it was the client, and its request's head is complete, an
+//! answer is awaited, and the connection is never cut for another one. If it was the daemon,
+//! [`super::answer_end`] tells whether the answer has ended.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,8 +22,8 @@ const SHARE: usize = 4;
 const GRACE: Duration = Duration::from_millis(250);
 /// The same for a request's head, from its first byte on: most come in one piece.
 const HEAD: Duration = Duration::from_secs(1);
-/// The same where the daemon spoke last and its answer is not known to be over: a provider may pause
-/// within one.
+/// The same if the daemon spoke last and its answer may not be over: a provider may pause within
+/// one.
 const PAUSE: Duration = Duration::from_mins(1);
 /// A connection on which nothing was ever asked ends. The daemon's own limit is 10 s.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ pub(super) struct Place {
 /// What moves on a connection.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Who moved something last.
+    /// The side that sent something last.
     last: AtomicU8,
     /// When, in milliseconds from the first day.
     at: AtomicU64,
@@ -58,7 +58,7 @@ pub(super) struct Line {
     opened: Instant,
 }
 
-/// Who moved something last.
+/// The side that sent something last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Last {
@@ -89,7 +89,7 @@ impl HeadEnd {
                 break;
             }
             match byte {
-                // Empty lines before a request are none of it.
+                // Empty lines before a request are not a part of it.
                 b'\n' => {
                     self.whole = self.begun && self.at_line_start;
                     self.at_line_start = true;
@@ -116,8 +116,9 @@ impl Neighbours {
         })
     }
 
-    /// A place for a neighbour's connection. Where it has its share, one of its own connections makes
-    /// way; where all places are taken, one of whoever has most and can spare one. `None` if nobody can.
+    /// A place for a neighbour's connection. If it has its share, one of its own connections makes way;
+    /// if all places are taken, one of the neighbour with the most that can spare one. `None` if none
+    /// can.
     pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let from = from.to_canonical();
         let mut lines = self.lines();
@@ -145,7 +146,8 @@ impl Neighbours {
         })
     }
 
-    /// Ends whichever of these was never used, or else has been quiet for longest, if any can go.
+    /// Ends one of these that was never used, otherwise the one that has been quiet for longest, if
+    /// any can go.
     fn cut_one(&self, lines: &mut Vec<Arc<Line>>) -> Option<()> {
         let now = Line::now(self.opened);
         let quiet = lines.iter().enumerate().filter_map(|(at, line)| {
@@ -210,7 +212,7 @@ impl Drop for Place {
 }
 
 impl Line {
-    /// The client sent something; `head` is what is known of its request's head.
+    /// The client sent something; `head` is the state of its request's head.
     pub(super) fn client_spoke(&self, head: &mut HeadEnd, piece: &[u8]) {
         let last = self.last();
         if matches!(last, Last::Daemon | Last::Answered) {
@@ -224,7 +226,7 @@ impl Line {
         }
     }
 
-    /// The daemon sent something; `answer` is what is known of its answer.
+    /// The daemon sent something; `answer` is the state of its answer.
     pub(super) fn daemon_spoke(&self, answer: &mut AnswerEnd, piece: &[u8]) {
         if matches!(self.last(), Last::Client | Last::Begun) {
             *answer = AnswerEnd::default();

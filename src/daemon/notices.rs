@@ -1,11 +1,12 @@
-//! Telling the user of a login's fate: in the log, under ids that never change, and by the hooks.
+//! Tells the user about changes of a login: in the log, under ids that never change, and by the
+//! hooks.
 
 use super::logging::NOTICES;
 use crate::credentials::{self, Audience};
 use crate::hooks::{self, Notice, NoticeKind};
 use crate::provider::Remedy;
 
-/// Everyone who is told.
+/// Every receiver of notices.
 #[derive(Debug, Clone)]
 pub(super) struct Notices {
     hooks: hooks::Handle,
@@ -243,8 +244,8 @@ mod tests {
         }
     }
 
-    /// The journal, in a mount namespace of the test's own: needs root, and is skipped with a word
-    /// where something is missing.
+    /// The journal, in a mount namespace for the test: needs root, and is skipped with a note if
+    /// something is missing.
     #[cfg(target_os = "linux")]
     mod journal {
         use std::path::Path;
@@ -257,7 +258,8 @@ mod tests {
         const JOURNALD: &str = "/lib/systemd/systemd-journald";
         const SPEAKS: &str = "daemon::notices::tests::journal::speaks";
 
-        /// Writes what comes to journald's socket into a file, until all kinds came.
+        /// Writes everything that comes to journald's socket into a file, until all kinds have
+        /// come.
         const STAND_IN: &str = r#"
 set -eu
 mount -t tmpfs none /run
@@ -320,7 +322,7 @@ journalctl --no-pager -o json "MESSAGE_ID=$3" > "$1"
             Some(output)
         }
 
-        /// Runs in the namespace, in a process of its own.
+        /// Runs in the namespace, in a separate process.
         #[tokio::test]
         #[ignore = "started by the tests below"]
         async fn speaks() {

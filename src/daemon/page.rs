@@ -1,5 +1,5 @@
-//! The status page: what is to be shown of the daemon, gathered for each reader. It asks nothing of a provider and takes no
-//! lock for longer than a copy takes; the counts of usage come from their own thread.
+//! The status page's data, gathered for each reader. It asks nothing of a provider and holds a lock no longer than a
+//! copy takes; the counts of usage come from their own thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const WEEK: u32 = 7;
 pub(super) struct Status {
     answers: Arc<Answers>,
     failures: Arc<Failures>,
-    /// Held while the counts are asked for, so that others who want them wait for the same answer.
+    /// Held while the counts are asked for, so that concurrent readers wait for the same answer.
     usage: Mutex<Option<(Instant, Usage)>>,
 }
 

@@ -1,4 +1,4 @@
-//! The several logins of a provider, as hermesctl asks for them.
+//! The several logins of a provider, for hermesctl.
 
 use std::path::Path;
 
@@ -52,7 +52,7 @@ fn entry(report: &Report, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {
     }
 }
 
-/// What a provider's several logins allow; `None` where there is one.
+/// The state of a provider's several logins; `None` if there is one.
 pub(super) fn status(report: &Report) -> Option<PoolStatus> {
     let credentials = &report.upstream.credentials;
     if !credentials.has_rows() {

@@ -1,4 +1,4 @@
-//! What the process keeps from others: files are private, and its memory is nobody's to read.
+//! What the process keeps from others: files are private, and its memory can't be read.
 
 /// Closes the process. The first thing that a program does, before anything is opened.
 ///
@@ -6,7 +6,7 @@
 /// that. There is no core dump, and on Linux no other process of the same user may read the memory
 /// or the environment (`PR_SET_DUMPABLE` of prctl(2)); root may.
 ///
-/// What can't be had is left: an old kernel or a sandbox must not keep the daemon from serving.
+/// Failures are ignored: an old kernel or a sandbox must not keep the daemon from serving.
 #[cfg(unix)]
 pub(super) fn close() {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
@@ -26,7 +26,7 @@ pub(super) fn close() {
 #[cfg(not(unix))]
 pub(super) fn close() {}
 
-/// Starts this program again, with the same arguments and in the same process where the system can.
+/// Starts this program again, with the same arguments and in the same process if the system can.
 ///
 /// # Errors
 /// The system's. Where it works on Unix, this does not return.
@@ -44,8 +44,8 @@ pub(super) fn start_again() -> std::io::Result<()> {
     command.spawn().map(drop)
 }
 
-/// A defect's one line in the log: where it is, never with what. A message may hold what was being
-/// worked on.
+/// A panic's one line in the log: its location, never its message, which may hold the data being
+/// processed.
 pub(super) fn log_defects() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

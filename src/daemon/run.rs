@@ -79,10 +79,10 @@ pub(super) enum StartError {
     Listen {
         /// The address.
         address: ListenAddress,
-        /// Why, with the process that has it where the system tells.
+        /// Why, with the process that has it, if the system tells.
         reason: String,
     },
-    /// A listener wants client keys, and there are none.
+    /// A listener requires client keys, and none exist.
     #[error(
         "{address} requires a client key, but none exists yet; make one with `hermesctl clients \
          add NAME`, or remove this address from the configuration"
@@ -161,7 +161,7 @@ struct Stops {
     /// The control server.
     control: TaskTracker,
     control_stop: CancellationToken,
-    /// The hooks; last, because a keeper's last word may be for them.
+    /// The hooks; last, because a keeper's last notice may be for them.
     hooks: TaskTracker,
     hooks_stop: CancellationToken,
 }
@@ -260,7 +260,7 @@ async fn take_control(environment: &Environment) -> Result<(Listener, Option<Lif
     Ok((control, say_that_we_live(environment).await))
 }
 
-/// hermesctl, which may not find the socket, is told that we live.
+/// Tells hermesctl, which may not find the socket, that we are running.
 async fn say_that_we_live(environment: &Environment) -> Option<Life> {
     match life::hold(&environment.state_dir()?).await {
         Ok(Held::Ours(life)) => Some(life),
@@ -278,7 +278,7 @@ async fn say_that_we_live(environment: &Environment) -> Option<Life> {
     }
 }
 
-/// What hermesctl is told of the flags that win over the file.
+/// The flags that override the file, for hermesctl.
 fn command_line(overrides: &Overrides) -> CommandLine {
     let format = |format| {
         let mut names = LogFormat::NAMES.iter();
@@ -336,8 +336,8 @@ fn warn_of_routes(config: &Config) {
     }
 }
 
-/// Warns of what can't be used of the environment, and of the file that adds to it; that this hangs is told
-/// with the login.
+/// Warns about unusable variables of the environment, and of the file that adds to it; a hang of the file
+/// is reported with the login.
 async fn warn_of_faults(files: &StoreFiles, config: &Config) {
     warn_of_routes(config);
     for fault in crate::provider::environment_faults(config.kinds()) {
@@ -365,7 +365,7 @@ pub(super) fn store_files(
     Ok(StoreFiles::locate(environment, &home, &state))
 }
 
-/// A listener that wants keys would refuse everybody if there are none.
+/// A listener that requires keys would refuse every request if there are none.
 fn check_keys<'l>(
     mut listeners: impl Iterator<Item = &'l config::Listener>,
     clients: &Registry,
@@ -495,7 +495,7 @@ impl Daemon {
             needs_restart: changes.needs_restart.clone(),
             models_cache: loaded.config.models_cache,
         }));
-        // What needs a restart stays as it is, so that the next reload still reports it.
+        // Settings that need a restart stay unchanged, so that the next reload still reports them.
         self.config = Config {
             hermes_home: self.config.hermes_home.clone(),
             listeners: self.config.listeners.clone(),
@@ -571,8 +571,8 @@ impl Stops {
         Logins::new(clock, tasks, view)
     }
 
-    /// Answers hermesctl, and tells the port and the service manager how the daemon is. Gives what has
-    /// the control socket looked after.
+    /// Answers hermesctl, and tells the port and the service manager the daemon's state. Returns the
+    /// trigger that checks the control socket.
     fn answer(&self, control: Listener, answers: Arc<Answers>, gateway: &Gateway) -> Arc<Notify> {
         let prod = control.prod();
         gateway.judged_by(answers.clone());
@@ -592,7 +592,7 @@ impl Stops {
         prod
     }
 
-    /// The hooks' word on quotas that come to their end.
+    /// Notices for hooks about quotas that run out.
     fn tell_quotas(&self, answers: &Answers, notices: Notices, changed: Arc<Notify>) {
         let (view, clock) = (answers.view.clone(), answers.clock.clone());
         let stop = self.control_stop.clone();
@@ -600,7 +600,7 @@ impl Stops {
             .spawn(quotas::keep_told((view, notices), clock, changed, stop));
     }
 
-    /// The log's word on refused requests that were only counted; the last one comes at the end.
+    /// The log's lines on refused requests that were only counted; the last one comes at the end.
     fn tell_refusals(&self, refusals: Arc<Refusals>) {
         let stop = self.control_stop.clone();
         self.control
@@ -634,7 +634,7 @@ impl Stops {
         timeout(CUT, self.connections.wait()).await.ok();
     }
 
-    /// Ends what is left once the requests have ended, in order.
+    /// Ends the rest in order, after the requests.
     async fn end(&self, daemon: &Daemon, counts: Option<Keeper>) {
         Counting::end(counts).await;
         daemon.answers.logins.end().await;
@@ -644,7 +644,7 @@ impl Stops {
         tracing::info!("stopped");
     }
 
-    /// What was told to the hooks is done or cut within their own limit.
+    /// Pending notices are delivered or cut within the hooks' own limit.
     async fn end_hooks(&self) {
         self.hooks_stop.cancel();
         self.hooks.close();

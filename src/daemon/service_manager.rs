@@ -1,4 +1,4 @@
-//! What the service manager is told (`sd_notify(3)`), and the sockets that it hands over
+//! Messages to the service manager (`sd_notify(3)`), and the sockets that it hands over
 //! (`sd_listen_fds(3)`; `launch_activate_socket(3)`). Without one, nothing happens.
 
 #[cfg(target_os = "linux")]
@@ -19,11 +19,11 @@ mod systemd {
     const STACK: usize = 128 * 1024;
     /// The end waits for the last message for so long.
     const FAREWELL: Duration = Duration::from_millis(200);
-    /// A message that is under way is looked for so often.
+    /// How often a message under way is checked.
     const LOOK: Duration = Duration::from_millis(2);
 
-    /// The way to the service manager. Its socket blocks when the manager does not read, so a thread
-    /// of its own sends.
+    /// The connection to the service manager. Its socket blocks when the manager does not read, so a
+    /// separate thread sends.
     #[derive(Debug)]
     struct Teller {
         messages: SyncSender<String>,
@@ -73,7 +73,7 @@ mod systemd {
         }
     }
 
-    /// `None` where nobody is to be told.
+    /// `None` without a service manager.
     fn teller() -> Option<&'static Teller> {
         let start = || {
             let started = listens().then(Teller::start)?;
@@ -88,15 +88,15 @@ mod systemd {
         lines.collect()
     }
 
-    /// What has to be told, in order.
+    /// Required messages, in order.
     fn notify(states: &[NotifyState<'_>]) {
         if let Some(teller) = teller() {
             teller.send(text(states));
         }
     }
 
-    /// What is true now and means nothing later: it is not told while something else still waits.
-    /// Whether it was.
+    /// A message that is true only now: it is dropped while another one still waits. Returns
+    /// whether it was sent.
     fn notify_now(state: &NotifyState<'_>) -> bool {
         teller()
             .is_none_or(|teller| teller.is_idle() && teller.send(text(std::slice::from_ref(state))))
@@ -106,12 +106,12 @@ mod systemd {
         notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// Whether there is somebody to tell.
+    /// Whether there is a service manager to tell.
     pub(in crate::daemon) fn listens() -> bool {
         std::env::var_os("NOTIFY_SOCKET").is_some()
     }
 
-    /// Whether it was told.
+    /// Whether it was sent.
     pub(in crate::daemon) fn status(text: &str) -> bool {
         notify_now(&NotifyState::Status(text))
     }
@@ -123,7 +123,7 @@ mod systemd {
         }
     }
 
-    /// Waits a moment until it is told, since the process may end right after.
+    /// Waits a moment until it is sent, since the process may end right after.
     pub(in crate::daemon) async fn stopping() {
         notify(&[NotifyState::Stopping]);
         let Some(teller) = teller() else { return };
@@ -135,12 +135,12 @@ mod systemd {
         timeout(FAREWELL, sent).await.ok();
     }
 
-    /// A sign of life is sent at once or never: one that waited would tell of a time that is over.
+    /// A sign of life is sent at once or never: a late one would be out of date.
     pub(in crate::daemon) fn alive() {
         notify_now(&NotifyState::Watchdog);
     }
 
-    /// How often the watchdog wants a sign of life: half of what it was given.
+    /// The interval of signs of life: half of the watchdog's limit.
     pub(in crate::daemon) fn watchdog() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
@@ -179,7 +179,7 @@ mod activation {
 
     use crate::proxy::Inherited;
 
-    /// Every stream socket that was handed over; another kind is left alone, with a word.
+    /// Every stream socket that was handed over; other kinds are skipped, with a log line.
     pub(in crate::daemon) fn sockets() -> Vec<Inherited> {
         let mut handed_over = ListenFd::from_env();
         let mut sockets = Vec::new();
@@ -209,7 +209,7 @@ mod activation {
     const SOCKET: &str = "xpc://api";
 
     pub(in crate::daemon) fn sockets() -> Vec<Inherited> {
-        // Without such an entry, or when launchd did not start us, there is none.
+        // Without such an entry, or if launchd did not start us, there is none.
         let Ok(binding) = Binding::try_from(SOCKET) else {
             return Vec::new();
         };

@@ -32,7 +32,7 @@ mod platform {
             signal_hook_tokio::Signals::new([SIGHUP, SIGINT, SIGTERM]).map(Self)
         }
 
-        /// The next signal. Waiting can be given up at any time.
+        /// The next signal. The wait can be cancelled at any time.
         pub(in crate::daemon) async fn next(&mut self) -> Signal {
             match self.0.next().await {
                 Some(SIGHUP) => Signal::Reload,
@@ -53,7 +53,7 @@ mod platform {
 
     use super::Signal;
 
-    /// What the console and the session tell.
+    /// The signals of the console and the session.
     #[derive(Debug)]
     pub(in crate::daemon) struct Signals {
         ctrl_c: CtrlC,
@@ -74,7 +74,7 @@ mod platform {
             })
         }
 
-        /// The next signal. Waiting can be given up at any time.
+        /// The next signal. The wait can be cancelled at any time.
         pub(in crate::daemon) async fn next(&mut self) -> Signal {
             tokio::select! {
                 _ = self.ctrl_c.recv() => {}

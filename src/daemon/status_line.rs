@@ -1,4 +1,4 @@
-//! How the daemon is, in one line for `systemctl status`.
+//! The daemon's state in one line, for `systemctl status`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::control::protocol::{Finding, ProviderStatus, Severity, Status};
 
 /// How soon the service manager hears of a change.
 const PERIOD: Duration = Duration::from_secs(2);
-/// So many findings are told: it is one line.
+/// How many findings are shown: it is one line.
 const TOLD: usize = 3;
 
-/// Tells the service manager of every change until `stop`. Ends at once where there is none.
+/// Tells the service manager of every change until `stop`. Ends at once without one.
 pub(super) async fn keep_told(answers: Arc<Answers>, stop: CancellationToken) {
     if !service_manager::listens() {
         return;

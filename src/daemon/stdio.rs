@@ -1,5 +1,5 @@
-//! hermesctl's own helper where no daemon runs: the control protocol on standard input and
-//! output. No port, no socket, and no refresh that nobody asked for.
+//! hermesctl's own helper without a daemon: the control protocol on standard input and output. No
+//! port, no socket, and no refresh except on request.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits, None);
     fleet.start(&config, None).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    // Nobody reloads here: the sender's other end is gone.
+    // There is no reload here: the sender's other end is gone.
     let (reloads, _) = tokio::sync::mpsc::channel(1);
     let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
     let view = Arc::new(ArcSwap::from_pointee(view));

@@ -1,4 +1,4 @@
-//! Who used how much: the counts of this daemon, or those that an earlier one has left.
+//! The counts of usage: this daemon's, or those that an earlier one has left.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::files::Desk;
 use crate::proxy::Ledger;
 use crate::usage::{self, Book, By, FILE, Keeper, Query, Report, Settings, Since, Sums};
 
-/// What is asked for where nothing is said.
+/// The default range, in days.
 const DAYS: u32 = 7;
 
 /// Where usage is counted and kept.
@@ -29,7 +29,7 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Counts nothing: what is in the file can be read.
+    /// Counts nothing: only reads the file.
     pub(super) fn looks(files: &StoreFiles, config: config::Usage) -> Self {
         Self {
             file: clients::file(files).with_file_name(FILE),
@@ -38,7 +38,7 @@ impl Counting {
         }
     }
 
-    /// Counts from now on, where that is wanted. Requests go on without it.
+    /// Counts from now on, if enabled. Requests don't depend on it.
     pub(super) fn start(
         files: &StoreFiles,
         (config, clock): (config::Usage, Arc<dyn Clock>),
@@ -73,7 +73,7 @@ impl Counting {
         looked.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// Writes what is left.
+    /// Writes the rest.
     pub(super) async fn end(keeper: Option<Keeper>) {
         if let Some(keeper) = keeper {
             keeper.end().await;
@@ -90,7 +90,7 @@ impl Counting {
         self.book.as_ref()?.health().fault
     }
 
-    /// What hermesctl is told.
+    /// The report for hermesctl.
     pub(super) async fn report(
         &self,
         asked: UsageQuery,

@@ -1,7 +1,7 @@
-//! Whether all that matters lives. Where it does not, the service manager gets no sign of life, and
-//! starts us anew.
+//! Whether all essential parts live. If one does not, the service manager gets no sign of life, and
+//! restarts us.
 //!
-//! The sign comes from a task of its own, so it also says that the runtime still runs tasks and
+//! The sign comes from a separate task, so it also shows that the runtime still runs tasks and
 //! timers: a reload may wait for a refresh for longer than the watchdog does.
 
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Gives signs of life until `stop`, as long as there is life. Ends at once where no service
-    /// manager asks for them.
+    /// Gives signs of life until `stop`, as long as all essential parts live. Ends at once if no
+    /// service manager asks for them.
     pub(super) async fn run(self, stop: CancellationToken) {
         let Some(interval) = service_manager::watchdog() else {
             return;

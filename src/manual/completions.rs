@@ -1,4 +1,4 @@
-//! What bash, zsh and fish load to complete a command line; pure.
+//! The files that bash, zsh and fish load to complete a command line; pure.
 
 use clap::ValueEnum;
 use clap_complete::env::{self, EnvCompleter};

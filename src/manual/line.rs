@@ -1,4 +1,4 @@
-//! What the shape of a command line says, as parts of a page; pure.
+//! A command line's shape as parts of a page; pure.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The man pages and the completions of shells, made from the command lines of both programs.
 //!
-//! - `page`: how a man page is written.
-//! - `line`: what a command line's shape says, as parts of a page.
+//! - `page`: the form of a man page.
+//! - `line`: a command line's shape as parts of a page.
 //! - `pages`: the pages.
 //! - `markdown`: the configuration reference on the web.
 //! - `completions`: what shells load.

@@ -1,9 +1,9 @@
-//! Where a browser comes back to after a login (RFC 8252 §7.3): a port on loopback that is open for one login, and
+//! The browser's destination after a login (RFC 8252 §7.3): a port on loopback that is open for one login, and
 //! takes one answer.
 //!
-//! Everybody on this machine reaches it, and so does every web page in the user's browser. What counts is an answer
-//! with the login's own `state`; another user's connection is closed, a name that is not loopback's is refused, and
-//! nothing that came is shown again.
+//! Every program on this machine reaches it, and so does every web page in the user's browser. What counts is an
+//! answer with the login's own `state`. A connection of another user is closed, a name other than loopback's is
+//! refused, and nothing of a request is shown again.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,7 @@ use crate::proxy;
 
 /// A browser sends its request at once.
 const HEAD: Duration = Duration::from_secs(10);
-/// The browser waits so long for the end of the login, then it is told to look at the terminal.
+/// How long the browser waits for the end of the login, before it is told to look at the terminal.
 const END: Duration = Duration::from_secs(30);
 /// A connection may live so long.
 const LIFE: Duration = Duration::from_mins(1);
@@ -47,9 +47,9 @@ const REST: Duration = Duration::from_millis(100);
 
 /// The way back of one login.
 pub(super) struct WayBack {
-    /// What the provider is told.
+    /// The redirect URI.
     pub(super) uri: Url,
-    /// `None` where nothing can listen there.
+    /// `None` if listening is impossible there.
     pub(super) door: Option<Door>,
     /// Why not, as a sentence.
     pub(super) deaf: Option<String>,
@@ -144,7 +144,7 @@ fn is_taken(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrInUse
 }
 
-/// Why the port can't be opened, and by whom it is taken.
+/// Why the port can't be opened, and which program has it.
 async fn taken(address: SocketAddr, error: &io::Error) -> String {
     let holder = if is_taken(error) {
         // The process table is read.
@@ -162,8 +162,8 @@ async fn taken(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl Door {
-    /// Answers who comes until the first answer to the login has gone to `arrivals`, and goes on so for as long as it is
-    /// not dropped. Connections that are being answered stay.
+    /// Answers every request until the first answer to the login has gone to `arrivals`, and afterwards until it is
+    /// dropped. Connections in progress stay.
     pub(super) async fn answer(
         self,
         attempt: &Arc<Attempt>,
@@ -250,7 +250,7 @@ impl Porter {
             return (StatusCode::NOT_FOUND, OTHER, text.to_owned());
         }
         if request.method() != Method::GET {
-            let text = "This address takes GET alone.";
+            let text = "This address accepts only GET.";
             return (StatusCode::METHOD_NOT_ALLOWED, OTHER, text.to_owned());
         }
         let callback = self.attempt.read(request.uri().query().unwrap_or_default());
@@ -287,7 +287,7 @@ impl Porter {
                 (StatusCode::OK, "Not logged in", text.to_owned())
             }
             Err(_) => {
-                let text = "The terminal shows how the login goes on. You can close this page.";
+                let text = "The terminal shows the next step. You can close this page.";
                 (StatusCode::OK, "Still at it", text.to_owned())
             }
         }
@@ -317,12 +317,12 @@ fn explain(stray: Stray) -> String {
                            use the page of the last one."
             .to_owned(),
         Stray::Twice | Stray::Empty | Stray::LoginPage | Stray::Elsewhere | Stray::Unreadable => {
-            format!("This answer can't be used: {stray}. The login still waits.")
+            format!("This answer can't be used: {stray}. The login is still waiting.")
         }
     }
 }
 
-/// A page of plain HTML, without a script, that is kept nowhere and tells no other page of its address.
+/// A page of plain HTML, without a script, that is not cached and sends no referrer.
 fn page(status: StatusCode, title: &str, text: &str) -> Response<String> {
     let (title, text) = (escaped(title), escaped(text));
     let body = format!(

@@ -1,4 +1,5 @@
-//! A login on a page: from the page to the tokens. The code comes with the browser, or is pasted; whichever is first.
+//! A login on a page: from the page to the tokens. The code comes with the browser or is pasted,
+//! whichever is first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use super::{Logins, State, Work, ended, stopping};
 use crate::control::protocol::{ControlError, ErrorCode, Key};
 use crate::provider::{Attempt, BrowserLogin, Callback, DeviceError, Grant, Page, Poll, Stray};
 
-/// The token endpoint is asked again after this time, where it did not look at the code; then after twice as long.
+/// The pause before the token endpoint is asked again, if it did not look at the code; it doubles
+/// each time.
 const AGAIN: Duration = Duration::from_millis(250);
-/// And never later than this, whatever it asks for: a code lives a few minutes.
+/// The longest such pause, whatever the endpoint asks for: a code lives a few minutes.
 const LATEST: Duration = Duration::from_secs(20);
 
 /// A login that waits for the browser.
@@ -35,7 +37,7 @@ pub(super) struct Arrival {
     pub(super) browser: Option<oneshot::Sender<Told>>,
 }
 
-/// Where what is pasted goes.
+/// The receiver of pasted addresses.
 #[derive(Debug)]
 pub(super) struct Pastes {
     attempt: Arc<Attempt>,
@@ -43,7 +45,7 @@ pub(super) struct Pastes {
 }
 
 impl Pastes {
-    /// Takes what is an answer to the login.
+    /// Accepts an answer to the login.
     pub(super) fn take(&self, text: &Key) -> Result<(), ControlError> {
         let callback = self.attempt.pasted(text.expose());
         let callback = callback.map_err(refused)?;
@@ -59,7 +61,7 @@ impl Pastes {
 fn refused(stray: Stray) -> ControlError {
     let message = format!("What you pasted can't be used: {stray}.");
     ControlError::new(ErrorCode::LoginPasteRefused, message)
-        .with_hint("The login still waits: paste the address that the browser ends at.")
+        .with_hint("The login is still waiting: paste the address that the browser ends at.")
 }
 
 impl Arrival {

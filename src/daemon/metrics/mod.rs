@@ -1,7 +1,7 @@
-//! The page of metrics: what the daemon knows anyway, written down when somebody asks.
+//! The page of metrics, made on request from what the daemon knows anyway.
 //!
-//! Labels are bounded by what the user has set up: providers, their paths, logins and client keys. The one that apps
-//! choose, the model, is bounded by `usage`.
+//! Labels are bounded by the user's setup: providers, their paths, logins and client keys. The model, which apps
+//! choose, is bounded by `usage`.
 
 mod process;
 
@@ -21,14 +21,14 @@ use crate::provider::QuotaWindow;
 use crate::proxy::{self, Amounts, Upstream};
 use crate::usage::Book;
 
-/// So many client keys have series of their own.
+/// How many client keys have their own series.
 const MOST_CLIENTS: usize = 200;
 /// What the others are called together.
 const OTHER: &str = "(other)";
 /// The longest label, in characters.
 const LONGEST: usize = 100;
 
-/// A metric, and where its number is.
+/// A metric, and the source of its number.
 type Number<T> = (&'static Family, fn(&T) -> u64);
 
 impl proxy::Exporter for Answers {
@@ -143,8 +143,7 @@ fn add_providers(page: &mut Page, reports: &[&Report], status: &Status) {
     }
 }
 
-/// A provider's logins with a label for each, no two of them alike. The only one needs none of its own, which is often an
-/// e-mail address.
+/// A provider's logins with a unique label for each. A single one needs no label, which is often an e-mail address.
 fn logins(report: &Report) -> Vec<(String, PoolEntry)> {
     let mut taken = BTreeSet::new();
     let is_one = !report.upstream.credentials.has_rows();
@@ -217,7 +216,7 @@ fn add_logins(page: &mut Page, reports: &[&Report]) {
     }
 }
 
-/// A number of a window of a quota, where the provider tells it.
+/// A number of a window of a quota, if the provider reports it.
 type OfWindow = fn(&QuotaWindow) -> Option<Value>;
 
 fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {

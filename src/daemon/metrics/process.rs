@@ -1,8 +1,8 @@
-//! What Prometheus' own clients tell of a process, under their names; on Linux, where `/proc` tells.
+//! Prometheus' standard process metrics; on Linux, from `/proc`.
 
 use crate::metrics::{self, Page, Value};
 
-/// What the kernel counts CPU time in, whatever its own ticks are (`USER_HZ`).
+/// The kernel's unit of CPU time for user space (`USER_HZ`), independent of its own ticks.
 const TICKS_A_SECOND: u64 = 100;
 
 /// Of this process.

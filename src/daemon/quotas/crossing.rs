@@ -1,4 +1,4 @@
-//! When the use of one window of a quota is worth a word: once when it comes to 80 %, once when it is used up, and once
+//! When a change of a window's usage is worth a notice: once when it comes to 80 %, once when it is used up, and once
 //! when it has room again. Pure.
 
 use std::time::Duration;
@@ -11,14 +11,15 @@ use crate::provider::QuotaLevel;
 /// A window that was used up has room again below this, in percent, so that the last requests which still pass are no
 /// news each.
 const ROOM: f64 = 95.0;
-/// And one that was low is told of again only after it was below this.
+/// A low quota is reported again only after it was below this.
 const FREE: f64 = 70.0;
-/// A shorter window is full again before anybody reads of it.
+/// A shorter window is full again before a user could react.
 const SHORT: Duration = Duration::from_mins(10);
-/// Of a window that tells neither its length nor its end, the same is told no sooner again: it may be one of seconds.
+/// For a window without length or end, the same is reported again after this time at the earliest:
+/// it may be one of seconds.
 const PAUSE: Duration = Duration::from_hours(1);
 
-/// A window as the provider told it last.
+/// A window as the provider last reported it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
     /// In percent.
@@ -27,10 +28,10 @@ pub(super) struct Use {
     pub(super) resets_at: Option<DateTime<Utc>>,
 }
 
-/// What there is to tell.
+/// A report to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
-    /// It has come to 80 %.
+    /// It has reached 80 %.
     Low,
     /// It is used up.
     Spent,
@@ -38,11 +39,11 @@ pub(super) enum News {
     Free,
 }
 
-/// What the user was told of a window.
+/// The reports on a window so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Crossing {
     told: Told,
-    /// When it was last low, and when it was last used up, as far as that was told.
+    /// When it was last reported low, and when used up.
     low_at: Option<DateTime<Utc>>,
     spent_at: Option<DateTime<Utc>>,
 }
@@ -53,12 +54,12 @@ enum Told {
     Nothing,
     Low,
     Spent,
-    /// It is used up and was told to be so a short while ago.
+    /// It is used up, and was reported so a short while ago.
     Silenced,
 }
 
 impl Crossing {
-    /// What there is to tell now.
+    /// The report that is due now.
     pub(super) fn on(&mut self, window: Use, now: DateTime<Utc>) -> Option<News> {
         if window.length.is_some_and(|length| length < SHORT) {
             return None;

@@ -1,5 +1,6 @@
-//! Asks providers in the background how much of each login's quota is used, where they tell: once at the start, and then
-//! at most every quarter of an hour, if requests were answered meanwhile. And tells the user when a quota comes to its end.
+//! Asks providers in the background how much of each login's quota is used, if they offer that: once at the start, and
+//! then at most every quarter of an hour, if requests were answered meanwhile. It also notifies the user when a quota
+//! runs out.
 
 mod crossing;
 
@@ -82,7 +83,7 @@ async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
     }
 }
 
-/// What the user was told, by provider, place of the login, and window.
+/// The reports so far, by provider, place of the login, and window.
 type Crossings = BTreeMap<(ProviderName, usize, &'static str), Crossing>;
 
 /// Tells when a window of a quota is used to 80 %, used up, or has room again, until `stop`. It looks when an answer
@@ -108,7 +109,7 @@ pub(super) async fn keep_told(
     stop.run_until_cancelled(telling).await;
 }
 
-/// Tells what there is to tell; when the next window begins again.
+/// Sends the reports that are due; returns when the next window begins again.
 fn tell_all(
     view: &View,
     crossings: &mut Crossings,

@@ -1,4 +1,4 @@
-//! What a way back takes, and what not, over real sockets.
+//! Which answers a redirect listener takes, and which it refuses, over real sockets.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -134,8 +134,8 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
     assert!(first.await.unwrap().contains("cancelled"));
 }
 
-/// Another user could read the `state` on the browser's command line, send a code of his own, and close before it
-/// is looked up whose connection it is.
+/// Another user could read the `state` on the browser's command line, send a code, and close before the
+/// connection's user is looked up.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_answer_of_a_client_that_has_closed_already_is_not_taken() {
