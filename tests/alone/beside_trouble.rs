@@ -163,7 +163,7 @@ async fn fourth(world: &Several) -> (MockCloud, String) {
 /// What the others have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trouble {
-    /// Nothing, but for the one without a login: what the machine has to do beside the fourth, and no more.
+    /// Nothing, except the one without a login: the work of the fourth, and no more.
     None,
     Hangs,
     IsGone,
@@ -211,8 +211,7 @@ async fn beside(trouble: Trouble) -> (Figures, BTreeMap<(&'static str, u16), usi
     world.append_config(&config);
     let added = support::ctl(world.path(), &["clients", "add", "app"]);
     let key = String::from_utf8(added.stdout).unwrap().trim().to_owned();
-    // Nobody is logged in at acme.
-    // The logins of another are exhausted, whichever is asked with.
+    // There is no login at acme. The logins of another are exhausted, whichever is used.
     world.pool_of_xai(3);
     let gate = Arc::new(Semaphore::new(0));
     if trouble != Trouble::None {

@@ -31,7 +31,7 @@ const LONGEST_DELAY: Duration = Duration::from_millis(5);
 struct Tally {
     /// The portal saw nothing of it.
     not_asked: usize,
-    /// The portal had spent the token and not answered yet: nobody can help that.
+    /// The portal had spent the token and not answered yet: this loss can't be prevented.
     answer_under_way: usize,
     /// The answer had been sent, and it was on no disk.
     window: usize,
@@ -115,7 +115,7 @@ async fn five_hundred_kills_lose_a_login_only_between_the_answer_and_the_disk() 
         tally.not_asked > 0 && tally.answer_under_way > 0 && tally.durable > 0,
         "{tally:?}"
     );
-    // Nobody can help it in two windows, and what is lost in all lies in them.
+    // Two windows can't be closed, and all losses are in them.
     assert!(
         tally.window <= limits.in_window && tally.answer_under_way <= limits.under_way,
         "{tally:?}, {limits:?}"

@@ -237,7 +237,7 @@ async fn clients_that_are_refused_and_do_not_read_hold_no_place() {
          {times:?}",
         flood.iter().filter(|(_, cut)| *cut).count()
     );
-    // They are cut, also while nobody needs their place.
+    // They are cut, even while no other connection needs their place.
     for (stream, _) in &mut flood {
         let ended = async { while stream.write_all(b"GET / HTTP/1.1\r\n").await.is_ok() {} };
         let ended = tokio::time::timeout(PATIENCE, ended).await;
@@ -267,8 +267,8 @@ async fn pipelined_requests_without_a_key_get_one_refusal() {
     assert_eq!(daemon.status()["refused"]["count"], 1);
 }
 
-/// Heads that never end, in one line and in many; the larger part of each is read before anybody knows
-/// who asks.
+/// Heads that never end, in one line and in many; the larger part of each is read before the sender is
+/// known.
 #[tokio::test]
 async fn unfinished_heads_take_little_memory_and_give_it_back() {
     const MANY: usize = 1000;

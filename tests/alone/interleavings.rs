@@ -709,8 +709,8 @@ async fn play(events: &[Event], hold: Hold, released: usize) -> Result<u64, Stri
     let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
     let logged_out = outcomes.contains(&Outcome::LoggedOut);
     let has = |event| events.contains(&event);
-    // A kill before the renewed login lies beside the journal, with a store that can't be written and
-    // a mirror that another program puts back, leaves it on no disk.
+    // A kill before the renewed login is kept beside the journal, with a store that can't be written
+    // and a mirror that another program restores, leaves it on no disk.
     let on_no_disk = [Event::Unsaved, Event::Crash, Event::MirrorBehind];
     let on_no_disk = on_no_disk.into_iter().all(has);
     let halfway = has(Event::Logout) && (has(Event::Crash) || has(Event::Unsaved));
@@ -847,7 +847,7 @@ async fn play_all(orders: Vec<Vec<Event>>, releases: &[usize]) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// Found by the rows below, when a reload had another keeper take over: its generations were taken for the former
+/// Found by the rows below, when a reload replaced the keeper: its generations were mistaken for the former
 /// one's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_refusal_from_before_a_reload_replaces_nothing() {

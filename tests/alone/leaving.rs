@@ -233,8 +233,8 @@ async fn while_the_provider_does_not_take_its_body() {
     for seen in 1..=TRIES {
         let mut wire = Wire::connect(&daemon).await;
         wire.send(head.as_bytes()).await;
-        // All buffers on the way are full. A FIN would wait in the client's own system for room, so
-        // nobody could know of it; with room it is the one behind unread bytes, as below.
+        // All buffers on the way are full. A FIN would wait in the client's own system for room,
+        // invisible to all; with room it is the one behind unread bytes, as below.
         wire.stuff(&body, Duration::from_millis(300)).await;
         let left = Way::Rst.go(wire);
         tokio::task::block_in_place(|| daemon.wait_for_log_count("client left", seen));
@@ -256,7 +256,7 @@ async fn while_it_waits_for_a_credential() {
     );
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let mut seen = 0;
-    // With a body that lies unread before the client's end, and without.
+    // With a body that is unread before the client's end, and without.
     let models = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let large = request("/chat/completions", &" ".repeat(40_000));
     for (what, text) in [

@@ -33,7 +33,7 @@ async fn a_reload_every_50_ms_changes_nothing_in_flight() {
     let key = world.home.path().join("key");
     std::fs::write(&key, &world.login.access_token).unwrap();
     let more = "[providers.nous]\nextra_paths = [\"GET /sse\"]\n";
-    // It adds a provider, and sets the first one up anew.
+    // It adds a provider, and sets the first one up again.
     let other = format!(
         "{more}token_timeout = \"16s\"\n[providers.other]\ntype = \"static\"\n\
          base_url = \"{{base}}\"\napi_key_file = {:?}\n",
@@ -306,7 +306,7 @@ async fn a_service_manager_that_reads_nothing_holds_nothing_up() {
     let signs = kinds[..stale].iter().filter(|kind| **kind == "WATCHDOG");
     assert!(signs.count() <= 1, "{kinds:?}");
     tokio::task::block_in_place(|| while !heard(&socket).starts_with("WATCHDOG=1") {});
-    // Full again, and it ends all the same.
+    // Full again, and it still ends.
     while filler.send_to(b"X=1", &path).is_ok() {}
     assert!(daemon.stop().success());
 }
@@ -374,7 +374,7 @@ async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
         assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
     }
     daemon.wait_for_log_count("the control socket was removed and has been restored", 2);
-    // One that is looked for elsewhere lives all the same: no second one is proposed.
+    // A daemon that is found elsewhere is alive: no second one is proposed.
     let elsewhere = world.home.path().join("elsewhere");
     for (command, code) in [(&["proxy", "reload"][..], 1), (&["status"], 1)] {
         let mut hermesctl = world.hermesctl(command);
@@ -399,7 +399,7 @@ async fn a_daemon_whose_runtime_folder_was_removed_is_found_again() {
     assert_eq!(run.status.code(), Some(3), "{run:?}");
 }
 
-/// Nobody's, on every distribution.
+/// The user `nobody`, on every distribution.
 const NOBODY: &str = "65534";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -466,7 +466,7 @@ async fn another_process_of_the_same_user_reads_neither_its_memory_nor_its_envir
     open.wait().unwrap();
 }
 
-/// A shutdown waits for requests, and a head that does not end is none.
+/// A shutdown waits for requests, and an unfinished head does not count as one.
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_that_do_not_end_hold_no_shutdown_up() {
     let world = World::new(Options::default()).await;

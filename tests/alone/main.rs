@@ -1,5 +1,5 @@
-//! What needs the machine to itself: load, crashes, fuzzing, and figures in milliseconds. Each test takes a turn, so that
-//! only two for each processor run at once; but for those that wait for seconds and hardly do anything else.
+//! What needs the machine to itself: load, crashes, fuzzing, and figures in milliseconds. Each test takes a turn, so
+//! that only two for each processor run at once, except those that wait for seconds and do hardly anything else.
 
 mod activation;
 mod beside_trouble;

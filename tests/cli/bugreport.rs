@@ -9,7 +9,7 @@ use std::path::Path;
 use mock_cloud::Options;
 use support::{Daemon, World, client, ctl, fake_program, program, scratch};
 
-/// What must not be in a report, but for what the cloud issued.
+/// What must not be in a report, except what the cloud issued.
 const PLANTED: [&str; 13] = [
     "env-s3cret-value",
     "static-key-in-a-file",
@@ -80,7 +80,7 @@ fn plant(world: &World) {
     fake(&home.join("bin"), "systemctl", unit);
 }
 
-/// Who asks is nobody's business: of a request that was refused, the report has no address.
+/// The asker stays private: of a refused request, the report has no address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_request_is_told_without_its_place() {
     let world = World::new(Options::default()).await;

@@ -1,5 +1,5 @@
 //! What `hermesctl connect` prints works: each app's files are read back by parsers of their kind, and
-//! requests with what stands in them go through a real daemon. See `tests/clients/README.md`.
+//! requests with the result go through a real daemon. See `tests/clients/README.md`.
 
 #![cfg(unix)]
 #![expect(
@@ -38,7 +38,7 @@ fn apps(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Reads the files back and asks with what stands in them; `at` is where the host really is.
+/// Reads the files back and sends requests with the result; `at` is the host's real address.
 fn assert_usable(told: &[Value], at: Option<&str>) {
     let texts: Vec<String> = told.iter().map(ToString::to_string).collect();
     let python = test_env("python").join("python/bin/python");
@@ -216,7 +216,7 @@ fn without_a_daemon_the_configuration_tells_and_models_are_left_open() {
         &["connect", "n8n", "--from", "docker", "--json"],
     );
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // Nothing is to be added any more, and nobody listens: whoever has the port is somebody else.
+    // There is nothing left to add, and nothing listens: another program has the port.
     assert_eq!(told["ready"], false, "{told:#}");
     assert_eq!(lines_of(&told), None, "{told:#}");
     assert!(notes(&told).contains("Start it: hermesctl proxy start"));

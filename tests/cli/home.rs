@@ -31,7 +31,7 @@ fn interrupt(child: &mut Child) -> ExitStatus {
     child.wait().unwrap()
 }
 
-/// The lines that somebody writes.
+/// The lines that a user writes.
 fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! `hermesctl logs` on a file, and on a journal that a fake `journalctl` tells; and a daemon whose log
-//! nobody reads.
+//! `hermesctl logs` on a file, and on a journal from a fake `journalctl`; and a daemon whose log is
+//! not read.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
@@ -110,7 +110,7 @@ fn a_line_that_is_being_written_is_one_entry() {
             append(&file, head);
         }
         follower.assert_shows_nothing();
-        // All of it, but for its end.
+        // All of it, except its end.
         append(&file, middle);
         follower.assert_shows_nothing();
         append(&file, tail);
@@ -176,8 +176,8 @@ async fn a_log_file_makes_way_at_its_limit_and_is_followed_and_shown_on() {
     let world = World::new(Options::default()).await;
     let log = world.home.path().join("Library/Logs/hermes-proxyd.log");
     std::fs::create_dir_all(log.parent().unwrap()).unwrap();
-    // What a year has left there, up to the limit but for less than a line. Long lines: to read a hundred thousand
-    // takes a program that is not optimized half a minute.
+    // What a year has left there, up to the limit minus one line. Long lines: reading a hundred thousand takes an
+    // unoptimized program half a minute.
     let long = FIRST.replace('\n', &format!(" note=\"{}\"\n", "x".repeat(2000)));
     let most = LARGEST - SECOND.len();
     let mut old = long.repeat(most / long.len());
@@ -238,7 +238,7 @@ async fn a_log_file_that_can_not_be_written_keeps_nobody_from_serving() {
     assert!(warning.contains("No such file"), "{warning}");
 }
 
-/// Whoever cuts a file in place, as `logrotate` does with `copytruncate`, is followed too.
+/// A file that is cut in place, as by `logrotate` with `copytruncate`, is followed too.
 #[test]
 fn a_file_that_is_emptied_or_replaced_is_followed_on() {
     let home = scratch();
@@ -554,7 +554,7 @@ async fn a_fifo_that_nobody_reads_holds_neither_the_start_nor_anything_else_up()
     ends_well(daemon, &lines(File::open(&fifo).unwrap()));
 }
 
-/// Binds the journal's socket and becomes the daemon, so that nobody ever reads from it.
+/// Binds the journal's socket and becomes the daemon, so that it is never read.
 #[cfg(target_os = "linux")]
 const DEAF_JOURNAL: &str = r#"
 mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec python3 -c '
@@ -632,8 +632,8 @@ async fn a_log_file_that_was_moved_away_is_made_anew() {
     assert!(has(&log, "\"stopped\"").is_some());
 }
 
-/// A daemon in a terminal keeps its last lines itself, also when nobody reads them, so that the command
-/// that the status names finds the request; one with a file says where that is.
+/// A daemon in a terminal keeps its last lines itself, read or not, so that the command that the status
+/// names finds the request; one with a file says where that is.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_running_daemons_log_is_found_wherever_it_logs() {
     let world = World::new(Options::default()).await;

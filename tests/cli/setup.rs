@@ -168,7 +168,7 @@ async fn a_running_daemon_serves_the_added_provider_and_tells_what_is_not_set_up
     assert_eq!(added["finding"]["command"], "hermesctl auth login xai");
 }
 
-/// Where nobody can be asked, nothing is written and nobody waits for a login.
+/// If no user can answer, nothing is written and no login is awaited.
 #[test]
 fn without_a_terminal_and_a_yes_it_is_said_what_would_be_done() {
     for json in [false, true] {
@@ -352,7 +352,7 @@ async fn a_login_is_made_and_a_request_answered_with_it() {
     let (exit, text, errors) = setup.end();
     assert_eq!(exit, Some(0), "{text}{errors}");
     let mut lines = text.lines().map(str::trim);
-    // In this order, whatever stands between.
+    // In this order, with anything in between.
     for start in [
         &format!(
             "done     configuration {}/{CONFIG}",
@@ -426,7 +426,7 @@ async fn a_login_that_fails_leaves_nothing_half_done_and_setup_goes_on_from_ther
             assert!(!all.contains("auth login"), "{end}: {all}");
             assert!(!all.contains("test request"), "{end}: {all}");
             assert!(!all.contains("service"), "{end}: {all}");
-            // A yes that comes too late logs nobody in.
+            // A yes that comes too late causes no login.
             world.cloud.approve(&code);
             assert_eq!(files(world.home.path()), [CONFIG], "{end}");
             let config = std::fs::read_to_string(world.home.path().join(CONFIG)).unwrap();
@@ -633,7 +633,7 @@ esac
         }
         let logins = world.cloud.counts().device_polls;
 
-        // Once that is mended, the same command goes on, to an app's first answer.
+        // Once that is fixed, the same command continues, to an app's first answer.
         std::fs::remove_file(fake.join("broken")).unwrap();
         let output = setup(&["--yes", "--json"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -336,7 +336,7 @@ async fn a_login_that_ends_soon_or_is_not_saved() {
     scene
         .assert_told("a login that is not saved", "unsaved")
         .await;
-    // The mirror holds it whole, and the store is told all the same.
+    // The mirror has all of it, and the store is still reported.
     let scene = unsaved(false).await;
     let copied = expected("store_unreadable", "attention").of_login();
     scene.assert("a copy serves", copied.exit(1)).await;

@@ -159,7 +159,7 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 
 fn lives(pid: &str) -> bool {
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    // A dead process that nobody has reaped yet is dead all the same.
+    // A dead process that has not been reaped yet counts as dead.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }

@@ -1,7 +1,7 @@
 //! Started by systemd, the daemon logs to the journal with fields.
 //!
-//! A stand-in for journald's socket, and the real journald, in a mount namespace of the test's own:
-//! needs root, and is skipped with a word where that or journald is missing.
+//! A stand-in for journald's socket, and the real journald, in a mount namespace for the test:
+//! needs root, and is skipped with a note if that or journald is missing.
 
 #![cfg(target_os = "linux")]
 #![expect(

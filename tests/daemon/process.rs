@@ -356,14 +356,15 @@ async fn when_descriptors_run_out_it_stays_up_and_serves_again() {
     for _ in 0..6 {
         served().await;
     }
-    // There are places, and no descriptors for them: whoever is idle goes, so that somebody can come.
+    // There are places, and no descriptors for them: an idle connection goes, so that another can
+    // come.
     #[cfg(target_os = "linux")]
     if let Ok(at_rest) = at_rest {
         limit_files(&daemon, at_rest as u64 + 4, Some(40));
         let _more: Vec<_> = (0..30).map(|_| connect()).collect();
         let asking = async {
             loop {
-                // Whoever came first may have the last descriptor.
+                // The first one may have the last descriptor.
                 let answer = client().get(daemon.url("/models")).send().await.unwrap();
                 if answer.status() == 200 {
                     break;
@@ -436,7 +437,7 @@ async fn who_uses_another_provider_only_hears_nothing_of_nous() {
         );
     }
 
-    // With a login, whoever made it, it is there; and that one's end is told.
+    // With a login, whoever made it, it is present; and that login's end is reported.
     std::fs::create_dir_all(world.store_file().parent().unwrap()).unwrap();
     std::fs::write(world.store_file(), store).unwrap();
     until(&daemon, |status| {
@@ -448,7 +449,7 @@ async fn who_uses_another_provider_only_hears_nothing_of_nous() {
     until(&daemon, |status| names(status) == ["example"]).await;
 }
 
-/// What a refusal advises is put into the configuration as it stands there, and then the request passes.
+/// A refusal's advice is put into the configuration unchanged, and then the request passes.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_advice_of_the_guard_can_be_followed() {
     let world = World::new(Options::default()).await;

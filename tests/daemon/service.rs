@@ -24,7 +24,7 @@ use serde_json::Value;
 use support::environment::{lacking, skipped, works};
 use support::{PATIENCE, World, copy_program, program};
 
-/// Nobody's, and one of those whose journal is their own to read.
+/// The group of `nobody`, and one whose members may read their own journal.
 const USER: &str = "54321";
 
 /// Whether the test can run here; else says why not.

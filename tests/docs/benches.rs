@@ -10,7 +10,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(support::root().join(name)).unwrap()
 }
 
-/// What stands between quotation marks behind each of these words.
+/// The text between quotation marks after each of these words.
 fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     let rests = text.split(before).skip(1);
     rests.filter_map(|rest| rest.split_once('"').map(|(name, _)| name))

@@ -1,5 +1,5 @@
-//! Every command that a message or a page names runs: in a home with a login and beside a daemon,
-//! as it stands. None is a wrong command line, none has a defect, none tells a secret.
+//! Every command that a message or a page names runs unchanged, in a home with a login and beside a
+//! daemon. All are valid command lines, none panics, none shows a secret.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::Instant;
 
-/// They go on until somebody interrupts them, and how they end then.
+/// They run until they are interrupted; with their exit code then.
 const GO_ON: &[(&str, i32)] = &[
     ("hermes-proxyd --control-stdio", 0),
     ("hermes-proxyd bridge --to ", 0),

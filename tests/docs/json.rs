@@ -143,7 +143,8 @@ fn every_field_that_is_printed_is_documented_and_the_other_way_round() {
     assert!(page.wrong.is_empty(), "{}", page.wrong.join("\n"));
 }
 
-/// What can't be understood is told to a program as any other error, wherever `--json` stands.
+/// A command line that can't be parsed is reported to a program like any other error, wherever
+/// `--json` is.
 #[test]
 fn a_wrong_command_line_is_an_error_in_json_too() {
     let table: [(&[&str], &str, &str); 9] = [

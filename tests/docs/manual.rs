@@ -124,7 +124,7 @@ fn paths_and_commands_are_whole_at_any_width() {
     let home = scratch();
     for file in written("man", home.path()) {
         let source = std::fs::read_to_string(&file).unwrap();
-        // What stands without a space in the page's source, and could be copied.
+        // Text without a space in the page's source, which could be copied.
         let wanted: BTreeSet<_> = source
             .lines()
             .filter(|line| !line.starts_with('.'))
@@ -236,7 +236,7 @@ fn complete(shell: &str, line: &str, home: &Path) -> Vec<String> {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(errors.is_empty(), "{shell}: {line}: {errors}");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Behind the word stands what it means, where the shell shows that.
+    // After the word comes its meaning, if the shell shows that.
     let words = said.lines().filter(|word| !word.is_empty());
     let words = words.map(|word| word.split(['\t', ':']).next().unwrap().to_owned());
     words.collect()
@@ -355,7 +355,8 @@ fn one_script_or_page_is_printed() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--dir"));
 }
 
-/// What the programs ask the environment for, but for what only terminals and tests set.
+/// The environment variables that the programs read, except those that only terminals and tests
+/// set.
 #[test]
 fn the_environment_that_is_read_stands_in_a_page() {
     let home = scratch();

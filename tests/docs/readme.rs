@@ -58,7 +58,7 @@ fn blocks(page: &str, fence: &str) -> Vec<String> {
         .collect()
 }
 
-/// What stands under a heading of a page.
+/// The text under a heading of a page.
 fn section(page: &str, heading: &str) -> String {
     let text = file(page);
     let section = text.split(&format!("## {heading}\n")).nth(1);
@@ -180,7 +180,7 @@ fn the_installer_takes_the_archive_beside_it_and_asks_no_placeholder() {
         .replace("@URL@", env!("CARGO_PKG_HOMEPAGE"))
         .replace("@VERSION@", "0.0.1");
     std::fs::write(folder.join("install.sh"), &script).unwrap();
-    // Nobody is asked for it, with these in place of the real ones.
+    // These replace the real ones, so nothing is downloaded.
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     for name in ["curl", "wget"] {
@@ -232,7 +232,7 @@ fn the_installer_takes_the_archive_beside_it_and_asks_no_placeholder() {
 fn the_two_commands_stand_in_the_checks() {
     let commands = blocks("README.md", "sh");
     let ci = file(".ci/run");
-    // Each with its time, before whoever runs it wonders.
+    // Each with its time, before a reader wonders.
     let readme = file("README.md");
     let mut before = readme.split("```sh\n").map(|text| {
         let paragraph = text.trim_end().rsplit("\n\n").next().unwrap();
@@ -647,7 +647,7 @@ fn shown(picture: &str) -> Vec<Vec<String>> {
     outputs
 }
 
-/// Without comment signs, which stand in each line of a comment, and without what is another each time.
+/// Without the comment signs of each line, and without what differs each time.
 fn words(text: &str) -> Vec<String> {
     let words = text.split_whitespace().filter(|word| *word != "#");
     let words = words.map(|word| {

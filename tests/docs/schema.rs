@@ -13,7 +13,7 @@ use hermes_proxy::paths::Environment;
 use support::hermes::{clients, test_env};
 use support::{ctl, scratch};
 
-/// `UPDATE_GOLDEN=1` writes the file anew.
+/// `UPDATE_GOLDEN=1` rewrites the file.
 fn stands_in(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -133,7 +133,7 @@ fn what_the_schema_refuses_the_reader_refuses_too() {
     }
 }
 
-/// Whoever reads it, and however wide the terminal is.
+/// For every reader, and every width of the terminal.
 #[test]
 fn the_schema_is_printed_the_same_at_each_width() {
     let home = scratch();

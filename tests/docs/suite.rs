@@ -92,7 +92,7 @@ pub(crate) fn texts() -> Vec<(String, String)> {
     texts
 }
 
-/// What stands behind each of these words, up to what can't be in a name.
+/// The names after each of these words.
 pub(crate) fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     let rests = text.split(before).skip(1);
     rests.map(|rest| {

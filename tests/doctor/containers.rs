@@ -164,7 +164,7 @@ fn start(world: &World) -> Daemon {
     Daemon::start(command, world.home.path())
 }
 
-/// What the doctor says of a way: its verdict, its words, and what mends it.
+/// The doctor's report on a way: its verdict, its words, and its fix.
 fn way(world: &World, name: &str) -> (String, String, Vec<Value>) {
     let output = world.ctl(&["doctor", "--containers", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

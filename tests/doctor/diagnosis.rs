@@ -65,7 +65,7 @@ impl Diagnosis {
         diagnosis
     }
 
-    /// What mends something can be run: our own verbs are there, and the other programs are known ones.
+    /// Fixes can be run: our own verbs exist, and the other programs are known ones.
     pub(crate) fn assert_commands_exist(&self, home: &Path) {
         const KNOWN: [&str; 16] = [
             "chmod",
@@ -105,7 +105,7 @@ impl Diagnosis {
                     continue;
                 }
             };
-            // Its help stands for the run: a word that is not known fails all the same.
+            // Its help replaces the run: an unknown word still fails.
             let asked = program(ours, home).args(words).arg("--help").output();
             assert!(asked.unwrap().status.success(), "{command:?} is no command");
         }
@@ -116,7 +116,7 @@ impl Diagnosis {
         findings.find(|one| one["group"] == group && one["name"] == name)
     }
 
-    /// The finding is there, with this verdict; its text holds `says`, and what mends it `fix`.
+    /// The finding exists with this verdict; its text contains `says`, and its fix `fix`.
     #[track_caller]
     pub(crate) fn assert(&self, (group, name): (&str, &str), verdict: &str, says: &str, fix: &str) {
         let Some(finding) = self.find(group, name) else {
@@ -133,7 +133,7 @@ impl Diagnosis {
 }
 
 impl Diagnosis {
-    /// Nothing that is to be run stands there.
+    /// It contains nothing to run.
     #[track_caller]
     pub(crate) fn assert_no_command(&self, (group, name): (&str, &str)) {
         let finding = self.find(group, name).unwrap();

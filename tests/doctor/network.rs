@@ -64,7 +64,7 @@ async fn a_certificate_is_told_what_is_wrong_with_it() {
 async fn a_provider_that_is_away_is_told_in_time() {
     let world = world().await;
     world.cloud.set_portal_open(false).await;
-    // An address that swallows what is sent to it, and a name that is none (RFC 2606).
+    // An address that swallows what is sent to it, and a name that does not exist (RFC 2606).
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/v1", silent.local_addr().unwrap());
     let config = format!(
@@ -151,7 +151,7 @@ async fn whoever_has_our_port_is_named() {
     let us = format!("(process {})", std::process::id());
     let place = ("listeners", address.as_str());
     diagnosis.assert(place, "fail", &us, "[[listen]]");
-    // With its command line, and without the advice to end what nobody here knows.
+    // With its command line, and without the advice to end an unknown program.
     let own = std::env::args().next().unwrap();
     let own: String = own.chars().take(100).collect();
     diagnosis.assert(place, "fail", &own, "hermesctl proxy start --port");

@@ -38,7 +38,7 @@ async fn a_backup_of_before_another_programs_rotation_is_put_right_too() {
     world.cloud.revoke_access_tokens();
     assert_serves(&daemon).await;
     let backup = std::fs::read(world.store_file()).unwrap();
-    // Another program rotates, as Hermes Agent does: the helper, told by nobody.
+    // Another program rotates, as Hermes Agent does: the helper hears nothing of it.
     let mirror = world.home.path().join(".hermes/shared/nous_auth.json");
     let old_mirror = std::fs::read(&mirror).unwrap();
     let alone = tempfile::tempdir().unwrap();

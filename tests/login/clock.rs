@@ -1,5 +1,5 @@
-//! The portal's clock stands elsewhere, or it tells odd lifetimes: requests are served all the same,
-//! and no storm of refreshes comes of it.
+//! The portal's clock differs, or it reports odd lifetimes: requests are still served, without a
+//! storm of refreshes.
 
 #![cfg(unix)]
 #![expect(

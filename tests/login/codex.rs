@@ -110,7 +110,7 @@ impl World {
         Daemon::start(command, self.home.path())
     }
 
-    /// What the backend has seen, but for the questions about the quota.
+    /// The requests that the backend has seen, except those about the quota.
     fn requests(&self) -> Vec<mock_cloud::Seen> {
         let seen = self.cloud.requests().into_iter();
         seen.filter(|seen| !seen.target.ends_with("/wham/usage"))
@@ -256,7 +256,7 @@ async fn without_a_client_key_the_provider_does_not_start_and_no_request_of_it_i
     assert!(world.requests().is_empty());
     assert_eq!(ask(Some(&world.key), "/responses").await.status(), 200);
 
-    // The last key is revoked: nobody is served, and a start says why.
+    // The last key is revoked: every request is refused, and a start says why.
     let revoked = ctl(world.home.path(), &["clients", "revoke", "app"]);
     assert!(revoked.status.success(), "{revoked:?}");
     assert_eq!(ask(Some(&world.key), "/responses").await.status(), 401);

@@ -212,7 +212,7 @@ async fn a_refresh_without_a_login_says_so_and_asks_nobody() {
     assert!(world.cloud.calls().is_empty());
 }
 
-/// RFC 6761 §6.4: nobody has a name in `.invalid`.
+/// RFC 6761 §6.4: no name in `.invalid` exists.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_without_a_network_names_the_host_and_what_looks_further() {
     let world = World::without_a_login().await;

@@ -30,7 +30,7 @@ use support::{
 };
 use tokio::sync::Semaphore;
 
-/// Someone who is not root.
+/// A user other than root.
 pub(crate) const NOBODY: u32 = 65534;
 
 const FULL: &str = r#"
@@ -77,7 +77,7 @@ async fn where_spent_tokens_can_not_be_noted_renewals_go_on_and_it_is_told() {
     let world = World::new(Options::default()).await;
     let daemon = confined(&world, namespace, SPENT_FULL);
     daemon.renew().await;
-    daemon.wait_for_log("spent refresh tokens can't be noted on disk");
+    daemon.wait_for_log("spent refresh tokens can't be recorded on disk");
     daemon.renew().await;
     assert_eq!(ask(&daemon).await, 200);
     let counts = world.cloud.counts();
@@ -470,7 +470,7 @@ pub(crate) fn stored_token(home: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// What lies at a path: a file's content, or that it is a folder without any.
+/// What is at a path: a file's content, or that it is a folder.
 fn snapshot(path: &Path) -> Option<Vec<u8>> {
     if path.is_dir() {
         assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);

@@ -327,7 +327,7 @@ async fn a_row_that_was_rotated_while_a_renewal_is_due_is_seen_under_the_lock() 
 async fn a_row_that_was_left_behind_or_tells_no_time_is_not_taken() {
     for told in [
         json!("2020-01-01T00:00:00+00:00"),
-        // By a clock that was ahead: nobody can tell.
+        // By a clock that was ahead: the order is unknown.
         json!("2999-01-01T00:00:00+00:00"),
         json!("soon"),
         Value::Null,
@@ -713,7 +713,7 @@ async fn a_limit_that_hermes_agent_has_met_is_honoured_and_an_absurd_one_is_not(
                 "never {wanted}: {}",
                 daemon.logged()
             );
-            // Nobody asks so often that the file is looked at before its time.
+            // Requests are too rare for an early look at the file.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };

@@ -91,7 +91,7 @@ async fn a_separate_login_that_ends_gives_way_to_hermes_agents_and_a_logout_spar
         (&login["separate"], &login["store"]),
         (&json!(false), &json!(world.store_file()))
     );
-    // Whoever wants the ended one out is asked about the living one.
+    // A user who wants the ended one removed is asked about the living one.
     let output = run(&world, &["auth", "logout", "nous"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(block(&world.store_file()), hermes);

@@ -1,5 +1,5 @@
-//! A provider by its settings alone: the examples of the configuration, run as they are; where the login lies, how it is
-//! renewed, and that it goes nowhere else.
+//! A provider by its settings alone: the examples of the configuration, run unchanged; where the login is stored, how
+//! it is renewed, and that it goes nowhere else.
 
 #![cfg(unix)]
 #![expect(
@@ -44,14 +44,15 @@ impl World {
         }
     }
 
-    /// With a provider of this name, whose table goes on with `settings`.
+    /// With a provider of this name, whose table ends with `settings`.
     async fn with(settings: &str) -> Self {
         let world = Self::new(options()).await;
         world.configure(settings);
         world
     }
 
-    /// Writes the configuration of a provider `acme` at this cloud, whose table goes on with `settings`.
+    /// Writes the configuration of a provider `acme` at this cloud, whose table ends with
+    /// `settings`.
     fn configure(&self, settings: &str) {
         self.write(&format!(
             "default_provider = \"acme\"\n[providers.acme]\ntype = \"oauth2\"\nbase_url = {:?}\n\
@@ -310,7 +311,7 @@ async fn the_example_with_a_page_logs_in_with_pkce_and_a_client_secret() {
         .unwrap();
     assert_eq!(exchanged.form["client_secret"], "s3cret-of-the-client");
     assert_eq!(world.cloud.counts().reuse_events, 0);
-    // The code went to the daemon, and neither it nor a token to anybody else.
+    // The code went only to the daemon, and no token to anyone else.
     for (what, text) in [
         ("the log", daemon.logged()),
         ("hermesctl", begun.to_string() + &end.to_string()),

@@ -411,7 +411,7 @@ async fn no_output_holds_a_secret_at_the_most_talkative_level() {
     world.assert_no_secret_in("an output", &outputs);
 }
 
-/// Other settings of the provider, so that it is set up anew.
+/// Different settings of the provider, so that it is set up again.
 pub(crate) fn reload(world: &World) {
     world.write_config("[providers.nous]\nuser_agent = \"client\"\n");
     let reload = world.ctl(&["proxy", "reload", "--json"]);

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 
-/// What waits for nobody takes no longer, on a busy machine.
+/// A step that waits for nothing takes no longer, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// A portal that hangs until it is given a permit.

@@ -21,7 +21,7 @@ use support::environment::program;
 use support::{Daemon, PATIENCE, World, chat, client, ctl, exact, scratch};
 use tokio::sync::Semaphore;
 
-/// What waits for nobody takes no longer, on a busy machine.
+/// A step that waits for nothing takes no longer, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(8);
 /// Where a process of [`a_cloud_as_a_process`] writes what it is.
 const FILE: &str = "HERMES_TEST_CLOUD";

@@ -328,7 +328,7 @@ async fn a_certificate_that_does_not_fit_is_a_tls_failure() {
         let world = World::new(Options::default().inference_tls(tls)).await;
         let ca = world.home.path().join("ca.pem");
         world.cloud.write_ca(&ca).unwrap();
-        // A valid certificate of an authority that nobody named is refused as well.
+        // A valid certificate of an unknown authority is refused as well.
         let config = match tls {
             Tls::On => String::new(),
             Tls::Off | Tls::Expired | Tls::WrongName => {
@@ -413,8 +413,8 @@ async fn a_listed_page_gets_its_preflight_and_its_origin_back() {
     assert_eq!(world.cloud.counts().requests, 1);
 }
 
-/// Requests that fail in every way, and two that don't: the status, the request line, and what stands
-/// behind the `Origin`.
+/// Requests that fail in every way, and two that don't: the status, the request line, and the headers
+/// after `Origin`.
 fn outcomes(key: &str) -> Vec<(u16, &'static str, String)> {
     let long = format!("x-a: {}\r\n", "a".repeat(9000));
     let json = "content-type: application/json\r\n";
@@ -518,7 +518,7 @@ async fn a_listed_page_can_read_why_it_was_refused() {
             }
         }
     }
-    // Two origins are nobody's.
+    // Two origins belong to no page.
     let request = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\n\
                    origin: https://app.example\r\nconnection: close\r\n\r\n";
     let answer = raw(&daemon, request).await;
@@ -550,7 +550,7 @@ async fn a_static_key_is_sent_and_its_absence_told() {
     let message = error(ask(&daemon).await, ErrorKind::UpstreamAuthFailed).await;
     assert!(message.contains("put the API key in"), "{message}");
     assert!(!message.contains("run: put"), "{message}");
-    // What no command does alone stands in no field for a command.
+    // Advice that is not a single command is in no field for a command.
     let mine = |status: &serde_json::Value| {
         let mut providers = status["providers"].as_array().unwrap().iter();
         providers.find(|one| one["name"] == "mine").unwrap().clone()

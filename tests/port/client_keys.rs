@@ -149,7 +149,7 @@ fn live_through(home: &Path) -> Vec<String> {
     vec![key, other, rotated.to_owned()]
 }
 
-/// No key stands in any file of the home, nor in what `list` shows.
+/// No key is in any file of the home, nor in the output of `list`.
 fn assert_nowhere(home: &Path, keys: &[String], log: &str) {
     let shown = works(home, "list") + &works(home, "list --json");
     let mut files = vec![home.to_owned()];
@@ -559,7 +559,7 @@ async fn a_dead_key_is_refused_where_no_key_is_needed_too() {
         let health = asks(&daemon, "/health", &[bearer(dead)]).await;
         assert_eq!(health.0, 401, "on every route");
     }
-    // Half a key was copied badly, and is none either.
+    // Half a key was copied badly, and does not count.
     let (status, told) = models(&[bearer(key.get(..40).unwrap())]).await;
     assert_eq!(status, 401);
     assert!(told.contains("40 of 47 characters"), "{told}");
@@ -800,7 +800,7 @@ async fn what_came_through_a_reverse_proxy_needs_a_key_at_every_address() {
             let all = [field, host, bearer(&key)];
             assert_eq!(asks(&daemon, "/v1/models", &all).await.0, 200);
         }
-        // The name alone lets nobody in from outside.
+        // The name alone is not enough from outside.
         let host = ("host", "llm.example".to_owned());
         let forwarded = ("x-forwarded-for", "203.0.113.7".to_owned());
         let (status, told) = asks(&daemon, "/v1/models", &[host, forwarded]).await;
@@ -808,7 +808,7 @@ async fn what_came_through_a_reverse_proxy_needs_a_key_at_every_address() {
         assert!(daemon.stop().success());
     }
     assert_eq!(world.cloud.counts().requests, 3 * 14);
-    // A browser sends no key with its question, whoever passes it on.
+    // A browser sends no key with its preflight, through any proxy.
     let daemon = world.daemon_with(listed, &[]);
     let preflight = |origin: &str| {
         client()

@@ -555,7 +555,7 @@ async fn a_variable_that_cannot_be_used_is_told_wherever_one_looks() {
     }
 }
 
-// ---- Who is told of us ----
+// ---- Which server learns of us ----
 
 #[tokio::test]
 async fn the_providers_own_hosts_see_no_mark_of_ours() {

@@ -308,7 +308,7 @@ async fn the_providers_answer_passes_but_for_what_concerns_one_connection_or_a_b
     }
 }
 
-/// What is said in our name would be taken for ours: by apps, by `proxy test`, by the user.
+/// Text in our name would be mistaken for ours: by apps, by `proxy test`, by the user.
 #[tokio::test]
 async fn fields_with_our_names_are_ours_alone() {
     let world = World::new(Options::default()).await;

@@ -130,7 +130,7 @@ async fn a_key_that_systemd_hands_over_is_used_and_a_missing_one_is_told_with_wh
     assert_eq!(ask(&daemon).await.0, 401);
 }
 
-/// Somebody else's key would send the user's prompts to that account.
+/// Another user's key would send the user's prompts to that account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_everybody_may_write_stops_the_start() {
     let world = World::new(Options::default()).await;

@@ -335,7 +335,7 @@ async fn over_veth() {
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
 }
 
-/// A port that nobody has.
+/// A free port.
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("[::]:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -453,7 +453,7 @@ async fn localhost_is_ours_over_ipv6_too_or_it_is_told_whose_it_is_not() {
     assert_eq!(doctor(), None);
     assert!(daemon.stop().success());
 
-    // Somebody else is faster.
+    // Another program is faster.
     let impostor = std::net::TcpListener::bind(&held).unwrap();
     let warned = |finding: Option<Value>| {
         let finding = finding.expect("it is told");

@@ -1,4 +1,4 @@
-//! What apps meet at the port: requests, answers, and who is let in; and the provider behind it.
+//! What apps meet at the port: requests, answers and admission; and the provider behind it.
 
 mod answers;
 mod client_keys;

@@ -94,7 +94,7 @@ async fn a_list_is_fetched_once_for_all_who_ask_and_its_bytes_are_the_providers(
         .await
         .unwrap();
     assert_eq!(asked(&world), 4);
-    // Another provider's list is its own, and a reload asks anew.
+    // Another provider's list is its own, and a reload fetches it again.
     world.ctl(&["proxy", "reload"]);
     assert_eq!(get(&daemon, "/models").await.text().await.unwrap(), body);
     assert_eq!(asked(&world), 5);
@@ -545,7 +545,7 @@ async fn a_provider_that_is_down_holds_up_no_list_of_all() {
     let stale = until(&daemon, is_stale).await;
     let text = stale.text().await.unwrap();
     assert!(text.contains("only-b"), "{text}");
-    // Without one, the others are listed, and nobody waits for it twice.
+    // Without one, the others are listed, and no request waits for it twice.
     world.ctl(&["proxy", "reload"]);
     let (silent, before) = (Fault::Silent, tokio::time::Instant::now());
     other.set_inference_open(true).await;

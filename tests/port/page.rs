@@ -47,7 +47,7 @@ fn usage(home: &Path, by: &str, since: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What stands between `start` and the next `end`.
+/// The text between `start` and the next `end`.
 fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
     let (_, rest) = text
         .split_once(start)

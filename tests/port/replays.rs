@@ -125,7 +125,7 @@ async fn the_budget_is_shared_and_who_finds_none_gets_the_401() {
     assert_eq!(ask(&daemon, 150 * 1024).await.status(), 401);
     // The new token is taken: one that never was is not replaced so soon.
     assert_eq!(ask(&daemon, 100).await.status(), 200);
-    // What fits is replayed all the same.
+    // What fits is still replayed.
     world.cloud.fail_next(1, &Fault::unauthorized());
     assert_eq!(ask(&daemon, 20 * 1024).await.status(), 200);
     wire.close();
@@ -153,7 +153,7 @@ async fn nothing_is_replayed_with_the_same_bearer_or_for_another_reason() {
     sent(Fault::rate_limited(1), 1, 429).await;
     sent(Fault::Answer(Canned::status(503)), 1, 503).await;
     sent(Fault::unauthorized(), 2, 200).await;
-    // The refresh fails: no other bearer, so the first answer stands.
+    // The refresh fails: without another bearer, the first answer is final.
     tokio::time::sleep(Duration::from_millis(10)).await;
     let down = PortalFault::Answer(Canned::status(503));
     world.cloud.break_portal(Endpoint::Refresh, down);

@@ -64,7 +64,7 @@ async fn a_key_has_a_share_of_the_places_and_not_all_are_for_what_providers_answ
     for part in ["neighbour", "16", "`limits.connections`", "--in-flight"] {
         assert!(message.contains(part), "{message}");
     }
-    // Nobody else is concerned, nor is the key itself once an answer of its is over.
+    // No other key is affected, nor is the key itself once an answer of its own is over.
     lives(&daemon).await;
     let others = hold(&daemon, None, 1).await;
     held.pop();

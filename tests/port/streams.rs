@@ -534,7 +534,7 @@ async fn a_client_that_does_not_read_holds_at_most_one_mebibyte_and_its_provider
         sent / STALLED / 1024
     );
     assert!(held <= 1 << 20, "{held}");
-    // Once it reads, the stream goes on where it stood.
+    // Once it reads, the stream continues where it was.
     let mut one = stalled.pop().unwrap();
     let enough = sent / STALLED + (1 << 20);
     while one.received() < enough {
@@ -549,7 +549,7 @@ async fn over_http2_too_and_other_streams_of_the_connection_go_on() {
     let mut request = chat("x");
     request["stream"] = json!(true);
     request["mock"] = json!({"endless": true, "chunk_bytes": 16384});
-    // One connection stands before all of them need one.
+    // One connection exists before all of them need one.
     post(&daemon, &chat("x")).await.text().await.unwrap();
     let idle = rss(&daemon);
     let mut stalled = Vec::new();

@@ -221,7 +221,7 @@ async fn a_kill_under_load_loses_the_last_batch_at_most_and_leaves_the_file_whol
         load(&daemon, 20).await;
         let written = told(home, "client")["total"]["requests"].as_u64().unwrap();
         assert!(written >= 20 * (round + 1), "{written}");
-        // While more are counted, and written whenever somebody asks.
+        // While more are counted, and written with each query.
         let pid = daemon.pid();
         tokio::join!(load(&daemon, 40), async {
             let asks = tokio::task::spawn_blocking({

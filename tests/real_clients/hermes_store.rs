@@ -120,7 +120,8 @@ async fn a_login_with_a_label_outlives_the_end_of_the_providers_own() {
     assert!(block.get("refresh_token").is_none(), "{block:#}");
     assert!(block["last_auth_error"].is_object(), "{block:#}");
     assert_eq!(listed_by_it(&mut agent), expected);
-    // Hermes Agent may lay the row out in its own way and mark it, since it asks a portal that is not there.
+    // Hermes Agent may lay the row out in its own way and mark it, since it asks a portal that does
+    // not exist.
     let is_same = |row: &serde_json::Value| {
         let mut keys = ["id", "label", "access_token", "refresh_token"].iter();
         keys.all(|key| row[key] == work[key])

@@ -171,7 +171,7 @@ async fn assert_a_crowd_loses_no_login(daemons_home: &str) {
         }
         let four = futures_util::future::join_all([(); 4].map(|()| app.status_of_a_chat())).await;
         // The token that is adopted after a 401 may have been revoked in the same moment: then the
-        // provider's second 401 stands. The next request must get over it.
+        // provider's second 401 is final. The next request must get over it.
         for status in four {
             assert!(matches!(status, 200 | 401), "{}", daemon.logged());
         }
@@ -274,8 +274,8 @@ async fn a_profile_without_a_login_shares_the_global_one() {
     }
 }
 
-/// Whoever learns that the login is dead writes it down; the other one believes it, without
-/// presenting the token once more.
+/// The program that learns that the login is dead writes it down; the other one believes it,
+/// without sending the token once more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_has_ended_is_over_for_both() {
     for daemon_learns_first in [false, true] {
@@ -438,7 +438,7 @@ impl<'a> App<'a> {
     }
 }
 
-/// The login lives, each place holds its current token, and the daemon told nobody.
+/// The login lives, each place holds its current token, and the daemon sent no notice.
 fn assert_login_is_whole(world: &World, daemon: &Daemon) {
     let counts = world.cloud.counts();
     assert_eq!(counts.reuse_events, 0, "{counts:?}");
@@ -456,8 +456,8 @@ fn assert_login_is_whole(world: &World, daemon: &Daemon) {
     assert_eq!(daemon.status()["providers"][0]["last_error"], Value::Null);
 }
 
-/// Puts fields that nobody knows into the store, at several levels, between known ones and with
-/// contents that are easily changed. Returns the store as it stands then.
+/// Puts unknown fields into the store, at several levels, between known ones and with contents that
+/// are easily changed. Returns the resulting store.
 fn plant_unknown_fields(world: &World) -> Value {
     let odd =
         json!({"z": 1.5e300, "a": [null, "ü\u{1f600}\\\"", {"y": 9_007_199_254_740_993_u64}]});

@@ -57,7 +57,7 @@ fn quota(percent: u64) -> Value {
         "primary": {"used_percent": percent, "window_minutes": 300, "reset_at": 4_000_000_000_u64}}})
 }
 
-/// The data of all chunks, but for the end mark.
+/// The data of all chunks, except the end mark.
 fn chunks(text: &str) -> Vec<Value> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
     let chunks = lines.filter(|data| *data != "[DONE]");

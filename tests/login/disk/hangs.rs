@@ -22,7 +22,7 @@ use support::environment::skipped;
 use support::hermes::fingerprint;
 use support::{Daemon, PATIENCE, World, chat, client, mount_namespace, program, wrapped};
 
-/// A mount whose server is away, as of a network file system: whoever touches it waits.
+/// A mount whose server is away, as of a network file system: every access waits.
 const HUNG: &str = r#"
 exec 3<> /dev/fuse
 for folder in "$@"; do
@@ -75,7 +75,7 @@ async fn while_the_home_hangs_requests_are_served_and_afterwards_all_is_well() {
     );
 }
 
-/// The journal lies in the state folder, which need not be on the home's disk.
+/// The journal is in the state folder, which need not be on the home's disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_journals_folder_hangs_streams_go_on_and_no_token_is_spent() {
     let Some(namespace) = namespace_with_fuse() else {
@@ -115,7 +115,7 @@ async fn while_the_journals_folder_hangs_streams_go_on_and_no_token_is_spent() {
     assert!(longest < Duration::from_secs(3), "silent for {longest:?}");
 }
 
-/// A login that comes while nobody can read its journal: the journal is read as soon as it can be, and
+/// A login that comes while its journal can't be read: the journal is read as soon as possible, and
 /// not when the token ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_that_was_cut_off_is_finished_once_the_journals_folder_answers() {
@@ -207,7 +207,7 @@ async fn a_kept_login_that_can_not_be_read_is_neither_passed_over_nor_removed() 
     std::fs::remove_dir_all(home.join("shared")).ok();
     std::fs::write(world.store_file(), before).unwrap();
     let file = journal(&world).with_extension("login");
-    // Nobody reads it, not even root.
+    // Unreadable, even for root.
     let made = program("mkfifo", &home).arg(&file).status().unwrap();
     assert!(made.success());
     let daemon = world.daemon();
@@ -349,7 +349,7 @@ async fn served_for(duration: Duration, daemon: &Daemon) {
     println!("{served} requests while the home hung, the slowest in {slowest:?}");
 }
 
-/// A named pipe in a file's place would keep whoever opens it waiting for its other end.
+/// A named pipe in a file's place would block every reader until its other end opens.
 #[tokio::test(flavor = "multi_thread")]
 async fn pipes_in_the_place_of_files_keep_nobody_waiting() {
     let world = World::new(Options::default()).await;

@@ -19,7 +19,7 @@ use mock_cloud::Options;
 use support::environment::skipped;
 use support::{Daemon, World};
 
-/// Somebody else again.
+/// A third user.
 const STRANGER: u32 = 54321;
 
 /// Replacing it would take it from its owner.
@@ -120,7 +120,7 @@ async fn roots_work_for_a_user_reaches_nothing_that_the_user_could_not() {
     for (link, _) in links {
         std::fs::remove_file(home.join(link)).unwrap();
     }
-    // A link to nothing is not taken for no keys.
+    // A dangling link does not count as a file without keys.
     let keys = state.join("clients.json");
     std::os::unix::fs::symlink(vault.path().join("made-4"), &keys).unwrap();
     std::os::unix::fs::lchown(&keys, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -221,8 +221,8 @@ async fn roots_own_files_in_a_users_folder_stay_of_use_to_root() {
     );
 }
 
-/// In a folder that many may write, anybody can leave a mirror with a login of their own: prompts would
-/// go to their account.
+/// In a shared folder, any user can leave a mirror with their own login: prompts would go to their
+/// account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_fresher_mirror_is_neither_taken_nor_written_over() {
     if !rustix::process::geteuid().is_root() {
@@ -276,7 +276,7 @@ async fn a_strangers_fresher_mirror_is_neither_taken_nor_written_over() {
     }
 }
 
-/// Whoever could write it could put a login of their own there.
+/// A user who can write it could put their own login there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_a_stranger_could_have_written_is_not_used() {
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,5 @@
-//! How long a token lives, as far as anybody says: none of it, too short a life, and an end that nothing renews.
+//! A token's lifetime, as far as it is known: none, too short a one, and an end that nothing
+//! renews.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The login on a page: pasted over SSH, declined, forged, and with somebody else at the port.
+//! The login on a page: pasted over SSH, declined, forged, and with another program at the port.
 
 use mock_cloud::{Canned, Endpoint, PortalFault};
 use serde_json::{Value, json};

@@ -59,7 +59,8 @@ pub(super) fn document(world: &World, change: &Value) -> Canned {
     Canned::json(200, &document)
 }
 
-/// A world with a login, whose daemon starts anew with the poisoned document: what `auth refresh` says then.
+/// A world with a login, whose daemon restarts with the poisoned document; returns what `auth
+/// refresh` says then.
 async fn refreshed_with(change: impl FnOnce(&World) -> Canned) -> (World, String) {
     let world = World::with(DEVICE).await;
     let daemon = world.daemon();
@@ -72,7 +73,7 @@ async fn refreshed_with(change: impl FnOnce(&World) -> Canned) -> (World, String
     assert_eq!(outcome["result"], "failed", "{outcome}");
     assert_eq!(world.block("acme"), before, "the login is as it was");
     assert_eq!(world.cloud.counts().refresh_calls, 0);
-    // The token in use serves all the same.
+    // The token in use still serves.
     assert_eq!(ask(&daemon, "acme").await.status(), 200);
     (world, outcome["detail"].as_str().unwrap().to_owned())
 }
@@ -106,7 +107,7 @@ async fn a_document_that_redirects_is_not_followed() {
     thief.assert_heard_nothing("a redirect of the document");
 }
 
-/// Whoever sits between could read a token that goes by http, even to the issuer's own host.
+/// An attacker in between could read a token that goes by http, even to the issuer's own host.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_with_an_endpoint_by_http_on_the_issuers_own_host_is_not_followed() {
     let world = World::new(options().portal_tls(Tls::On)).await;

@@ -1,5 +1,4 @@
-//! The page "Add a provider", followed step by step by somebody who knows nothing else: from nothing to a streamed
-//! answer.
+//! The page "Add a provider", followed step by step without further knowledge: from nothing to a streamed answer.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -56,7 +56,7 @@ async fn a_replayed_body_is_identical() {
     assert!(seen[0].body_sha256.is_some() && seen[0].body_sha256 == seen[1].body_sha256);
 }
 
-/// Reads a request's head, byte by byte; what stands behind it stays unread.
+/// Reads a request's head, byte by byte; the rest stays unread.
 async fn read_head(stream: &mut tokio::net::TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -10,7 +10,7 @@ use support::{chat, client, ctl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Whoever connects is noted with what it says, and refused.
+/// Every connection is recorded with its bytes, and refused.
 pub(crate) struct Stranger {
     pub(crate) address: String,
     heard: Arc<Mutex<Vec<String>>>,
@@ -235,7 +235,7 @@ async fn a_models_name_with_odd_bytes_reaches_no_other_host_and_no_other_provide
     }
 }
 
-/// As they stand in JSON.
+/// In JSON form.
 fn odd_models(at: &str) -> [String; 12] {
     [
         format!("http://{at}/v1"),

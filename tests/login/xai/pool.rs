@@ -271,7 +271,7 @@ async fn a_row_whose_login_ends_is_marked_and_the_next_one_serves() {
     world.assert_nothing_reused();
 }
 
-/// A daemon that was killed while it renewed the row `two`, and where its store's folder lies now.
+/// A daemon that was killed while it renewed the row `two`, and its store's present folder.
 async fn killed_while_renewing_the_second_row(world: &World, logins: &[Login; 2]) -> PathBuf {
     let empty = json!({"last_status": "exhausted", "last_status_at": now()});
     let one = with(row("one", 0, &logins[0]), &empty);

@@ -54,7 +54,7 @@ async fn until_in(state: &str, daemon: &Daemon) -> Value {
     }
 }
 
-/// The token that lies in the block, or in the first row.
+/// The token in the block, or in the first row.
 fn stored(world: &World) -> String {
     let store = world.store();
     let block = &store["providers"]["xai-oauth"]["tokens"]["refresh_token"];
@@ -66,7 +66,7 @@ fn stored(world: &World) -> String {
         .to_owned()
 }
 
-/// The store is renewed, put back to what it held before, and the daemon started anew.
+/// The store is renewed, put back to its earlier content, and the daemon restarted.
 async fn assert_an_older_copy_is_not_sent_after_a_restart(world: &World, login: &Login) {
     let older = std::fs::read(world.store_file()).unwrap();
     let mut daemon = world.daemon();

@@ -183,7 +183,7 @@ async fn apps_are_connected_to_xai_at_its_own_path_or_as_the_default() {
     );
 }
 
-/// The finding of the doctor about xAI's login: verdict, text and what mends it.
+/// The doctor's finding about xAI's login: verdict, text and fix.
 fn diagnosed(world: &World) -> (String, String, String) {
     let report = json_of(&ctl(world.home.path(), &["doctor", "--json"]));
     let mut findings = report["findings"].as_array().unwrap().iter();

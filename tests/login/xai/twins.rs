@@ -34,12 +34,12 @@ impl World {
     }
 }
 
-/// The row has got the token of our own store's login, and nobody has seen yet that it is a copy.
+/// The row has got the token of our own store's login, and is not recognised as a copy yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_keepers_that_have_one_token_under_different_locks_send_it_once() {
     let world = World::new().await;
     world.cloud.put_back(Duration::from_hours(30));
-    // It is due at once, wherever it lies.
+    // It is due at once, in any place.
     let own = world.cloud.login();
     world.cloud.advance(Duration::from_hours(30));
     let other = world.cloud.login();

@@ -1,4 +1,4 @@
-//! Hermes Agent's home as it stands after a login.
+//! Hermes Agent's home after a login.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -259,7 +259,7 @@ impl MockCloud {
         admin::decide(&self.portal, user_code, false);
     }
 
-    /// The answer to whoever looks for the endpoints, in place of the true document.
+    /// The discovery document that is served in place of the true one.
     pub fn set_document(&self, document: Canned) {
         *lock(&self.portal.document) = Some(document);
     }

@@ -153,7 +153,7 @@ impl Options {
         self
     }
 
-    /// How many seconds the cloud's clock stands ahead of the machine's; negative: behind.
+    /// How many seconds the cloud's clock is ahead of the machine's; negative: behind.
     pub fn clock_ahead(mut self, seconds: i64) -> Self {
         self.clock_ahead = seconds;
         self

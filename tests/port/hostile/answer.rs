@@ -1,4 +1,4 @@
-//! A client's half of HTTP/1.1, read as it stands.
+//! A client's half of HTTP/1.1, read byte by byte.
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt;

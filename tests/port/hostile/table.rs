@@ -158,7 +158,7 @@ fn render(text: &str, value: &str, number: usize) -> Vec<Piece> {
     pieces
 }
 
-/// Escapes and what stands in braces.
+/// Escapes and braces.
 fn expand(text: &str, number: usize, pieces: &mut Vec<Piece>) {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

@@ -134,7 +134,7 @@ async fn neighbours_of_the_bridge_with_half_requests_make_way_soon() {
     let began = Instant::now();
     while status().await != Some(503) {
         assert!(began.elapsed() < PATIENCE, "the places are not taken");
-        // All at once: whoever comes later may find that the first have made way.
+        // All at once: a later one may find that the first have made way.
         let half = (10..14).flat_map(|last| [last; 4]).map(async |last| {
             let mut stream = connect(last).await;
             stream.write_all(b"GET /livez HTTP/1.1\r\n").await.ok();
@@ -200,7 +200,7 @@ async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_i
     );
     drop((answer, flood));
 
-    // Whoever waits for an answer stays, so all others are told, however many come at once.
+    // A client that awaits an answer stays, so all others are refused, however many come at once.
     let mut waiting = Vec::new();
     for last in 10..14 {
         for _ in 0..4 {
@@ -223,7 +223,7 @@ async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_i
     }
     let many = (0..100).map(|_| async {
         let mut stream = connect(20).await;
-        // Whoever is slow to ask is told too.
+        // A slow client gets the refusal too.
         tokio::time::sleep(Duration::from_millis(10)).await;
         stream.write_all(livez).await.ok();
         let mut answer = String::new();

@@ -11,7 +11,7 @@ use mock_cloud::Options;
 use support::environment::{skipped, works};
 use support::{Daemon, World, chat, post, program};
 
-/// curl as the user nobody; status, and what the error says.
+/// curl as the user `nobody`; status, and the error's text.
 fn as_nobody(daemon: &Daemon, more: &[&str]) -> (String, String) {
     let output = program("setpriv", Path::new("/"))
         .args([
@@ -57,7 +57,7 @@ async fn another_user_of_the_machine_needs_a_key_or_the_operators_word() {
     }
     assert!(!body.contains("peer_check"), "{body}");
     assert_eq!(world.cloud.counts().requests, 0, "nothing went upstream");
-    // Health is no exception, and neither is a key that is none.
+    // Health is no exception, and neither is an invalid key.
     let wrong = ["-H", "authorization: Bearer hpx-wrong"];
     assert_eq!(as_nobody(&daemon, &wrong).0, "403");
     // Nor is any address that this machine has: everyone may choose one.

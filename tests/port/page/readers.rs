@@ -38,7 +38,7 @@ async fn another_origin_and_a_rebound_name_are_refused() {
                 .header("sec-fetch-dest", target);
             error(framed.send().await.unwrap(), 403, "origin_not_allowed").await;
         }
-        // A link that somebody follows shows the page to that person alone.
+        // A link shows the page only to the person who follows it.
         let link = ask()
             .header("sec-fetch-site", "cross-site")
             .header("sec-fetch-mode", "navigate");

@@ -17,7 +17,7 @@ use support::{Daemon, PATIENCE, World, chat, client, error, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Sends the same bytes again and again, until nobody takes them any more.
+/// Sends the same bytes again and again, until the other side stops reading.
 async fn flood(mut stream: TcpStream, first: &[u8], again: &[u8], pause: Duration) {
     let mut sent = stream.write_all(first).await;
     while sent.is_ok() {

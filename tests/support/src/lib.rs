@@ -79,7 +79,7 @@ impl World {
         Self { cloud, login, home }
     }
 
-    /// A world in which nobody has logged in yet.
+    /// A world without a login.
     pub async fn without_a_login() -> Self {
         let world = Self::new(Options::default()).await;
         std::fs::remove_dir_all(world.home.path().join(".hermes")).expect("a home of Hermes");

@@ -19,7 +19,7 @@ pub struct Several {
     pub home: tempfile::TempDir,
     pub nous: MockCloud,
     pub xai: MockCloud,
-    /// A provider by its settings alone, where nobody has logged in yet.
+    /// A provider by its settings alone, without a login yet.
     pub acme: MockCloud,
     /// A provider with a fixed key.
     pub fixed: MockCloud,
