@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
 
-/// A wait against the wall clock is a loop of naps no longer than this, because a timer stands
-/// still while the machine is suspended and the wall clock does not.
+/// A wait against the wall clock is a loop of naps no longer than this, because a timer stops while
+/// the machine is suspended and the wall clock does not.
 pub const LONGEST_NAP: Duration = Duration::from_secs(15);
 
 /// The wall clock. A value, so that a test can set it.
@@ -108,12 +108,12 @@ pub mod fake {
 
     use super::{Clock, DateTime, Duration, Utc};
 
-    /// A clock that stands still until it is told to jump.
+    /// A clock that moves only on request.
     #[derive(Debug)]
     pub struct JumpingClock(Mutex<DateTime<Utc>>);
 
     impl JumpingClock {
-        /// Stands at `start`.
+        /// A clock at `start`.
         pub fn at(start: &str) -> Self {
             Self(Mutex::new(start.parse().unwrap()))
         }

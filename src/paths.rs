@@ -8,7 +8,7 @@ const NAME: &str = "hermes-proxyd";
 
 /// The values of the environment that decide where things lie.
 ///
-/// A value of its own so that tests need not change the process's environment.
+/// A value, so that tests need not change the process's environment.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     home: Option<PathBuf>,
@@ -182,9 +182,9 @@ impl Environment {
             .or_else(|| self.hermes_default_home())
     }
 
-    /// The root that all profiles share, as Hermes Agent's `get_default_hermes_root` finds it:
-    /// the platform's default when `home` lies in it; the grandparent of
-    /// `<root>/profiles/<name>`; else `home` itself.
+    /// The root that all profiles share, as Hermes Agent's `get_default_hermes_root` finds it: the
+    /// platform's default if `home` is in it; the grandparent of `<root>/profiles/<name>`;
+    /// otherwise `home` itself.
     pub fn hermes_root(&self, home: &Path) -> PathBuf {
         if let Some(native) = self.hermes_default_home()
             && resolve(home).starts_with(resolve(&native))
@@ -230,8 +230,8 @@ fn resolve(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Whether a folder is no other user's: `su` and `sudo` may leave us the variable of whoever called
-/// them.
+/// Whether a folder does not belong to another user: `su` and `sudo` may leave us their caller's
+/// variable.
 #[cfg(unix)]
 fn is_ours(folder: &Path) -> bool {
     owner_of(folder).is_none_or(|owner| owner == user())
@@ -338,7 +338,7 @@ mod tests {
         });
         assert_eq!(env.runtime_base(), Some(path.clone()));
         assert!(is_ours(&own.path().join("absent")));
-        // Root's, but for root.
+        // Root's, unless we are root.
         let others = if user() == 0 {
             std::os::unix::fs::chown(&path, Some(54321), None).unwrap();
             path

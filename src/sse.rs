@@ -42,7 +42,7 @@ enum Line {
     Other,
 }
 
-/// Where an event stream stands.
+/// The position within an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum At {
     /// Between two events, at the start of a line.
@@ -78,7 +78,7 @@ impl Tokenizer {
         self.extend_line(rest, tap);
     }
 
-    /// Where the stream stands.
+    /// The position within the stream.
     pub(crate) fn at(&self) -> At {
         match self.line {
             _ if self.within => At::Within,

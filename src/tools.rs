@@ -138,7 +138,7 @@ impl Call {
         Self { limit, ..self }
     }
 
-    /// The same with these variables on top of our own.
+    /// The same with these variables added to our own.
     #[must_use]
     pub fn with_variables(self, variables: &[(&'static str, String)]) -> Self {
         Self {
@@ -382,7 +382,7 @@ mod tests {
         let error = stream.read_line(&mut line, false).await.unwrap_err();
         assert!(matches!(error, ToolError::Silent { .. }), "{error}");
 
-        // One that keeps its end for itself is no better.
+        // One that hides its end is no better.
         let silent = shell("exec 1>&-; exec sleep 60").within(Duration::from_millis(500));
         let error = silent.stream().unwrap().read_line(&mut line, false).await;
         assert!(matches!(error, Err(ToolError::Silent { .. })), "{error:?}");

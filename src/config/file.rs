@@ -113,7 +113,6 @@ pub fn parse(text: &str, file: &Path, env: &Environment) -> Result<Config, Confi
     read(text, file, env).config
 }
 
-/// What was read.
 pub(super) struct Reading {
     pub(super) config: Result<Config, ConfigError>,
     /// All keys that were asked for.

@@ -64,8 +64,8 @@ impl From<&str> for Wrong {
     }
 }
 
-/// What is wrong with a line whose value is a text without quotes, of which the parser says that it is no number.
-/// The value itself is in no message.
+/// What is wrong with a line whose value is a text without quotes, which the parser reports as a malformed
+/// number. The value itself is in no message.
 fn without_quotes(line: &str) -> Option<&'static str> {
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or_default().trim();

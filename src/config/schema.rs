@@ -29,7 +29,7 @@ pub fn schema() -> Value {
 /// The table with this pattern.
 fn object(pattern: &str, entries: &[Entry]) -> Value {
     let within = entries.iter().filter(|entry| entry.table() == pattern);
-    // A name that the user gives is no key.
+    // A name of the user's choice is not a key.
     let keys = within.filter(|entry| entry.name() != "<name>");
     let properties: Map<_, _> = keys
         .map(|entry| (entry.name().to_owned(), property(entry, entries)))

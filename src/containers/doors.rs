@@ -70,7 +70,6 @@ impl Door {
         }
     }
 
-    /// Its socket.
     pub(super) fn socket(&self) -> Option<&Path> {
         match &self.address {
             ListenAddress::Unix { path, .. } => Some(path),

@@ -51,9 +51,9 @@ pub(super) struct Habits {
     /// About how long before its end a credential is renewed.
     pub(super) lead: Duration,
     pub(super) initiative: Initiative,
-    /// Nothing asks for the provider: that it has no login is no trouble.
+    /// Nothing asks for the provider, so its missing login is not a problem.
     pub(super) optional: bool,
-    /// The provider has other logins, so that it is no trouble either that this one is missing.
+    /// The provider has other logins, so this missing one is not a problem either.
     pub(super) has_others: bool,
 }
 
@@ -159,7 +159,6 @@ impl Core {
         }
     }
 
-    /// Why there is no login.
     pub(super) fn why_no_login(&self) -> Option<String> {
         match &self.standing {
             Standing::LoginNeeded(reason) => Some(reason.to_string()),

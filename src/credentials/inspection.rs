@@ -42,7 +42,8 @@ pub struct FileLook {
 pub enum Content {
     /// There is no file.
     Missing,
-    /// It can't be read, or is no store; in words, without any of its content, and the command that helps.
+    /// It can't be read, or is not a store; in words, without any of its content, and the command
+    /// that helps.
     Unusable(String, Option<String>),
     /// It is not used because of its owner or mode, whatever it holds; in the same form.
     Untrusted(String, Option<String>),
@@ -237,7 +238,7 @@ pub fn copies(store: &Path) -> Vec<PathBuf> {
 /// Whether a lock's file can be used as a renewal uses it; `None` if it does not exist.
 ///
 /// # Errors
-/// When it can't be opened, or is no regular file.
+/// If it can't be opened, or is not a regular file.
 pub fn open_lock(file: &Path) -> std::io::Result<Option<std::fs::File>> {
     match Spot::of(file).and_then(|place| place.open_lock_there()) {
         Err(error)

@@ -56,7 +56,7 @@ const LOCK_MARGIN: Duration = Duration::from_secs(5);
 const DISK: Duration = Duration::from_mins(1);
 /// The locks that one step takes, one after the other.
 const LOCKS: u32 = 3;
-/// Why there is no credential when nobody has logged in.
+/// Why there is no credential without a login.
 pub const NO_LOGIN: &str = "there is no login";
 /// Why there is none if the user removed it with Hermes Agent; it begins with the former.
 pub(super) const SUPPRESSED: &str = "there is no login: it was removed with `hermes auth remove`, so only a new login brings it back";
@@ -120,7 +120,7 @@ pub struct Keeper {
 
 /// The owner of the logins in the rows of a provider's pool.
 pub(super) trait Rows: std::fmt::Debug + Send + Sync {
-    /// The rows in the store now, and whether any is a login of its own. Must not wait.
+    /// The rows in the store now, and whether any is a separate login. Must not wait.
     fn seen(&self, roster: Roster) -> bool;
 
     /// The user has made another login in the block.

@@ -230,7 +230,6 @@ impl Store {
         &self.twins
     }
 
-    /// Whether there are any.
     pub(super) fn has_twins(&self) -> bool {
         !self.twins.load().is_empty()
     }

@@ -23,7 +23,7 @@ pub struct Terms {
     pub adapter: Arc<dyn Adapter>,
     /// Durations, and the receiver of notices.
     pub settings: Settings,
-    /// Nothing asks for the provider: that it has no login is no trouble.
+    /// Nothing asks for the provider, so its missing login is not a problem.
     pub optional: bool,
     /// Which of its logins a request goes with.
     pub strategy: Strategy,
@@ -85,7 +85,7 @@ impl Revision {
 }
 
 impl Keeper {
-    /// Goes on by the newest terms. All that is known of the login stays.
+    /// Continues by the newest terms. All knowledge of the login stays.
     pub(super) async fn take_up_terms(&mut self) {
         let newest = self.terms.borrow_and_update().clone();
         if newest.number == self.revision {

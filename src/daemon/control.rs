@@ -47,7 +47,6 @@ pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlErro
 /// How the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It stops.
     Stop,
     /// It starts again as it was started.
     Restart,

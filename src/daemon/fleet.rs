@@ -36,7 +36,6 @@ pub(super) enum FleetError {
     /// Its trust store can't be built.
     #[error("provider {provider}: {source}")]
     Tls {
-        /// The provider.
         provider: ProviderName,
         /// Why.
         source: provider::TlsError,
@@ -44,7 +43,6 @@ pub(super) enum FleetError {
     /// Its API key can't be used.
     #[error("provider {provider}: {reason}")]
     Key {
-        /// The provider.
         provider: ProviderName,
         /// Why, and what to do.
         reason: String,
@@ -54,10 +52,7 @@ pub(super) enum FleetError {
         "the provider {provider} serves only apps with a client key, but none exists yet; make one \
          with `hermesctl clients add NAME`, or remove [providers.{provider}] from the configuration"
     )]
-    NoClientKeys {
-        /// The provider.
-        provider: ProviderName,
-    },
+    NoClientKeys { provider: ProviderName },
     /// Its adapter can't be built.
     #[error(transparent)]
     Adapter(#[from] provider::BuildError),

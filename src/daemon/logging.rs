@@ -50,7 +50,6 @@ pub(super) enum LogError {
     /// journald was asked for and is not there.
     #[error("the journal can't be reached ({0}); set `log.format` to \"pretty\" or \"json\"")]
     Journal(io::Error),
-    /// There is no thread for it.
     #[error("the log's thread can't be started: {0}")]
     Thread(io::Error),
     /// The process has a log already.

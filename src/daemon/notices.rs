@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// A text that leaves the user with a question is no notice.
+    /// A text that leaves the user with a question is not a notice.
     #[test]
     fn a_login_that_can_not_be_read_says_what_serves() {
         for (mirrored, serves) in [

@@ -77,7 +77,6 @@ pub(super) enum StartError {
          `address` or `unix` under [[listen]]"
     )]
     Listen {
-        /// The address.
         address: ListenAddress,
         /// Why, with the process that has it, if the system tells.
         reason: String,
@@ -94,7 +93,6 @@ pub(super) enum StartError {
     /// The bridge can't listen.
     #[error("can't listen on {address}: {reason}; choose another address with --listen")]
     Bridge {
-        /// The address.
         address: SocketAddr,
         /// Why.
         reason: String,

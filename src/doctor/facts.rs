@@ -48,7 +48,7 @@ pub(super) struct Facts {
     /// The variables for providers in this shell's environment and in the file beside the logins.
     pub(super) variables: Variables,
     pub(super) providers: Vec<Served>,
-    /// How the service manager says that the service is; `None` when it did not answer in time.
+    /// The service's state, as the manager reports it; `None` when it did not answer in time.
     pub(super) service: Option<Result<State, ServiceError>>,
     /// A panic has kept us from reading the configuration and the files.
     pub(super) is_incomplete: bool,

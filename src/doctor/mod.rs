@@ -44,7 +44,7 @@ use crate::paths::Environment;
 /// The limit of a group: what hangs here would hang the daemon too, and is reported.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A tool of the system that is asked for a diagnosis has no longer: its silence is no answer.
+/// The time limit of a system tool for a diagnosis: its silence is not an answer.
 pub const QUESTION: Duration = Duration::from_secs(4);
 
 /// What is asked.
@@ -114,7 +114,7 @@ pub async fn examine(questions: Questions) -> Report {
     Report::new(findings, &default)
 }
 
-/// What a group of checks finds within the limit. One that fails itself is no group without findings.
+/// The findings of a group of checks within the limit. A group that fails still gets a finding.
 async fn within(group: Group, check: Check) -> Vec<Finding> {
     let check = AssertUnwindSafe(check).catch_unwind();
     let check = timeout(LIMIT, check).await;

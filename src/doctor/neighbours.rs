@@ -262,7 +262,7 @@ fn known_stores(files: &StoreFiles) -> Vec<PathBuf> {
     let mut stores: Vec<PathBuf> = Vec::new();
     let all = [&files.own, &files.active, &files.global];
     for store in all.into_iter().cloned().chain(profiles) {
-        // A link to the same file is no copy.
+        // A link to the same file is not a copy.
         let real = store.canonicalize().unwrap_or_else(|_| store.clone());
         if !stores
             .iter()

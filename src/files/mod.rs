@@ -231,7 +231,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 /// Reads a small file whole.
 ///
 /// # Errors
-/// The system's, or when it is no regular file or larger than `largest`.
+/// The system's error, or if it is not a regular file or larger than `largest`.
 pub fn read(file: &Path, largest: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
     read_opened(Spot::of(file)?.open()?, largest)
 }

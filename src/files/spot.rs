@@ -129,7 +129,7 @@ impl Spot {
     /// Opens the file for reading. Never waits for the other end of a pipe.
     ///
     /// # Errors
-    /// The system's, or when it is no regular file.
+    /// The system's error, or if it is not a regular file.
     pub fn open(&self) -> io::Result<File> {
         regular(self.open_with(OpenOptions::new().read(true))?)
     }
@@ -137,7 +137,7 @@ impl Spot {
     /// Opens the file, which must be there, for writing over it.
     ///
     /// # Errors
-    /// The system's, or when it is no regular file.
+    /// The system's error, or if it is not a regular file.
     pub fn open_to_write(&self) -> io::Result<File> {
         regular(self.open_with(OpenOptions::new().write(true))?)
     }
@@ -159,7 +159,7 @@ impl Spot {
     /// Opens an existing lock file.
     ///
     /// # Errors
-    /// The system's, or when it is no regular file.
+    /// The system's error, or if it is not a regular file.
     pub fn open_lock_there(&self) -> io::Result<File> {
         regular(self.open_with(OpenOptions::new().read(true).append(true))?)
     }
@@ -167,7 +167,7 @@ impl Spot {
     /// Opens a lock file, and creates a missing one with mode 0600.
     ///
     /// # Errors
-    /// When it can't be opened or made, or is no regular file.
+    /// If it can't be opened or made, or is not a regular file.
     pub fn open_lock(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).append(true);

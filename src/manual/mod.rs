@@ -21,6 +21,6 @@ pub use self::pages::{PAGES, pages};
 pub struct Document {
     /// Where it belongs, as a name without folders.
     pub name: String,
-    /// What stands in it.
+    /// Its content.
     pub text: String,
 }

@@ -38,7 +38,7 @@ impl Page {
         self.0.control("SS", [title]);
     }
 
-    /// A paragraph; what stands between backticks is bold.
+    /// A paragraph; text between backticks is bold.
     pub(super) fn paragraph(&mut self, text: &str) {
         self.0.control("PP", []);
         self.0.text(inlines(text));
@@ -69,7 +69,7 @@ impl Page {
     }
 }
 
-/// What stands between backticks is bold.
+/// Text between backticks is bold.
 fn inlines(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
     let part = |(index, part): (usize, &str)| match (part.is_empty(), index % 2) {

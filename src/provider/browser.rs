@@ -99,7 +99,7 @@ pub struct Code {
     is_bare: bool,
 }
 
-/// Why what came back is no answer to this attempt.
+/// Why an answer does not belong to this attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stray {
     /// Its `state` is missing or another one's.
@@ -184,7 +184,7 @@ impl Attempt {
     /// What the query of a redirect says.
     ///
     /// # Errors
-    /// [`Stray`] when it is no answer to this attempt.
+    /// [`Stray`] if it does not belong to this attempt.
     pub fn read(&self, query: &str) -> Result<Callback, Stray> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         let one = |key: &str| {
@@ -232,7 +232,7 @@ impl Attempt {
     /// What the user has pasted: the address that the browser ended at, its query, or the code alone.
     ///
     /// # Errors
-    /// [`Stray`] when it is no answer to this attempt.
+    /// [`Stray`] if it does not belong to this attempt.
     pub fn pasted(&self, text: &str) -> Result<Callback, Stray> {
         let text = text.trim_matches(|c: char| c.is_whitespace() || "<>\"'`".contains(c));
         if text.contains("://") {

@@ -19,12 +19,12 @@ const SKEW: Duration = Duration::from_hours(2);
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
-    /// The claims of this token, which are no secret by themselves.
+    /// The claims of this token, which are not secret by themselves.
     pub(super) fn of(token: &Secret) -> Option<Self> {
         Self::decode(token.expose())
     }
 
-    /// Decodes the second of a token's three parts. `None` when it is no JWT or has no claims.
+    /// Decodes the second of a token's three parts. `None` if it is not a JWT or has no claims.
     pub(super) fn decode(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);

@@ -11,7 +11,7 @@ use crate::config::KeySource;
 use crate::files::{self, Flaw, Spot};
 use crate::secret::Secret;
 
-/// No key is longer; a longer file is no key.
+/// The longest key; a longer file does not hold one.
 const LONGEST_KEY: u64 = 16 * 1024;
 /// The folder of a service's credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -19,7 +19,6 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Why there is no key, as a clause.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum NoKey {
-    /// It is not there.
     #[error("{0}")]
     Missing(String),
     /// It exists and can't be read.

@@ -38,7 +38,7 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Those of our own environment.
+    /// The proxies of this process's environment.
     pub fn from_env() -> Self {
         Self::new(&variable)
     }

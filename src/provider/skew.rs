@@ -9,7 +9,8 @@ use hyper::header::{AGE, DATE, HeaderMap};
 
 /// No answer within so many seconds of the one before is read.
 const PAUSE: i64 = 10;
-/// What was heard so many seconds ago is no news. A clock that was set since then shows as well.
+/// A report that is this many seconds old is outdated. A clock that was set since then shows as
+/// well.
 const NEWS: i64 = 86_400;
 /// Nothing was heard yet.
 const NEVER: i64 = i64::MIN;

@@ -17,7 +17,7 @@ use super::{Skew, TokenError, verdict};
 use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
 
-/// No token answer is larger; a larger one is no token answer.
+/// The largest token answer; a larger one is rejected.
 const LARGEST_ANSWER: usize = 256 * 1024;
 /// Room for an answer, so that it need not move and leave a copy behind.
 const USUAL_ANSWER: usize = 16 * 1024;
@@ -191,7 +191,6 @@ impl Answer {
         }
     }
 
-    /// The status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -399,7 +398,7 @@ fn unconnected(error: &reqwest::Error) -> String {
     root.unwrap_or_else(|| error.to_string())
 }
 
-/// Whether an answer with this status that is no grant leaves it open what became of the token.
+/// Whether an answer with this status, other than a grant, leaves the token's fate open.
 ///
 /// Only three kinds of answers prove that the request was not carried out: a redirect (300 to 399),
 /// a refusal of the request with a status that the RFCs know (400 to 451; the last registered one),

@@ -221,7 +221,7 @@ impl Service {
         }))
     }
 
-    /// Asks how it is. That it is not installed is no error.
+    /// Asks for its state. A missing installation is not an error.
     pub async fn state(&self) -> Result<State, ServiceError> {
         self.0.state().await
     }

@@ -316,7 +316,7 @@ impl Steering for Systemd {
         }
         if removed {
             self.must(systemctl(&["daemon-reload"])).await?;
-            // It is no error that nothing had failed.
+            // A unit without a failure is not an error.
             self.tools.run(&reset()).await?;
         }
         steps.extend(self.undo_keep().await?);

@@ -121,7 +121,7 @@ impl Task {
     /// Ends the task, and the daemon with it: of a task with two processes only the first one ends.
     async fn end(&self) -> Result<(), ServiceError> {
         let running = self.state().await?.running;
-        // It is no error that it does not run.
+        // A task that does not run is not an error.
         self.tools.run(&self.call("/End", &[])).await?;
         if let Some(Running { pid, .. }) = running {
             let pid = pid.to_string();

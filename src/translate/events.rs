@@ -12,7 +12,6 @@ const KEPT: usize = 64 * 1024;
 pub(super) struct Budget(usize);
 
 impl Budget {
-    /// That of an event.
     pub(super) fn of_event() -> Self {
         Self(16 * 1024)
     }

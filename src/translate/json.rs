@@ -32,7 +32,6 @@ impl<'t> Members<'t> {
         Ok(Self { rest, is_first })
     }
 
-    /// The next one.
     pub(super) fn next(&mut self) -> Result<Option<Member<'t>>, Broken> {
         let Some(rest) = next(self.rest, &mut self.is_first, b'}')? else {
             return Ok(None);
@@ -55,7 +54,7 @@ impl<'t> Items<'t> {
         Members::of(rest).map(Some)
     }
 
-    /// Goes on behind an object that was entered.
+    /// Continues after an object that was entered.
     pub(super) fn leave(&mut self, mut members: Members<'t>) -> Result<(), Broken> {
         while members.next()?.is_some() {}
         let rest = members.rest.trim_ascii_start();
@@ -70,7 +69,6 @@ impl<'t> Items<'t> {
         Ok(Self { rest, is_first })
     }
 
-    /// The next one.
     pub(super) fn next(&mut self) -> Result<Option<&'t [u8]>, Broken> {
         let Some(rest) = next(self.rest, &mut self.is_first, b']')? else {
             return Ok(None);

@@ -86,7 +86,6 @@ impl Pieces {
         }
     }
 
-    /// The text as one.
     pub(super) fn into_text(self) -> Vec<u8> {
         if self.before.is_empty() {
             return self.text;

@@ -1,4 +1,4 @@
-//! kill -9 at any moment of a refresh: what is lost then, and how wide the window is.
+//! kill -9 at any moment of a refresh: what is lost, and how wide the window is.
 
 #![cfg(target_os = "linux")]
 #![expect(

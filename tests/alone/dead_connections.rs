@@ -1,4 +1,4 @@
-//! Connections to the provider that died without a word: they are noticed, and in time.
+//! Connections to the provider that died silently: they are noticed in time.
 
 #![cfg(target_os = "linux")]
 #![expect(

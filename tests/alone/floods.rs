@@ -1,4 +1,5 @@
-//! Too many connections, too large bodies: the daemon stays up, serves others and stays small.
+//! Too many connections, too large bodies: the daemon stays up, keeps serving others and stays
+//! small.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -1,5 +1,6 @@
-//! Every fuzz target on a stable compiler: over its corpus, and over changes of it for a second, or for as many as
-//! `HERMES_FUZZ_SECONDS` says. Without coverage it finds less than `fuzz/run` does in the same time, but it always runs.
+//! Every fuzz target on a stable compiler: over its corpus, and over mutations of it for a second, or for as many as
+//! `HERMES_FUZZ_SECONDS` says. Without coverage it finds less than `fuzz/run` does in the same time, but it always
+//! runs.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,5 @@
-//! A provider that floods us with interim answers is left, and other requests are served meanwhile.
+//! A provider that floods us with interim answers is dropped, and other requests are served
+//! meanwhile.
 
 #![cfg(unix)]
 #![expect(

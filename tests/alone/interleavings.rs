@@ -1,10 +1,10 @@
-//! The refresh as a state machine: due, a 401, a reload, a logout, another program's rotation and
-//! a shutdown, in every order, with a refresh held at its worst moments meanwhile; and every three of
-//! these and of what goes wrong: a mirror that is left behind, an answer that is lost, an outage, a
-//! crash, and a store that can't be written.
+//! The refresh as a state machine: due, a 401, a reload, a logout, another program's rotation and a
+//! shutdown, in every order, while a refresh is held at its worst moments; and every three of these
+//! and of the faults: a stale mirror, a lost answer, an outage, a crash, and a store that can't be
+//! written.
 //!
 //! The keeper is the real one, on real files and real locks; the portal is a model that counts
-//! every refresh token shown twice. Where answers get lost, it has a grace time: the token that was
+//! every refresh token sent twice. If answers get lost, it has a grace time: the token that was
 //! spent last gets the same answer again.
 
 #![cfg(unix)]

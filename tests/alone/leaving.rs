@@ -1,4 +1,5 @@
-//! A client that leaves: in every phase, by FIN and by RST, its provider is let go at once.
+//! A client that leaves: in every phase, by FIN and by RST, its request to the provider is
+//! cancelled at once.
 
 #![cfg(target_os = "linux")]
 #![expect(

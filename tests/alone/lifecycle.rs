@@ -1,4 +1,4 @@
-//! The daemon's life under load: reloads, shutdown, the watchdog; and what the process keeps to itself.
+//! The daemon's life under load: reloads, shutdown, the watchdog; and the privacy of its process.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -1,4 +1,4 @@
-//! `hermesctl auth` as a user runs it, against a daemon whose answers are made up.
+//! `hermesctl auth` as a user runs it, against a daemon with made-up answers.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

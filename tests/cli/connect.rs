@@ -164,7 +164,7 @@ async fn another_provider_has_its_path_and_its_models() {
     let expected = format!("{}/other/v1", daemon.origin());
     assert_eq!(told["base_url"], expected.as_str());
     assert_usable(&[told], None);
-    // The list of providers says the same of it, and that its key is no login.
+    // The list of providers agrees, and says that its key is not a login.
     let output = world.ctl(&["proxy", "providers", "--json"]);
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
     let other = &list["providers"][1];

@@ -214,8 +214,8 @@ async fn a_login_that_can_not_be_read_is_told_while_its_token_serves() {
     assert_eq!(verdict_of(&world).1, "all_well");
 }
 
-/// What a browser or a monitor asks for by itself, and a page of another site, are no trouble of the
-/// service; an app that is refused is, and the status says what was refused.
+/// Automatic requests of a browser or a monitor, and a page of another site, raise no alarm; a
+/// refused app does, and the status says what was refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_misses_raises_no_alarm_and_what_an_app_misses_is_named() {
     let world = World::new(Options::default()).await;
@@ -256,7 +256,7 @@ async fn what_nobody_misses_raises_no_alarm_and_what_an_app_misses_is_named() {
     assert_eq!(verdict_of(&world).1, "requests_refused");
 }
 
-/// Whatever hermesctl asks is no app's request.
+/// hermesctl's own requests never count as an app's.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_requests_raise_no_alarm_and_are_not_counted() {
     let world = World::new(Options::default()).await;

@@ -1,4 +1,4 @@
-//! hermesctl as a user runs it, against a daemon whose answers are made up.
+//! hermesctl as a user runs it, against a daemon with made-up answers.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! `hermesctl proxy routes`, with a daemon and without one; and what is said of routes that have no effect.
+//! `hermesctl proxy routes`, with a daemon and without one; and the warnings about routes without
+//! effect.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a helper's failure is the test's")]
 

@@ -1,5 +1,5 @@
-//! One world gives the same code wherever a user or a monitor looks: the home screen, `auth status`,
-//! doctor, `/readyz`, `/health` and the service manager's line.
+//! One world gives the same code everywhere that a user or a monitor looks: the home screen, `auth
+//! status`, doctor, `/readyz`, `/health` and the service manager's line.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -1,5 +1,5 @@
-//! One golden file per message of the control protocol. A file that was once released stays as
-//! it is and stays readable: a change that breaks one of these tests needs a new protocol version.
+//! One golden file per message of the control protocol. A released file stays unchanged and
+//! readable: a change that breaks one of these tests needs a new protocol version.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

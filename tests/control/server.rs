@@ -1,4 +1,4 @@
-//! The control server against clients that mean it harm, and those that are only slow.
+//! The control server against hostile and slow clients.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Hooks with real programs and a real HTTP server: they are told, and a dead one harms nothing.
+//! Hooks with real programs and a real HTTP server: they are called, and a dead one does no harm.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

@@ -437,7 +437,7 @@ async fn who_uses_another_provider_only_hears_nothing_of_nous() {
         );
     }
 
-    // With a login, whoever made it, it is present; and that login's end is reported.
+    // With any login, it is present; and that login's end is reported.
     std::fs::create_dir_all(world.store_file().parent().unwrap()).unwrap();
     std::fs::write(world.store_file(), store).unwrap();
     until(&daemon, |status| {

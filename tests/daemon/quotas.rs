@@ -1,4 +1,4 @@
-//! Quotas as providers' answers tell them: shown, kept through a reload, measured, and told to hooks once for each
+//! Quotas from providers' answers: shown, kept through a reload, measured, and sent to hooks once for each
 //! crossing.
 
 #![cfg(unix)]

@@ -1,9 +1,9 @@
-//! hermes-proxyd as a service: what hermesctl does under a real user manager and a real journald.
+//! hermes-proxyd as a service: hermesctl's steps under a real user manager and a real journald.
 //!
-//! The manager is an unprivileged user's, in a mount namespace and in control groups of the test's
-//! own, so that the kernel keeps it from touching any other process. That takes root, and is
-//! skipped with a word where that or something else is missing, and where systemd runs the machine:
-//! there the control groups are its own.
+//! The manager is an unprivileged user's, in a mount namespace and in control groups of the test,
+//! so that the kernel keeps it from touching any other process. That takes root, and is skipped
+//! with a note if that or something else is missing, and on machines that systemd runs: there it
+//! owns the control groups.
 
 #![cfg(target_os = "linux")]
 #![expect(

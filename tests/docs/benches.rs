@@ -1,4 +1,4 @@
-//! What is written of the benches is true: their commands, their options and the rows of the table.
+//! The texts about the benches are true: their commands, their options and the rows of the table.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 

@@ -1,5 +1,5 @@
 //! docs/json.md is true: each field that hermesctl prints as JSON has a row, and each row that is
-//! not marked as one that may be missing is there.
+//! not marked as optional is printed.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 

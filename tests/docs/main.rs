@@ -1,4 +1,4 @@
-//! What is written is true: the documentation, the man pages, the schema, and the house rules.
+//! The texts are true: the documentation, the man pages, the schema, and the house rules.
 
 mod benches;
 mod commands;

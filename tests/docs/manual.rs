@@ -1,4 +1,4 @@
-//! The man pages and completions are whole, and the programs that read them take them.
+//! The man pages and completions are complete, and their readers accept them.
 
 #![cfg(unix)]
 #![expect(

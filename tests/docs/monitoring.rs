@@ -1,4 +1,4 @@
-//! The list of metrics, the dashboard and the alert rules are about metrics that a real page has.
+//! The list of metrics, the dashboard and the alert rules only name metrics of a real page.
 
 #![cfg(unix)]
 #![expect(

@@ -1,5 +1,5 @@
-//! The configuration's schema and reference are those of the program, and the schema refuses nothing
-//! that the reader takes.
+//! The configuration's schema and reference are the program's, and the schema refuses nothing that
+//! the reader accepts.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

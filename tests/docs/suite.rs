@@ -1,4 +1,4 @@
-//! The rules for the tests themselves: few programs, filters that fit, and an environment of their own.
+//! The rules for the tests themselves: few programs, matching filters, and an isolated environment.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 

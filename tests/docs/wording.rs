@@ -1,4 +1,4 @@
-//! What users read is plain English, and no idiom translated from another language.
+//! Texts and comments are plain English, without idioms translated from another language.
 
 use std::path::Path;
 

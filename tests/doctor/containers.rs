@@ -1,7 +1,7 @@
-//! The three ways from a container to the service, with network namespaces for containers, and what
-//! `hermesctl doctor --containers` says of them. The doctor's own lines are what makes a way work.
+//! The three ways from a container to the service, with network namespaces for containers, and the
+//! report of `hermesctl doctor --containers`. The doctor's own lines make a way work.
 //!
-//! Where namespaces can't be made the test says so and passes.
+//! If namespaces can't be made, the test says so and passes.
 
 #![cfg(target_os = "linux")]
 #![expect(

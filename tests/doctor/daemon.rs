@@ -1,4 +1,4 @@
-//! The daemon: whether it runs, hangs or is another release, and what its next start meets.
+//! The daemon: whether it runs, hangs or is another release, and the obstacles of its next start.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! A run of `hermesctl doctor`, and what it found.
+//! A run of `hermesctl doctor`, and its findings.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! Files and folders: mistakes in them, their modes, their owners, and the disk below.
+//! Files and folders: mistakes in them, their modes, their owners, and their disk.
 
 #![cfg(unix)]
 

@@ -1,4 +1,4 @@
-//! `hermesctl doctor`: what it finds, and what it says of containers.
+//! `hermesctl doctor`: its findings, and its report on containers.
 
 mod containers;
 mod daemon;

@@ -1,4 +1,4 @@
-//! What is between the daemon and its provider, and between apps and the port.
+//! The network between the daemon and its provider, and between apps and the port.
 
 #![cfg(unix)]
 #![expect(

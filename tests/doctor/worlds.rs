@@ -1,4 +1,4 @@
-//! No false green: what the doctor finds well serves a request, in worlds where one thing each is wrong; and what it says
+//! No false green: if the doctor finds all well, a request is served, in worlds with one fault each; and its report
 //! agrees with itself and with the daemon.
 
 #![cfg(unix)]

@@ -1,4 +1,4 @@
-//! Stores that are put back from a backup or were written half: the newer login is written again.
+//! Stores that are restored from a backup or were written half: the newer login is written again.
 
 #![cfg(unix)]
 

@@ -1,8 +1,8 @@
 //! Disks and folders that can't be written, stores that can't be read: no token is spent, the old one
-//! serves, the error names the file, and all is well again as soon as the disk is.
+//! serves, the error names the file, and all recovers as soon as the disk does.
 //!
-//! The disks are mounts in a namespace of the daemon's own; where none can be made, their tests are
-//! skipped with a word.
+//! The disks are mounts in the daemon's namespace; if none can be made, their tests are skipped
+//! with a note.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -1,4 +1,4 @@
-//! A login's end: told before it comes and when it has come, once, and to the hooks.
+//! A login's end: reported before it comes and when it has come, once, also to the hooks.
 
 #![cfg(unix)]
 

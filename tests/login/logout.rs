@@ -1,4 +1,5 @@
-//! `hermesctl auth logout`: the login is out of every file and out of use, and no other login is.
+//! `hermesctl auth logout`: the login is removed from every file and out of use, and every other
+//! login stays.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
@@ -13,7 +14,7 @@ use mock_cloud::Options;
 use serde_json::{Value, json};
 use support::{World, chat, post};
 
-/// What is used next is not known, and that is no reason to go on with what was removed.
+/// The next login is unknown, and that does not justify using the removed one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_separate_login_is_out_of_use_at_once_though_the_next_one_can_not_be_read() {
     let world = World::new(Options::default()).await;

@@ -1,5 +1,5 @@
-//! Several providers in one daemon: no output tells a secret of any of them, and no token leaves for a host that is
-//! not its provider's.
+//! Several providers in one daemon: no output contains a secret, and no token goes to a host that is not its
+//! provider's.
 
 #![cfg(unix)]
 #![expect(

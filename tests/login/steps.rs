@@ -1,4 +1,4 @@
-//! What several of these tests do with hermesctl, the files and the hooks.
+//! Steps that several of these tests share: hermesctl, the files and the hooks.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! Every answer of a token endpoint, what becomes of it, and how often it is asked.
+//! Every answer of a token endpoint, its effect, and how often the endpoint is asked.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,5 @@
-//! Stores that can not be read: told within seconds with the command that helps, and never written over.
+//! Stores that can't be read: reported within seconds with the command that helps, and never
+//! overwritten.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
@@ -227,7 +228,8 @@ async fn the_mirror_serves_while_the_store_can_not_be_read() {
     }
 }
 
-/// The link's target may be on a disk that is not mounted: it is no logout, and no login takes its place.
+/// The link's target may be on a disk that is not mounted: it is not a logout, and no login
+/// replaces it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_leads_to_nothing_is_neither_a_logout_nor_replaced() {
     let world = World::new(Options::default()).await;

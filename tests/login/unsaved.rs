@@ -1,4 +1,5 @@
-//! Logins that can not be saved or renewed: told in time with the command that helps, and not lost.
+//! Logins that can't be saved or renewed: reported in time with the command that helps, and not
+//! lost.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! Every answer that the daemon makes itself: each route of its own and each error code.
+//! Every answer that the daemon makes itself: each of its own routes and each error code.
 
 #![cfg(unix)]
 #![expect(

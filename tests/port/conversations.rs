@@ -1,4 +1,5 @@
-//! Requests and answers as bytes, with a provider made of bytes: what of their framing passes, and in which order.
+//! Requests and answers as bytes, with a provider made of bytes: which parts of their framing pass,
+//! and in which order.
 
 #![cfg(unix)]
 #![expect(

@@ -1,8 +1,8 @@
-//! The way to the provider: names that move, addresses that swallow what is sent to them, proxies
-//! of the environment, the operator's CA, and who gets our mark.
+//! The way to the provider: names that move, addresses that swallow everything, proxies of the
+//! environment, the operator's CA, and the receivers of our mark.
 //!
-//! Names are real ones of `/etc/hosts`, so most tests run themselves again in a mount and a
-//! network namespace. Where that is not allowed they say so and pass.
+//! Names are real ones of `/etc/hosts`, so most tests run themselves again in a mount and a network
+//! namespace. If that is not allowed they say so and pass.
 
 #![cfg(target_os = "linux")]
 #![expect(

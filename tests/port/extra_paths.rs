@@ -1,4 +1,4 @@
-//! The configuration's own paths: their ids, and bodies that are no JSON.
+//! The configuration's own paths: their ids, and bodies other than JSON.
 
 use hermes_proxy::config::{AllowedPath, BodyKind};
 use hermes_proxy::paths::Environment;

@@ -1,4 +1,5 @@
-//! Forms on paths that take them: they go where their model says, and no other byte of them changes.
+//! Forms on paths that accept them: they follow their model's route, and no other byte of them
+//! changes.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

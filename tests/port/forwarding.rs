@@ -1,4 +1,4 @@
-//! What an app's request becomes at the provider, and the answer at the app.
+//! An app's request at the provider, and the answer at the app.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -186,7 +186,7 @@ async fn a_redirect_to_another_host_does_not_reach_the_client() {
             }
         }
     }
-    // What was made is no redirect.
+    // The created object's address is not a redirect.
     let head = "HTTP/1.1 201 Made\r\nlocation: https://cdn.example/a\r\ncontent-length: 0\r\n\r\n";
     head.clone_into(&mut canned.lock().unwrap());
     let answer = post(&daemon, &chat("x")).await;

@@ -258,7 +258,7 @@ async fn answers(reader: &mut Reader, row: &Row) -> Result<bool, String> {
             answer.is_an_error_of_ours(row.is_head, code, words)?;
         }
         closes = answer.closes;
-        // What can be read in two ways, or is no request, ends its connection.
+        // An ambiguous request, or one that is not HTTP, ends its connection.
         if matches!(status, 400 | 408 | 413 | 431) && !closes {
             return Err(format!("the connection goes on: {answer:?}"));
         }

@@ -1,4 +1,5 @@
-//! Keys and none: an API key that systemd hands to the service, and a server that has no key.
+//! Keys and servers without one: an API key that systemd hands to the service, and a server that
+//! needs no key.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

@@ -1,4 +1,5 @@
-//! Where it listens: addresses, networks and names, each with its own rules, and what it says of those that it can't have.
+//! The listeners: addresses, networks and names, each with its own rules, and the reports on those
+//! that can't be bound.
 
 #![cfg(target_os = "linux")]
 #![expect(
@@ -335,7 +336,6 @@ async fn over_veth() {
     assert_eq!(post(&daemon, &chat("x")).await.status(), 200);
 }
 
-/// A free port.
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("[::]:0").unwrap();
     listener.local_addr().unwrap().port()

@@ -1,5 +1,5 @@
-//! `/metrics`: what it says is what was sent, Prometheus' own parser takes it, its labels are bounded, and it tells no
-//! secret.
+//! `/metrics`: its numbers match the requests, Prometheus' own parser accepts it, its labels are bounded, and it
+//! contains no secret.
 
 #![cfg(unix)]
 #![expect(

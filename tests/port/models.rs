@@ -1,4 +1,4 @@
-//! `GET /v1/models`: from memory, in time, and true.
+//! `GET /v1/models`: from memory, in time, and correct.
 
 #![expect(
     clippy::unwrap_used,
@@ -136,7 +136,7 @@ async fn a_model_is_answered_from_the_list_by_its_id() {
         let deleted = client().request(Method::DELETE, daemon.url("/models/gpt-0"));
         let answer = deleted.send().await.unwrap();
         assert_eq!(answer.headers()["allow"], "GET, HEAD");
-        // A wrong id is no trouble of the provider's.
+        // A wrong id is not the provider's fault.
         let status = daemon.status();
         assert!(status["providers"][0]["failing"].is_null(), "{status}");
     }

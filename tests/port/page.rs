@@ -1,4 +1,5 @@
-//! The status page: it says what the API says, shows whatever names come as text, and only to those whom the port lets in.
+//! The status page: it agrees with the API, shows every name as text, and only to clients that the
+//! port accepts.
 
 #![cfg(unix)]
 #![expect(

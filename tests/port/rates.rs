@@ -201,7 +201,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap();
     until("its tokens are counted", || spends("told") == (12, 0));
-    // It does not: 100 words and what stands around them, and the same as its answer.
+    // It does not: 100 words and the JSON around them, and the same as its answer.
     let key = add(&world, &["untold", "--tokens-per-day", "50"]);
     let answer = ask(&daemon, &key, &body).await;
     let plain = answer.bytes().await.unwrap();
@@ -281,7 +281,7 @@ async fn a_key_is_for_its_models_alone() {
         let answer = post.bearer_auth(&key).send().await.unwrap();
         let message = error(answer, 403, "model_not_allowed").await;
         assert!(message.contains("names none"), "{message}");
-        // Text that is no JSON says nothing for certain, and a list has no body.
+        // Text that is not JSON says nothing for certain, and a list has no body.
         let post = client().post(daemon.url("/chat/completions"));
         let post = post.header("content-type", "application/json");
         let answer = post.bearer_auth(&key).body("no JSON").send().await.unwrap();
@@ -343,7 +343,7 @@ async fn a_key_for_some_models_names_no_others_to_fall_back_on() {
             assert_eq!(sent(), begun + 1);
         }
     }
-    // What is within a message is no key of the request.
+    // A key within a message does not belong to the request.
     let body = r#"{"model":"Hermes-4-70B","messages":[{"role":"user","content":"x","models":[]}]}"#;
     assert_eq!(post(&key, body.to_owned()).await.status(), 200);
 }

@@ -1,4 +1,4 @@
-//! The one replay after a 401: when it happens, when not, and that its memory is given back.
+//! The one replay after a 401: when it happens, when not, and the release of its memory.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

@@ -1,4 +1,5 @@
-//! Several providers at one address: which request goes to which, with which model, and who may ask which.
+//! Several providers at one address: which request goes to which, with which model, and which key
+//! may use which.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]

@@ -1,4 +1,4 @@
-//! What `hermesctl proxy routes` says of a request, and what the port does with it: one table asks both.
+//! `hermesctl proxy routes` and the port agree about each request: one table asks both.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
@@ -233,7 +233,8 @@ async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_anot
             .status(),
         200
     );
-    // What is no list from memory goes to the provider of the address, and that is not the key's.
+    // A list from outside the memory goes to the provider of the address, and that is not the
+    // key's.
     for path in ["/v1/models?limit=1", "/nous/v1/models", "/nous/v1/models/x"] {
         let message = error(list(&routed, path, &key).await, 404, "unknown_provider").await;
         assert!(

@@ -1,4 +1,4 @@
-//! How many of the places one app may have, and what is answered when all are taken.
+//! How many of the places one app may have, and the answer when all are taken.
 
 #![expect(
     clippy::unwrap_used,
@@ -64,7 +64,7 @@ async fn a_key_has_a_share_of_the_places_and_not_all_are_for_what_providers_answ
     for part in ["neighbour", "16", "`limits.connections`", "--in-flight"] {
         assert!(message.contains(part), "{message}");
     }
-    // No other key is affected, nor is the key itself once an answer of its own is over.
+    // No other key is affected, nor is the key itself once one of its answers is over.
     lives(&daemon).await;
     let others = hold(&daemon, None, 1).await;
     held.pop();

@@ -1,4 +1,4 @@
-//! Answers on their way: silence, slow clients, broken providers, the end mark.
+//! Answers under way: silence, slow clients, broken providers, the end mark.
 
 #![cfg(target_os = "linux")]
 #![expect(

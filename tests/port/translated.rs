@@ -1,4 +1,4 @@
-//! An app that speaks Responses on a provider that serves Chat Completions alone.
+//! An app that speaks Responses on a provider that serves only Chat Completions.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

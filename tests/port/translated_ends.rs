@@ -1,4 +1,5 @@
-//! How translated answers begin and end: the first words at once, each stop reason, errors, and what an answer may hold.
+//! The beginnings and ends of translated answers: the first words at once, each stop reason,
+//! errors, and the limits of an answer.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

@@ -1,4 +1,4 @@
-//! The provider's side: what it sends passes unchanged, and what comes back to us is detected.
+//! The provider's side: its answers pass unchanged, and requests that come back to us are detected.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -1,5 +1,5 @@
-//! Who used how much: what is counted is what the provider told, whatever way its answer took, and no request pays for it
-//! when it can't be kept.
+//! Usage: the counts are the provider's reports, whatever the form of the answer, and requests don't suffer when the
+//! counts can't be saved.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! What a provider's answer means is the adapter's to say, also by the beginning of its body.
+//! The adapter decides what a provider's answer means, even by the beginning of its body.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 

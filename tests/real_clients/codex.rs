@@ -1,4 +1,5 @@
-//! OpenAI Codex with what users run: OpenAI's SDKs on the port, and Hermes Agent on the store that it shares.
+//! OpenAI Codex with its users' programs: OpenAI's SDKs on the port, and Hermes Agent on the shared
+//! store.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! Logins and removals by Hermes Agent and by hermesctl: each sees what the other one did.
+//! Logins and removals by Hermes Agent and by hermesctl: each sees the other's changes.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! What users run, and what strangers wrote to find fault: SDKs, Hermes Agent, schemathesis.
+//! The users' programs, and third-party tests: SDKs, Hermes Agent, schemathesis.
 
 mod codex;
 mod corpus;

@@ -1,4 +1,4 @@
-//! The status page in Chromium, held against axe-core; and the snippets of docs/status-page.md.
+//! The status page in Chromium, checked by axe-core; and the snippets of docs/status-page.md.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Apps that have one base URL for chats and embeddings, with a provider for each behind it.
+//! Apps with one base URL for chats and embeddings, and a provider for each behind it.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use support::{Daemon, World, program, root};
 
 use super::sdks::{CHECKS, assert_checks_pass, run_sdk};
 
-/// What the apps' own models become, since Karakeep's default names are no provider's.
+/// The models that replace the apps' own, since no provider has Karakeep's default names.
 const ROUTES: &str = "default_model = \"Hermes-4-405B\"\n\
                       [aliases]\n\"gpt-5-mini\" = \"Hermes-4-405B\"\n\"text-embedding-3-small\" = \"embed-1\"\n\
                       [[route]]\npaths = [\"embeddings\"]\nprovider = \"other\"\n";

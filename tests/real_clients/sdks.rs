@@ -1,5 +1,5 @@
-//! What users run: the official OpenAI SDKs on the daemon's port, and Hermes Agent on the store
-//! that it shares with the daemon. See `tests/clients/README.md`.
+//! The users' programs: the official OpenAI SDKs on the daemon's port, and Hermes Agent on the
+//! store that it shares with the daemon. See `tests/clients/README.md`.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

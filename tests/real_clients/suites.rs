@@ -1,4 +1,4 @@
-//! schemathesis on the running daemon, with the description of what the port itself promises. See
+//! schemathesis on the running daemon, with the description of the port's own promises. See
 //! `tests/suites/README.md`.
 #![cfg(unix)]
 

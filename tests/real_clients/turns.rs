@@ -1,5 +1,5 @@
-//! Hermes Agent and the daemon refresh one login in turn, again and again, while apps go on asking: xAI and OpenAI Codex.
-//! `HERMES_ROTATIONS` says how many rotations (20).
+//! Hermes Agent and the daemon refresh one login in turn, again and again, while apps keep asking: xAI and OpenAI
+//! Codex. `HERMES_ROTATIONS` says how many rotations (20).
 
 #![cfg(unix)]
 #![expect(

@@ -231,7 +231,7 @@ impl Rows for Estate {
                 // A renewal under way is finished, and what waits to be saved is saved.
                 member.common.stop.cancel();
             } else {
-                // A file that is gone is no logout.
+                // A missing file is not a logout.
                 all.push((member.priority(), member.clone()));
             }
         }

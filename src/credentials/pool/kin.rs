@@ -116,7 +116,7 @@ impl Kin {
         {
             doubts.extend(tokens.iter().cloned());
         }
-        // What this process has seen in use is no copy.
+        // A token that this process has seen in use is not a copy's.
         doubts.retain(|token| !self.held.iter().any(|(known, _)| known == token));
         doubts
     }

@@ -20,7 +20,7 @@ const ONLY_ONE: Duration = Duration::from_mins(1);
 const A_MOMENT: Duration = Duration::from_mins(1);
 /// The longest rest: a time from a provider may be a mistake. It also follows repeated refusals of the same kind.
 const LONGEST: Duration = Duration::from_hours(24);
-/// So many equal refusals of an account are no accident.
+/// This many equal refusals of an account are not an accident.
 const NO_ACCIDENT: u64 = 3;
 /// Of several answers to requests under way, a later end counts only if it is later by more than
 /// this.

@@ -382,7 +382,7 @@ pub(super) fn rewrite(
             Change::Quarantined => mark_dead(entry, login, now),
         }
     }
-    // Half a login is no reason to use the block, and its token is as spent as the row's.
+    // Half a login does not justify using the block, and its token is as spent as the row's.
     let Some(mut half) = block(&mut document.clone(), layout) else {
         return written;
     };
@@ -456,7 +456,6 @@ pub(in crate::credentials) enum Remark {
         reason: Option<Reason>,
         ends_at: DateTime<Utc>,
     },
-    /// It works.
     Works,
 }
 
@@ -669,7 +668,8 @@ pub(super) fn is_of(row: &Map<String, Value>, login: &Login) -> bool {
     Row::new(row).is_of_block() || login.shares_tokens_with(row)
 }
 
-/// Leaves the provider's rows that stay; whether none does. What is no row goes with the last one.
+/// Removes the login from the provider's rows; returns whether none is left. Entries that are not
+/// rows go with the last one.
 pub(super) fn retain(
     document: &mut Map<String, Value>,
     key: &str,
@@ -693,9 +693,7 @@ pub(super) fn retain(
 /// What became of a row that was to be taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is out.
     Out,
-    /// It was not there.
     Gone,
     /// Another login is in its place.
     Another,

@@ -39,7 +39,7 @@ impl Shelf {
     /// What the file holds now; `None` only when there is no file.
     ///
     /// # Errors
-    /// When it can't be read, or is no JSON object.
+    /// If it can't be read, or is not a JSON object.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Arc<Map<String, Value>>>, StoreError> {
         // A look that comes meanwhile waits for this one's parse.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,7 +72,8 @@ pub(super) enum Told {
     Failed(String),
 }
 
-/// Opens the way back. A fixed port that another program has is no error: then the user pastes.
+/// Opens the redirect listener. A fixed port that another program has is not an error: then the
+/// user pastes.
 ///
 /// # Errors
 /// When there is no free port.

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::clock;
 use crate::provider::QuotaLevel;
 
-/// A window that was used up has room again below this, in percent, so that the last requests which still pass are no
-/// news each.
+/// A window that was used up counts as free below this, in percent, so that the last requests which still pass cause
+/// no notices.
 const ROOM: f64 = 95.0;
 /// A low quota is reported again only after it was below this.
 const FREE: f64 = 70.0;
@@ -159,7 +159,7 @@ mod tests {
                     Some(Spent),
                 ],
             ),
-            // It falls without having been used up: that is no news, but the next time is.
+            // It falls without having been used up: that causes no notice, but the next time does.
             (&[85.0, 10.0, 85.0], &[Some(Low), None, Some(Low)]),
             (&[120.0, 300.0], &[Some(Spent), None]),
         ];

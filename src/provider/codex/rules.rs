@@ -30,7 +30,6 @@ const ONLY: &[(&str, &str)] = &[("service_tier", "\"priority\"")];
 const DEFAULT: &[(&str, &str)] = &[("instructions", "\"\"")];
 const ROLE: (&str, &str) = ("\"system\"", "\"developer\"");
 
-/// Of `/responses`.
 pub(super) static RESPONSES: Rules = Rules {
     set: &[("stream", "true"), ("store", "false")],
     default: DEFAULT,

@@ -10,7 +10,6 @@ use crate::service::{Manager, Plan, Running, State};
 
 /// The unit as packages install it.
 pub(super) const SERVICE: &str = include_str!("../../../systemd/hermes-proxyd.service");
-/// Its socket.
 pub(super) const SOCKET: &str = include_str!("../../../systemd/hermes-proxyd.socket");
 
 /// The first line of every file that we may overwrite.
@@ -38,7 +37,6 @@ pub(super) fn service(plan: &Plan) -> String {
     format!("{MARK}\n{}", place(unit, &plan.ctl))
 }
 
-/// The socket.
 pub(super) fn socket() -> String {
     format!("{MARK}\n{SOCKET}")
 }

@@ -15,7 +15,6 @@ pub(super) enum Kind {
     Reasoning,
 }
 
-/// What is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
     Function,
@@ -206,7 +205,6 @@ impl Sink for Chunks {
     }
 }
 
-/// One message.
 #[derive(Debug)]
 pub(super) struct Message {
     asked: Asked,

@@ -1,4 +1,4 @@
-//! What becomes of a request's body and of its answer.
+//! The changes of a request's body and of its answer.
 
 use std::collections::BTreeMap;
 

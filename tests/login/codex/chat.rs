@@ -1,4 +1,4 @@
-//! An app that speaks Chat Completions on a backend that serves Responses alone.
+//! An app that speaks Chat Completions on a backend that serves only Responses.
 
 use mock_cloud::{Canned, Cut, Fault, Options, Steering};
 use reqwest::Response;

@@ -1,5 +1,5 @@
-//! How chats begin and end that are translated to Responses: the first words at once, each stop reason, errors, and
-//! what the backend says of its quota beside all that.
+//! The beginnings and ends of chats that are translated to Responses: the first words at once, each stop reason,
+//! errors, and the backend's quota reports in between.
 
 use std::time::Duration;
 
@@ -249,7 +249,7 @@ async fn a_stream_that_is_called_something_else_is_known_by_its_beginning() {
         let text = streamed.text().await.unwrap();
         assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     }
-    // What is no stream passes as it came.
+    // An answer that is not a stream passes unchanged.
     let page = "<!doctype html><title>Welcome</title>";
     world
         .cloud

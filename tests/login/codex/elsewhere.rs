@@ -1,4 +1,4 @@
-//! Ways to make OpenAI's token leave for another host: what a store says, and what an answer says. None gets there.
+//! Attempts to send OpenAI's token to another host, by a store or by an answer. None succeeds.
 
 use std::collections::BTreeSet;
 

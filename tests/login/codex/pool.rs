@@ -1,4 +1,5 @@
-//! Several logins of OpenAI Codex: whose account a request names, which one goes next, and for how long one rests.
+//! Several logins of OpenAI Codex: the account that a request names, the next login, and the length
+//! of a rest.
 
 use std::time::Duration;
 

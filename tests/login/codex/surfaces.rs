@@ -1,4 +1,4 @@
-//! OpenAI Codex where a user meets it: variables, `doctor`, the list of providers, the quota.
+//! OpenAI Codex on the user's surfaces: variables, `doctor`, the list of providers, the quota.
 
 use mock_cloud::{Fault, Steering};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What the token endpoint's answers mean.
+//! The meaning of the token endpoint's answers.
 
 use mock_cloud::{Canned, Endpoint, Fault, PortalFault};
 use serde_json::json;

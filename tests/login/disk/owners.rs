@@ -1,4 +1,5 @@
-//! Whose the files are: what another user could have written is not used, and root's work follows no link of a user's.
+//! File owners: files that another user could have written are not used, and root's work follows no
+//! link of a user's.
 
 #![cfg(target_os = "linux")]
 #![expect(

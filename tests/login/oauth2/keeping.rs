@@ -1,5 +1,5 @@
-//! What was granted is kept: over the end of the daemon or of hermesctl while a code is exchanged, beside other
-//! providers' logins in the same store, and over settings that are changed and set back.
+//! Grants are kept: when the daemon or hermesctl ends while a code is exchanged, beside other providers' logins
+//! in the same store, and when settings are changed and restored.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

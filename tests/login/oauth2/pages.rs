@@ -24,7 +24,7 @@ async fn over_ssh_the_address_that_the_browser_ends_at_is_pasted_with_a_daemon_a
         let mut login = Login::begin(&world, &["acme"]);
         let begun = login.line();
         let back = visit(page(&begun)).await;
-        // What is no answer to it first.
+        // Foreign answers come first.
         login.paste(page(&begun));
         login.paste(&back.replace("state=", "state=x"));
         login.paste(&back);

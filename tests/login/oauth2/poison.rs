@@ -1,4 +1,4 @@
-//! Ways to make a token leave for another host: each is tried, and no token leaves.
+//! Attempts to send a token to another host: none succeeds.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Several logins of a provider by its settings: their rows are in our own store, with whose they are.
+//! Several logins of a provider by its settings: their rows are in our own store, with their owner.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Refused requests: asked again once, with the same bytes, and few rotations for all of them.
+//! Refused requests: sent again once, with the same bytes, and few rotations for all of them.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! A rotation on disk: whole, with everything else kept, and finished whatever ends meanwhile.
+//! A rotation on disk: complete, with everything else kept, and finished whatever ends meanwhile.
 
 #![cfg(unix)]
 #![expect(

@@ -1,4 +1,4 @@
-//! What another host is named by: a store, an answer, a request. No bearer and no refresh token gets there.
+//! Other hosts in a store, an answer or a request: no bearer and no refresh token goes there.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -200,7 +200,7 @@ async fn an_answer_that_names_another_host_leads_nobody_there() {
     assert_eq!(stranger.heard(), [""; 0]);
 }
 
-/// A model's name, which routes may read, is no address.
+/// A model's name, which routes may read, is not an address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_models_name_with_odd_bytes_reaches_no_other_host_and_no_other_provider() {
     const ROUTES: &str = "[[route]]\nmodels = [\"grok-*\", \"*:*\"]\nprovider = \"xai\"\n\

@@ -1,4 +1,4 @@
-//! Whatever goes right or wrong with whichever provider: no log, status, page, error or report holds a secret of any.
+//! Faults and successes of every provider: no log, status, page, error or report holds a secret.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What xAI's answers say of the token and the account.
+//! What xAI's answers say about the token and the account.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What several logins are called, and what is said of one that has ended.
+//! The names of several logins, and the report on one that has ended.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;

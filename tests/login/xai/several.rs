@@ -1,4 +1,5 @@
-//! Several logins of one provider: which one a request goes with, and what becomes of one that has nothing left.
+//! Several logins of one provider: the choice for a request, and the rest of one whose quota is
+//! used up.
 
 use std::time::Duration;
 

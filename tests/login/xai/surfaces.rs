@@ -1,4 +1,4 @@
-//! xAI where a user meets it: variables, `connect`, `doctor`, `setup`, the list of providers.
+//! xAI on the user's surfaces: variables, `connect`, `doctor`, `setup`, the list of providers.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -227,7 +227,8 @@ async fn a_daemon_that_is_killed_over_a_mark_and_two_rotations_loses_no_login() 
         );
     }
     let daemon = world.daemon();
-    // What was cut off before its token was sent is no entry yet, and goes with the next renewal.
+    // An entry that was cut off before its token was sent does not count yet, and goes with the
+    // next renewal.
     for label in ["one", "two"] {
         while renewed(&world, label).await == RefreshResult::Adopted {}
     }
@@ -333,7 +334,8 @@ async fn a_login_is_added_under_a_label_and_taken_out_again() {
         list.lines()
             .any(|line| line.contains("work") && line.contains("ready"))
     });
-    // It serves where the first one has nothing left, and Hermes Agent takes it for one of its own.
+    // It serves when the first one's quota is used up, and Hermes Agent treats it as a separate
+    // login.
     world.cloud.fail_next(1, &Fault::rate_limited(60));
     let served = world.serves_with(&daemon).await;
     assert_eq!(work["access_token"], served.as_str());

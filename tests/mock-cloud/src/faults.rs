@@ -1,4 +1,4 @@
-//! What can be made to go wrong, and the queue of it.
+//! The faults that can be injected, and their queue.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -160,8 +160,8 @@ pub enum PortalFault {
     KeepRefreshToken,
 }
 
-/// What goes wrong at the inference API. All but `Headers`, `Gzip` and `Steer` come before the
-/// bearer is looked at.
+/// Faults of the inference API. All except `Headers`, `Gzip` and `Steer` come before the bearer is
+/// checked.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// This answer, after the request was read.

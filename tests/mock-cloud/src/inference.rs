@@ -1,4 +1,4 @@
-//! The inference API: takes only a bearer that is valid now, and answers as OpenAI would.
+//! The inference API: accepts only a currently valid bearer, and answers as OpenAI would.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;

@@ -1,8 +1,8 @@
 //! A portal and an inference API for the tests, benches and demo of hermes-proxyd.
 //!
-//! Honest where it counts: refresh tokens are single-use and rotate, a spent one revokes the
-//! whole login, and the inference API takes only a bearer that is valid now. Everything else
-//! can be made to go wrong on demand.
+//! Honest where it counts: refresh tokens are single-use and rotate, a spent one revokes the whole
+//! login, and the inference API accepts only a currently valid bearer. Everything else can be
+//! broken on demand.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The mock cloud as a program of its own, for tests that are not Rust and for benches.
+//! The mock cloud as a program, for tests that are not Rust and for benches.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Requests that name themselves in their query, `?mark=N`: each can have faults of its own, and is
-//! counted by itself, whatever else is under way.
+//! Requests that name themselves in their query, `?mark=N`: each can have its own faults, and is
+//! counted separately.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;

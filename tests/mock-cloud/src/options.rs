@@ -1,4 +1,4 @@
-//! What a cloud can be told before it starts.
+//! The settings of a cloud.
 
 use std::time::Duration;
 

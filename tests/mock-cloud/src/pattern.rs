@@ -1,4 +1,4 @@
-//! Bodies that both sides can compute: what a test compares a proxied answer with.
+//! Bodies that both sides can compute, to compare proxied answers with.
 
 use bytes::Bytes;
 

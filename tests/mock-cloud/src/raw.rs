@@ -1,4 +1,4 @@
-//! A provider that answers each request with given bytes, right or wrong, and ends as it is told.
+//! A provider that answers each request with given bytes, valid or not, and ends as asked.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

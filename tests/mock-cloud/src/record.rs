@@ -1,4 +1,4 @@
-//! What the inference API saw.
+//! The requests that the inference API saw.
 
 use std::fmt::Write;
 use std::sync::Mutex;

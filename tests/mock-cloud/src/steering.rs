@@ -1,4 +1,4 @@
-//! How one answer of the inference API can be steered.
+//! How a request controls its answer of the inference API.
 
 use std::collections::BTreeMap;
 

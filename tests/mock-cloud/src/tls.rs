@@ -1,4 +1,4 @@
-//! A certificate authority of the cloud's own, and what its servers show.
+//! The cloud's certificate authority, and its servers' certificates.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the cloud has issued, and what of it is valid: families of single-use refresh tokens,
-//! access tokens, agent keys, device codes.
+//! The tokens that the cloud has issued, and which are valid: families of single-use refresh
+//! tokens, access tokens, agent keys, device codes.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The mock cloud is as strict as the real one where the daemon's promises hang on it.
+//! The mock cloud is as strict as the real one wherever the daemon's promises depend on it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 

@@ -10,7 +10,6 @@ pub(crate) struct Reader {
     buffer: Vec<u8>,
 }
 
-/// One answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,

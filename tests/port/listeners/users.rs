@@ -1,4 +1,5 @@
-//! Whose process asks: the user's own apps are let in, those of another user of the machine need a key.
+//! The user of a connection: the user's own apps are accepted, those of another user of the machine
+//! need a key.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]

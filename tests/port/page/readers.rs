@@ -1,4 +1,4 @@
-//! Who may read the page.
+//! The readers of the page.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,5 @@
-//! Providers that send garbage, heads without an end, or floods: an error of ours, bounded in memory and time.
+//! Providers that send garbage, endless heads, or floods: an error of ours, bounded in memory and
+//! time.
 
 #![cfg(target_os = "linux")]
 #![expect(

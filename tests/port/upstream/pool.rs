@@ -1,4 +1,4 @@
-//! The pool of connections: who gets which, what is sent elsewhere, and what is proved alive first.
+//! The connection pool: the choice of a connection, what goes elsewhere, and what is checked first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

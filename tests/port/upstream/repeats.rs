@@ -1,4 +1,5 @@
-//! What is sent again when a kept connection ends: a GET once, and a POST only if it was surely not received.
+//! Requests that are sent again when a kept connection ends: a GET once, and a POST only if it was
+//! certainly not received.
 
 #![cfg(target_os = "linux")]
 #![expect(

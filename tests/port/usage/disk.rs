@@ -1,4 +1,4 @@
-//! Disks that can't be written: requests go on, and what was counted is written as soon as it can be.
+//! Disks that can't be written: requests continue, and the counts are written as soon as possible.
 
 use support::{mount_namespace, program, wrapped};
 

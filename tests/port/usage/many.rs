@@ -1,4 +1,5 @@
-//! Ten thousand requests of all kinds at once: tokens to the one, and every answer as the provider sent it.
+//! Ten thousand requests of all kinds at once: exact counts of tokens, and every answer as the
+//! provider sent it.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! A client that sees every byte: what came, and whether it was the end or a cut.
+//! A client that records every byte, and whether the answer ended or was cut.
 
 #[cfg(target_os = "linux")]
 use std::net::{SocketAddr, SocketAddrV4};

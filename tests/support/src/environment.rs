@@ -1,6 +1,6 @@
-//! The one place that makes the environment of the programs that tests start. They see nothing of the developer's own:
-//! neither the home and its XDG folders, nor an installed hermes-proxyd, nor the real provider.
-//! `tests/docs/suite.rs` holds every test to it.
+//! The one place that makes the environment of the programs that tests start. They see nothing of the developer's:
+//! neither the home and its XDG folders, nor an installed hermes-proxyd, nor the real provider. `tests/docs/suite.rs`
+//! enforces this for every test.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash, Hasher};

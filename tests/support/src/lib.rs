@@ -1,4 +1,5 @@
-//! What the tests share: the real daemon as a process of its own, against the mock cloud, in a scratch home.
+//! The parts that tests share: the real daemon as a process, against the mock cloud, in a scratch
+//! home.
 
 #![expect(
     clippy::expect_used,

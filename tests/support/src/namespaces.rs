@@ -1,4 +1,4 @@
-//! Tests that run themselves once more where the network and `/etc/hosts` are their own.
+//! Tests that run themselves once more with their own network and `/etc/hosts`.
 
 use std::process::Command;
 

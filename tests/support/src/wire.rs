@@ -1,4 +1,4 @@
-//! A provider made of bytes: what it sends and when is the test's own.
+//! A provider made of bytes: the test decides what it sends and when.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         self.stream.write_all(&frame).await.ok()
     }
 
-    /// The next frame, whatever it is; `None` when the connection has ended.
+    /// The next frame, of any kind; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
