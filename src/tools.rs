@@ -382,7 +382,7 @@ mod tests {
         let error = stream.read_line(&mut line, false).await.unwrap_err();
         assert!(matches!(error, ToolError::Silent { .. }), "{error}");
 
-        // One that hides its end is no better.
+        // One that hides its end is not better.
         let silent = shell("exec 1>&-; exec sleep 60").within(Duration::from_millis(500));
         let error = silent.stream().unwrap().read_line(&mut line, false).await;
         assert!(matches!(error, Err(ToolError::Silent { .. })), "{error:?}");

@@ -77,7 +77,7 @@ if [ "$funcstack[1]" = "_hermesctl" ]; then
 fi
 "#;
 
-/// The script for hermes-proxyd, whose few options stand in it.
+/// The script for hermes-proxyd, which contains its few options.
 fn of_the_daemon(shell: Shell) -> Document {
     let mut command = args::command();
     let name = command.get_name().to_owned();

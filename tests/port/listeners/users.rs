@@ -58,7 +58,7 @@ async fn another_user_of_the_machine_needs_a_key_or_the_operators_word() {
     }
     assert!(!body.contains("peer_check"), "{body}");
     assert_eq!(world.cloud.counts().requests, 0, "nothing went upstream");
-    // Health is no exception, and neither is an invalid key.
+    // Health is not an exception, and neither is an invalid key.
     let wrong = ["-H", "authorization: Bearer hpx-wrong"];
     assert_eq!(as_nobody(&daemon, &wrong).0, "403");
     // Nor is any address that this machine has: everyone may choose one.
