@@ -61,13 +61,13 @@ pub fn until(deadline: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
         .unwrap_or_default()
 }
 
-/// A time that is meant as one: from 1970 to 9999, as ISO 8601 tells it and other programs read it.
-/// Anything else in a token or a file is a mistake.
+/// A plausible time: from 1970 to 9999, the range of ISO 8601 that other programs read. Anything
+/// else in a token or a file is a mistake.
 pub fn plausible(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     (1970..=9999).contains(&time.year()).then_some(time)
 }
 
-/// `time` moved by `duration`, or the last time that can be told.
+/// `time` moved by `duration`, or the last representable time.
 pub fn after(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
     chrono::Duration::from_std(duration)
         .ok()
@@ -75,7 +75,7 @@ pub fn after(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// `time` moved back by `duration`, or the first time that can be told.
+/// `time` moved back by `duration`, or the first representable time.
 pub fn before(time: DateTime<Utc>, duration: Duration) -> DateTime<Utc> {
     chrono::Duration::from_std(duration)
         .ok()

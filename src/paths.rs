@@ -21,7 +21,7 @@ pub struct Environment {
     others_runtime_dir: Option<PathBuf>,
 }
 
-/// What a log's file is called once it had to make way for a new one: `FILE.1`.
+/// The name of a log's file after its rotation: `FILE.1`.
 pub fn older_log(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".1");
@@ -225,7 +225,7 @@ impl Environment {
     }
 }
 
-/// The path without links and dots where it exists, else as it is.
+/// The path without links and dots if it exists, otherwise unchanged.
 fn resolve(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
@@ -250,7 +250,7 @@ const ROOTS_RUNTIME_DIR: &str = "/run";
 #[cfg(not(target_os = "linux"))]
 const ROOTS_RUNTIME_DIR: &str = "/var/run";
 
-/// The same for the first folder above that is there.
+/// The same for the nearest existing ancestor.
 fn is_ours_above(folder: &Path) -> bool {
     let mut above = folder.ancestors();
     above

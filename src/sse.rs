@@ -129,7 +129,7 @@ impl Tokenizer {
 mod tests {
     use super::*;
 
-    /// What a tap is told.
+    /// The events of a tap.
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Heard {
         line: String,

@@ -70,7 +70,7 @@ pub enum ToolError {
     TooLong {
         /// What was run.
         line: String,
-        /// How long it had.
+        /// Its time limit.
         seconds: u64,
     },
     /// Its next line took too long, and it was killed.

@@ -84,7 +84,7 @@ fn defaults() -> Loaded {
     }
 }
 
-/// Why a file's text cannot be had.
+/// Why a file's text can't be read.
 enum Unusable {
     Io(io::Error),
     Refused(String),

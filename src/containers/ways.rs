@@ -113,7 +113,7 @@ pub enum Step {
 }
 
 /// How an app that runs at `origin`, in a container of this `network`, gets to the service: the way that
-/// works, else the one that is set up most easily.
+/// works, otherwise the one that is set up most easily.
 pub fn way(world: World<'_>, origin: Origin, network: Network) -> Way {
     match origin {
         _ if network == Network::Socket => socket(world),

@@ -69,7 +69,7 @@ pub(super) struct Cause {
     pub(super) by_hand: bool,
     /// The answer of the previous attempt was lost: the token may be spent.
     pub(super) answer_lost: bool,
-    /// Fingerprints of the tokens of the login that a person means; `None` for whichever is in its place.
+    /// Fingerprints of the tokens of the login that a person means; `None` for the current one.
     pub(super) meant: Option<Vec<String>>,
 }
 

@@ -26,7 +26,7 @@ use crate::provider::{Credential, Grant, Login, Remedy};
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
 const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
-/// What a renewal usually takes: so much longer requests wait for one that is about to begin.
+/// The usual time of a renewal: requests wait this much longer for one that is about to begin.
 const RENEWING: Duration = Duration::from_secs(1);
 
 /// The keeper's last snapshot, immutable except for the proof.
@@ -246,7 +246,7 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
-    /// All logins have nothing left for a while.
+    /// All logins' quotas are used up for a while.
     #[error("all logins are cooling down")]
     CoolingDown {
         /// Until when the first of them has nothing.

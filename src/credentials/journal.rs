@@ -155,8 +155,8 @@ impl Journal {
         self.kept_in(&self.kept_file())
     }
 
-    /// The one that takes the place of a login with this token, in whichever of the provider's journals: the login may
-    /// have changed its place since.
+    /// The one that replaces a login with this token, in any of the provider's journals: the login may have changed
+    /// its place since.
     ///
     /// # Errors
     /// If there may be one in this journal that can't be read.

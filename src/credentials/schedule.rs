@@ -81,7 +81,7 @@ impl Pace {
     }
 }
 
-/// What so many rotations at once are paid for.
+/// The budget of immediate rotations.
 fn most(now: DateTime<Utc>) -> DateTime<Utc> {
     clock::after(now, PACE.saturating_mul(AT_ONCE))
 }

@@ -46,7 +46,7 @@ use crate::provider::{Layout, Login};
 
 /// A larger file is not accepted as a store.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
-/// A login that moves from file to file is followed so many times.
+/// How many times a login that moves from file to file is followed.
 const TRIES: usize = 5;
 
 /// The paths of the files: Hermes Agent's, and ours.

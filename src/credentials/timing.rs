@@ -18,7 +18,7 @@ const MIRROR_AGAIN: Duration = Duration::from_mins(1);
 /// A credential just granted that was refused before it was ever taken is not replaced within
 /// this time: the provider refuses for another reason, and each refresh would spend a token.
 const UNPROVEN: Duration = Duration::from_secs(30);
-/// That time doubles so often: up to an hour.
+/// How often that time doubles: up to an hour.
 const LONGEST_TRIAL: u32 = 7;
 /// A credential that one request was refused with twice is dead, unless it is younger than this.
 pub(super) const SECONDS_OLD: Duration = Duration::from_secs(5);

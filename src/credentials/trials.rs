@@ -13,11 +13,11 @@ use chrono::{DateTime, Utc};
 
 use crate::clock;
 
-/// A path whose replay was refused causes no rotation for so long; twice as long each further time.
+/// How long a path whose replay was refused causes no rotation; twice as long each further time.
 const FIRST: Duration = Duration::from_secs(30);
 /// And never for longer.
 const LONGEST: Duration = Duration::from_hours(1);
-/// After so long without another refused replay, a path begins again.
+/// After this long without another refused replay, a path starts again.
 const CALM: Duration = Duration::from_hours(2);
 /// So many refusals in a row, with nothing taken in between, throw doubt on the token itself.
 const IN_A_ROW: u32 = 3;

@@ -37,7 +37,7 @@ const DISCARD: u64 = 256 * 1024 * 1024;
 /// answer.
 const REFUSED: usize = 16;
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-/// That the bridge is full is logged again after it was not full for so long.
+/// A full bridge is logged again only after it was not full for this long.
 const QUIET: Duration = Duration::from_mins(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);

@@ -39,7 +39,7 @@ use crate::provider::{
     Layout, PAGE_LIFE, Pace, Poll,
 };
 
-/// One call waits at most so long.
+/// The longest wait of one call.
 const WAIT: Duration = Duration::from_secs(2);
 /// The same while the caller may have something to pass on.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 const UNATTENDED: Duration = Duration::from_mins(1);
 /// So many logins are remembered, the ended ones too.
 const SESSIONS: usize = 16;
-/// A login that can't be saved is tried again after this time, and so often: for five minutes.
+/// A login that can't be saved is tried again after this time, and this often: for five minutes.
 const SAVE_AGAIN: Duration = Duration::from_secs(3);
 const SAVE_TRIES: usize = 100;
 

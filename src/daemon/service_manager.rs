@@ -13,11 +13,12 @@ mod systemd {
     use sd_notify::NotifyState;
     use tokio::time::{sleep, timeout};
 
-    /// Messages that wait for a manager that reads nothing: those of so many reloads and a stop.
+    /// How many messages wait for a manager that does not read: those of this many reloads and a
+    /// stop.
     const QUEUE: usize = 32;
     /// A thread that sends needs little.
     const STACK: usize = 128 * 1024;
-    /// The end waits for the last message for so long.
+    /// How long the end waits for the last message.
     const FAREWELL: Duration = Duration::from_millis(200);
     /// How often a message under way is checked.
     const LOOK: Duration = Duration::from_millis(2);

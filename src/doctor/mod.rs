@@ -131,7 +131,7 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
     })
 }
 
-/// Checks that ended by a defect: what they would have found is not known.
+/// Checks that panicked: their findings are unknown.
 fn failed(group: Group) -> Finding {
     let text =
         "A defect in hermesctl made these checks fail, so the state of this group is unknown.";
@@ -140,7 +140,7 @@ fn failed(group: Group) -> Finding {
     )
 }
 
-/// Runs a check that reads files, which may hang. Its defect is the caller's.
+/// Runs a check that reads files, which may hang. Its panic is the caller's.
 async fn on_a_thread(
     facts: Arc<Facts>,
     check: impl FnOnce(&Facts) -> Vec<Finding> + Send + 'static,

@@ -4,8 +4,8 @@ use std::io;
 
 use super::Spot;
 
-/// Whether a file of so many bytes can be made where `place` is. What this does not see, such as a
-/// quota, is found when the file is made.
+/// Whether a file of this many bytes can be made at `place`. What this does not see, such as a
+/// quota, shows when the file is made.
 ///
 /// # Errors
 /// When the folder can't be written, or its disk is full.

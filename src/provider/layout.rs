@@ -86,7 +86,7 @@ pub enum Merge {
 }
 
 impl Merge {
-    /// What has come of it once the mirror was merged too.
+    /// The result once the mirror was merged too.
     #[must_use]
     pub fn and_mirror(self, mirror: Self) -> Self {
         match (self, mirror) {

@@ -398,7 +398,8 @@ pub trait Adapter: Debug + Send + Sync {
         self.quotas()?.of(login)
     }
 
-    /// Asks the provider for that, with the credential of that login; what comes of it shows in [`Adapter::quota`].
+    /// Asks the provider for that, with the credential of that login; the result is in
+    /// [`Adapter::quota`].
     async fn ask_quota(&self, _credential: &Credential, _login: usize, _now: DateTime<Utc>) {}
 
     /// The lifetime of a grant from the login, whatever the rotation; `None` if it does not end.

@@ -53,8 +53,8 @@ const INFERENCE_HOSTS: [&str; 2] = [
 const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
 const CLIENT_ID: &str = "hermes-cli";
 const SCOPE: &str = "inference:invoke";
-/// A token or key that was just granted without a lifetime that makes sense is used for so many
-/// seconds: counting it as expired would spend the next one at once.
+/// How long a token or key without a plausible lifetime is used, in seconds: counting it as expired
+/// would spend the next one at once.
 const UNTOLD: u64 = 900;
 /// A grant ends this long after the login, as users report.
 const GRANT: std::time::Duration = std::time::Duration::from_hours(30 * 24);

@@ -75,7 +75,7 @@ impl QuotaWindow {
 }
 
 impl QuotaLevel {
-    /// That of a window of which so much is used.
+    /// The state of a window with this much used.
     pub fn of(used_percent: f64) -> Self {
         if used_percent >= SPENT {
             Self::Spent

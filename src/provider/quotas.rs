@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::quota::Quota;
 
-/// The quotas of so many logins are remembered.
+/// How many logins' quotas are remembered.
 const LOGINS: usize = 64;
 
 /// The quotas of a provider's logins, by their places among these.

@@ -49,7 +49,7 @@ const BUCKETS: [(&str, [&str; 3], Option<Duration>); 4] = [
 ];
 
 const HOUR: Duration = Duration::from_hours(1);
-/// A limit that begins again later makes no sense.
+/// A limit that begins again later is not plausible.
 const LONGEST: Duration = Duration::from_hours(24 * 366);
 
 /// The quotas in an answer's headers. `short` is the length of limits whose names have none, if the provider has

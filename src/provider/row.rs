@@ -29,7 +29,7 @@ const ITS_OWN: [&str; 6] = ["id", "label", "auth_type", "priority", "source", "b
 /// How a row's login failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failing {
-    /// It has nothing left for a while.
+    /// Its quota is used up for a while.
     Exhausted,
     /// Only a new login helps.
     Dead,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Utc};
 use hyper::header::{AGE, DATE, HeaderMap};
 
-/// No answer within so many seconds of the one before is read.
+/// No answer within this many seconds of the previous one is read.
 const PAUSE: i64 = 10;
 /// A report that is this many seconds old is outdated. A clock that was set since then shows as
 /// well.

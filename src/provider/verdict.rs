@@ -47,7 +47,8 @@ pub enum Verdict {
     /// The account is refused, and not its token: no renewal and no new login helps, and the answer
     /// is the client's. The code says why, for `proxy status`.
     Blocked(&'static str),
-    /// This login has nothing left, and another one may have. With a single login the answer passes.
+    /// This login's quota is used up, and another one may be free. With a single login the answer
+    /// passes.
     NextLogin {
         /// How long this one's quota is used up; `None` if the provider does not say.
         cooldown: Option<Duration>,

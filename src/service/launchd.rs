@@ -92,7 +92,7 @@ impl Launchd {
         Ok(false)
     }
 
-    /// Loads the agent, which starts it: into the desktop's session, else into that of SSH.
+    /// Loads the agent, which starts it: into the desktop's session, otherwise into that of SSH.
     async fn load(&self) -> Result<(), ServiceError> {
         let file = self.file(self.label());
         if !file.is_file() {

@@ -251,7 +251,7 @@ impl Service {
         self.0.restart().await
     }
 
-    /// The last lines of its log, as far as they can be had.
+    /// The last lines of its log, if they can be read.
     pub async fn last_words(&self) -> Vec<String> {
         self.0.last_words().await
     }

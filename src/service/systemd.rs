@@ -334,7 +334,7 @@ impl Steering for Systemd {
         if units.contains(&SOCKET) {
             let socket = self.show(SOCKET).await?;
             if !Shown::read(&socket).is_active() {
-                // A socket can't be had while the service itself has its port.
+                // A socket can't be bound while the service itself has its port.
                 self.must(systemctl(&["stop", SERVICE]).within(STOP))
                     .await?;
             }

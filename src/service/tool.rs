@@ -46,7 +46,7 @@ pub(super) mod fake {
 
     use super::{Answer, Call, ServiceError, Tools, async_trait};
 
-    /// Answers by what a line holds, the last rule that fits first; all else works in silence.
+    /// Answers by a line's content, the last matching rule first; all other lines succeed silently.
     #[derive(Debug, Clone, Default)]
     pub(in crate::service) struct Script {
         rules: Arc<Mutex<Vec<(&'static str, Answer)>>>,

@@ -15,7 +15,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// With room for so many bytes.
+    /// With room for this many bytes.
     pub fn with_room(bytes: usize) -> Self {
         Self {
             before: Vec::new(),

@@ -57,13 +57,13 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// A daemon with a place for each of so many connections, and descriptors for them.
+/// A daemon with a place for each of this many connections, and descriptors for them.
 fn spacious(world: &World, connections: usize) -> Daemon {
     world.write_config(&format!("[limits]\nconnections = {connections}\n"));
     with_descriptors(world, "$(ulimit -H -n)")
 }
 
-/// A daemon that may open so many files.
+/// A daemon that may open this many files.
 fn with_descriptors(world: &World, limit: &str) -> Daemon {
     let mut shell = program("sh", world.home.path());
     shell
@@ -77,7 +77,7 @@ fn with_descriptors(world: &World, limit: &str) -> Daemon {
     Daemon::start(shell, world.home.path())
 }
 
-/// Descriptors for both ends of so many connections, if this machine gives them.
+/// Descriptors for both ends of this many connections, if this machine gives them.
 fn descriptors(wanted: u64) -> bool {
     let now = rustix::process::getrlimit(Resource::Nofile);
     let enough = now.maximum.is_none_or(|most| most >= wanted);
@@ -186,8 +186,8 @@ async fn who_was_refused_and_does_not_finish_its_body_makes_way() {
     assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
-/// Asks for as long as it is let and never reads, until no more goes out; whether the daemon has cut it
-/// by then. The stream stays open.
+/// Sends requests while it can and never reads, until the connection is full; returns whether the
+/// daemon has cut it by then. The stream stays open.
 async fn asks_and_never_reads(address: &str) -> (TcpStream, bool) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     // So that the daemon's own buffers are full soon.
@@ -359,7 +359,8 @@ async fn with_fewer_descriptors_than_places_everybody_with_a_question_is_served(
     }
 }
 
-/// Sends a chat's head and then the body at its pace, so many bytes every so often; the answer.
+/// Sends a chat's head and then the body at its pace, this many bytes at each interval; returns the
+/// answer.
 async fn upload(daemon: &Daemon, size: usize, (piece, pause): (usize, Duration)) -> String {
     let (mut read, mut write) = connect(daemon).await.into_split();
     let head = CHUNKED.replace(

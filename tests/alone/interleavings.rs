@@ -109,7 +109,7 @@ const HOLDS: [Hold; 3] = [
 ];
 
 impl Hold {
-    /// Whether any of these can come to it. Otherwise the row is played as if nothing were held, which it is anyway.
+    /// Whether any of these can reach it. Otherwise the row is played as if nothing were held.
     fn is_met(self, begun: &[Event]) -> bool {
         begun.iter().any(|event| match event {
             Event::Due | Event::Refused | Event::LostAnswer | Event::Outage | Event::Unsaved => {
@@ -344,7 +344,7 @@ struct World {
     home: tempfile::TempDir,
     daemon: tokio::sync::Mutex<Daemon>,
     handle: Mutex<Handle>,
-    /// The credential that was there at the start.
+    /// The credential at the start.
     first: Lease,
     refused: Mutex<HashSet<String>>,
 }
@@ -465,8 +465,8 @@ impl World {
             Event::Logout => {
                 match self.handle().logout(None, Extent::All).await {
                     Some(Ok(_)) => return Outcome::LoggedOut,
-                    // The keeper was told to end while it waited for the lock, or the store is in
-                    // no state to be written.
+                    // The keeper was told to end while it waited for the lock, or the store can't
+                    // be written.
                     Some(Err(StoreError::Stopping | StoreError::Read { .. })) | None => {}
                     Some(Err(error)) => panic!("{error}"),
                 }
@@ -507,7 +507,7 @@ impl World {
         Outcome::Other
     }
 
-    /// A keeper that knows nothing but the files.
+    /// A keeper that knows only the files.
     fn start(&self) -> Daemon {
         let (next, handle) = keeper(&self.portal, self.home.path(), &self.clock);
         *self.handle.lock().unwrap() = handle;

@@ -276,7 +276,7 @@ async fn a_service_manager_that_reads_nothing_holds_nothing_up() {
         assert!(world.ctl(&["proxy", "status"]).status.success());
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    // What had to be told is told once it reads, in order; of the signs of life, at most the one
+    // Required messages are sent once it reads, in order; of the signs of life, at most the one
     // that was under way.
     let heard = |socket: &UnixDatagram| {
         let mut message = [0; 4096];

@@ -169,7 +169,7 @@ async fn requests_that_fail_or_are_refused_are_no_secret() {
     );
     let id = failing["request_id"].as_str().unwrap();
     daemon.wait_for_log(id);
-    // A request's own mistake says nothing about the provider but that it answers.
+    // A request's own mistake only shows that the provider answers.
     let mut mistake = chat("x");
     mistake["mock"] = serde_json::json!({"status": 400});
     assert_eq!(status_of(&daemon, &mistake).await, 400);

@@ -275,7 +275,7 @@ fn with_journalctl(home: &Path, script: &str, args: &[&str]) -> Command {
     command
 }
 
-/// One entry, as journalctl tells it.
+/// One entry in journalctl's form.
 const ENTRY: &str = r#"echo '{"__REALTIME_TIMESTAMP":"1795463040000000","PRIORITY":"5",\
 "MESSAGE":"from the journal","SYSLOG_IDENTIFIER":"hermes-proxyd","__CURSOR":"c1"}' | tr -d '\\\n'
 echo
@@ -410,7 +410,7 @@ impl Drop for Unread {
     }
 }
 
-/// What comes of it in time.
+/// The outcome, in time.
 #[track_caller]
 fn by<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

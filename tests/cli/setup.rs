@@ -616,7 +616,8 @@ esac
         let _started = Started(home);
         let setup = |flags: &[&str]| booted(&world, namespace, &[&["setup"], flags].concat());
 
-        // A service that does not start is told with its last words; the login is made by then.
+        // A service that does not start is reported with its last log lines; the login is made by
+        // then.
         std::fs::write(fake.join("broken"), "").unwrap();
         let waiting = Waiting::of(setup(&["--yes", "--no-browser"]));
         assert!(!fake.join("asked").exists(), "the login comes first");

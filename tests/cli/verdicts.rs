@@ -49,7 +49,7 @@ struct Told {
 struct Expected {
     code: &'static str,
     level: &'static str,
-    /// Whether `auth status` tells it too.
+    /// Whether `auth status` shows it too.
     is_of_login: bool,
     ready: bool,
     exit: i32,

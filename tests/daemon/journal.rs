@@ -148,7 +148,7 @@ fn in_the_real_journal(command: &mut Command, script: &str, argument: &str) -> b
     true
 }
 
-/// The entry that leads from this message id, or that tells of the address.
+/// The entry with this message id, or with the address.
 fn sought(command: &mut Command, home: &Path, id: &str) -> Option<Value> {
     if !in_the_real_journal(command, SOUGHT, id) {
         return None;

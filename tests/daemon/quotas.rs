@@ -38,7 +38,7 @@ fn events(home: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A request whose answer says that so many of 1,000 requests an hour are left.
+/// A request whose answer reports this many of 1,000 requests an hour as remaining.
 async fn answered(daemon: &Daemon, left: u64, seconds: u64) {
     let body = json!({"model": "m", "messages": [], "mock": {"headers": {
         "x-ratelimit-limit-requests-1h": "1000",

@@ -344,7 +344,7 @@ fn each_error_code_has_a_test() {
     ];
     let tests = names.map(|name| file(&format!("tests/{name}.rs"))).concat();
     for kind in ErrorKind::ALL {
-        // A defect of ours can't be asked for.
+        // A panic can't be provoked.
         let named = tests.contains(&format!("ErrorKind::{kind:?}"))
             || tests.contains(&format!("\"{}\"", kind.code()))
             || tests.contains(&format!("\\\"{}\\\"", kind.code()));

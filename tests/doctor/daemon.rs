@@ -395,7 +395,7 @@ async fn a_daemon_that_may_open_too_few_files_is_warned_of() {
     Diagnosis::of(&world, &[]).assert(place, "ok", says, "");
 }
 
-/// A daemon of another release, which knows no more than to say hello and how it is.
+/// A daemon of another release, which only knows the greeting and its status.
 fn another_release(home: &Path, hello: &'static str) {
     let folder = home.join("run/hermes-proxyd");
     std::fs::create_dir(&folder).unwrap();

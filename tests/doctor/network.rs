@@ -99,7 +99,7 @@ async fn a_provider_that_is_away_is_told_in_time() {
         "Restart hermes-proxyd with KEY",
     );
     diagnosis.assert_no_command(("login", "lost"));
-    // What is silent takes its time, and is known by now.
+    // Silent checks take their time, and are known to do so.
     let lost = config.find("[providers.lost]").unwrap();
     let _daemon = world.daemon_with(config.split_at(lost).1, &[]);
     let running = Diagnosis::of(&world, &[]);

@@ -251,7 +251,8 @@ impl Diagnosis {
         !self.findings().iter().any(|one| concerns(&one))
     }
 
-    /// The verdict is the worst one, the exit code tells it, and all that the daemon finds is in it with its code.
+    /// The verdict is the worst one, the exit code matches it, and it contains all of the daemon's
+    /// findings with their codes.
     fn assert_consistent(&self, status: &Value, what: &str) {
         let any = |verdict: &str| self.findings().iter().any(|one| one["verdict"] == verdict);
         let worst = match (any("fail"), any("warn")) {

@@ -76,7 +76,7 @@ async fn an_odd_lifetime_of_an_agent_key_serves_on_without_a_storm() {
 }
 
 async fn assert_odd_lifetimes_cause_no_storm(what: &str, opaque: bool, endpoint: Endpoint) {
-    // An agent key's end is told twice.
+    // An agent key's end is reported twice.
     let edit = |value| PortalFault::EditAnswer(json!({"expires_in": value, "expires_at": null}));
     let rows = [
         ("0", edit(json!(0))),

@@ -336,7 +336,7 @@ async fn a_secret_goes_into_the_header_where_the_issuer_says_nothing_else() {
             .iter()
             .all(|call| !call.form.contains_key("client_secret"))
     );
-    // A file that is gone is told with its key, and no token is spent.
+    // A missing file is reported with its key, and no token is spent.
     std::fs::remove_file(world.home.path().join("secret")).unwrap();
     let (_, outcome) = world.ctl(&["auth", "refresh", "acme", "--json"]);
     assert_eq!(outcome["result"], "failed");

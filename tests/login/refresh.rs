@@ -57,7 +57,7 @@ pub(crate) async fn ask_until(daemon: &Daemon, wanted: (u16, Option<&str>)) {
 const LONG_WAITS: &str =
     "[timeouts]\ncredential = \"2m\"\n[providers.nous]\ntoken_timeout = \"2m\"\n";
 
-/// Waits until so many requests are under way.
+/// Waits until this many requests are under way.
 async fn until_in_flight(daemon: &Daemon, wanted: u64) {
     let waiting = async {
         while tokio::task::block_in_place(|| daemon.status())["providers"][0]["requests"]["in_flight"]

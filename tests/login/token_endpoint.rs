@@ -59,7 +59,7 @@ enum End {
     Dead(&'static str),
     /// The refusal was about tokens that someone else had replaced meanwhile.
     Adopted(u16, &'static str),
-    /// The old token serves, so many calls at most, and the first success ends it.
+    /// The old token serves for at most this many calls, and the first success ends it.
     Outage(u64),
     /// The same, and no call before the endpoint's own time.
     Paced(Duration),

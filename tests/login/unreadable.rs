@@ -122,7 +122,7 @@ async fn a_login_that_belongs_to_somebody_else_is_told_with_the_command_that_tak
     assert_eq!(ready(&daemon).await.0, 200);
 }
 
-/// As a hook or the log tells it, without anything around it.
+/// In the form of a hook or the log, without anything around it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_that_is_told_brings_a_broken_store_back_from_the_mirror() {
     let world = World::new(Options::default()).await;
@@ -209,7 +209,7 @@ async fn the_mirror_serves_while_the_store_can_not_be_read() {
         assert_eq!(status.status.code(), Some(1), "{how}: {status:?}");
         assert_eq!(json_of(&status)["providers"][0]["state"], "ready", "{how}");
 
-        // A store from a backup has the token that is spent by now.
+        // A store from a backup has the token that is spent meanwhile.
         if how == "a folder" {
             std::fs::remove_dir(world.store_file()).unwrap();
         }

@@ -30,7 +30,7 @@ async fn asks(daemon: &Daemon, key: &str) {
     answer.bytes().await.unwrap();
 }
 
-/// What `hermesctl clients list` tells of this one.
+/// What `hermesctl clients list` shows about this one.
 fn listed(world: &World, name: &str) -> Value {
     let output = ctl(world.home.path(), &["clients", "list", "--json"]);
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -185,7 +185,8 @@ async fn list(daemon: &Daemon, path: &str, key: &str) -> reqwest::Response {
     get.bearer_auth(key).send().await.unwrap()
 }
 
-/// A key gets the models that it is for, at whichever address; else the answer says why, as that to a chat does.
+/// A key gets its own models, at any address; otherwise the answer says why, as that to a chat
+/// does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_for_one_provider_lists_its_models_and_hears_why_not_those_of_another() {
     let two = Two::new().await;

@@ -267,7 +267,7 @@ async fn fetch_in_node_gets_the_last_event_of_a_stream_that_a_shutdown_cuts() {
     .await;
 }
 
-/// A page's own server: serves the page, once there is one, and hands on what the page tells it.
+/// A page's own server: serves the page, once there is one, and passes on its messages.
 async fn serve_page(
     page: Arc<OnceLock<String>>,
 ) -> (CannedServer, tokio::sync::mpsc::UnboundedReceiver<String>) {
@@ -494,7 +494,8 @@ fn work(daemon: &Daemon) -> usize {
     times.map(|ticks| ticks.parse::<usize>().unwrap()).sum()
 }
 
-/// Waits until `count` was the same for so many looks; on a busy machine each of them takes longer, too.
+/// Waits until `count` was the same for this many looks; on a busy machine each of them takes
+/// longer, too.
 async fn standstill(count: impl Fn() -> usize) -> usize {
     let deadline = Instant::now() + 3 * PATIENCE;
     let mut last = (count(), 0);
@@ -593,7 +594,7 @@ async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
     let reading = tokio::spawn(async move {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(4) {
-            // As much as makes the kernel tell of room, every now and then.
+            // Enough for the kernel to report room, every now and then.
             let goal = slow.received() + (300 << 10);
             while slow.received() < goal {
                 assert!(slow.more().await, "a slow reader was cut");

@@ -126,7 +126,7 @@ impl Hermes {
         (text("access_token_fp"), text("refresh_token_fp"))
     }
 
-    /// What it tells of a step that is good.
+    /// The report on a good step.
     pub(super) fn told(&mut self, step: &str) -> Value {
         writeln!(self.child.stdin.as_ref().unwrap(), "{step}").unwrap();
         let mut line = String::new();

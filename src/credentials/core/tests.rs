@@ -189,7 +189,7 @@ struct Choices {
 }
 
 impl Choices {
-    /// One of so many ways.
+    /// One of this many branches.
     fn pick(&mut self, ways: usize) -> usize {
         let at = self.taken.len();
         let choice = match &mut self.dice {
@@ -200,7 +200,7 @@ impl Choices {
         choice
     }
 
-    /// Nothing goes wrong (0), or one of so many things does.
+    /// No fault (0), or one of this many.
     fn trouble(&mut self, kinds: usize) -> usize {
         if self.troubles == 0 {
             return 0;
@@ -846,7 +846,7 @@ fn play(events: &[Happens], choices: Choices) -> (Vec<String>, Choices) {
     (wrong, world.choices)
 }
 
-/// All rows of so many events, with up to so many things that go wrong, at every place.
+/// All sequences of this many events, with up to this many faults, at every place.
 fn play_all(of: &[Happens], length: u32, troubles: usize) -> (usize, Vec<String>) {
     let (mut runs, mut wrong) = (0, Vec::new());
     let rows = of.len().pow(length);

@@ -21,9 +21,9 @@ use crate::clock::Clock;
 
 /// So many marks wait to be written; what comes on top is known to this process alone.
 const QUEUE: usize = 256;
-/// A lock is waited for so long before marks are tried again.
+/// How long a lock is awaited before marks are tried again.
 const LOCK_WAIT: Duration = Duration::from_secs(15);
-/// And so long at the end.
+/// The same at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What could not be written is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(3);

@@ -160,7 +160,7 @@ pub struct Entry {
     pub source: Option<String>,
     /// How it is.
     pub status: Status,
-    /// Until when it has nothing left.
+    /// Until when its quota is used up.
     pub rests_until: Option<DateTime<Utc>>,
     /// The status of the answer that said so.
     pub rests_for: Option<u16>,

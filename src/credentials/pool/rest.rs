@@ -14,7 +14,7 @@ use crate::provider::row::{Failing, Reason};
 const AFTER_401: Duration = Duration::from_mins(5);
 /// The rest after anything else, if the provider names none.
 const UNTOLD: Duration = Duration::from_hours(1);
-/// The only login rests so long, unless its account has nothing to pay with.
+/// The rest of an only login, unless its account has no means to pay.
 const ONLY_ONE: Duration = Duration::from_mins(1);
 /// The rest of a login that may have used up its quota, if the request may be the cause as well.
 const A_MOMENT: Duration = Duration::from_mins(1);

@@ -30,7 +30,7 @@ pub(in crate::credentials) enum Usable {
     No,
 }
 
-/// What a request goes with.
+/// The choice for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The login at this place.

@@ -449,7 +449,7 @@ pub(in crate::credentials) struct Marking {
 /// What is noted.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::credentials) enum Remark {
-    /// It has nothing left until then.
+    /// Its quota is used up until then.
     Exhausted {
         status: u16,
         code: Option<&'static str>,

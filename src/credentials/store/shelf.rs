@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::StoreError;
 use super::document::{open, parse, read_bytes};
 
-/// A smaller file is parsed in no time, and nothing of it is kept.
+/// A smaller file is parsed quickly, and is not kept.
 const WORTHWHILE: usize = 32 * 1024;
 
 /// So much is compared at a time.
@@ -65,7 +65,7 @@ impl Shelf {
     }
 }
 
-/// Whether the file holds these bytes and no more. A small buffer is wiped in no time.
+/// Whether the file holds exactly these bytes. A small buffer is wiped quickly.
 fn is_same(mut file: impl Read, mut bytes: &[u8]) -> bool {
     let mut buffer = Zeroizing::new([0; BUFFER]);
     loop {

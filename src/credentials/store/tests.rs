@@ -423,7 +423,7 @@ async fn the_end_of_a_login_leaves_another_one_beside_the_journal() {
     assert_eq!(journal.kept().unwrap(), None);
 }
 
-/// Two rows with one id, of which the first one is another login that has nothing left for now.
+/// Two rows with one id, of which the first one is another login whose quota is used up for now.
 fn twins(ours: &str) -> [serde_json::Value; 2] {
     let mut other = row("same", "other");
     other["last_status"] = "exhausted".into();

@@ -36,13 +36,13 @@ use crate::proxy;
 const HEAD: Duration = Duration::from_secs(10);
 /// How long the browser waits for the end of the login, before it is told to look at the terminal.
 const END: Duration = Duration::from_secs(30);
-/// A connection may live so long.
+/// The longest life of a connection.
 const LIFE: Duration = Duration::from_mins(1);
 /// hyper's smallest buffer that holds such an address: no code is longer.
 const HEAD_SIZE: usize = 16 * 1024;
 /// So many connections are answered at once.
 const CONNECTIONS: usize = 16;
-/// Accepting rests so long after it failed.
+/// The pause after accepting failed.
 const REST: Duration = Duration::from_millis(100);
 
 /// The way back of one login.

@@ -25,7 +25,7 @@ use crate::provider::QuotaWindow;
 
 /// A provider is asked again after this time.
 const EVERY: Duration = Duration::from_mins(15);
-/// And it is looked so often whether one is due.
+/// How often the due time is checked.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// By provider, and the place of the login.

@@ -28,8 +28,8 @@ fn read(body: &[u8]) -> Option<Vec<u8>> {
     )
 }
 
-/// A model's place and name, unless it is hidden. Whether an API key may use it (`supported_in_api`) says nothing of a
-/// subscription.
+/// A model's place and name, unless it is hidden. Whether an API key may use it (`supported_in_api`) does not matter
+/// for a subscription.
 fn shown(model: &Value) -> Option<(i64, &str)> {
     let visibility = model.get("visibility").and_then(Value::as_str);
     if visibility.is_some_and(|visibility| visibility != "list") {

@@ -119,7 +119,7 @@ impl Limit {
             self.ask(Job::Look { now, known });
         }
         let until = self.0.until.load(Ordering::Relaxed);
-        // A clock that was put back makes no limit longer.
+        // A clock that was put back does not prolong a limit.
         let left = until.saturating_sub(now);
         let holds = (1..=LONGEST).contains(&left);
         holds

@@ -24,7 +24,7 @@ struct Block {
 
 impl Layout for Block {
     fn key(&self) -> &'static str {
-        // A layout lives as long as the process; see `of`.
+        // A layout lives for the whole process; see `of`.
         self.key
     }
 
@@ -73,8 +73,8 @@ pub(in crate::provider) fn name_of(key: &str) -> Option<ProviderName> {
     ProviderName::new(key.strip_prefix(PREFIX)?)
 }
 
-/// The layout of a provider of this name. Each name has one for as long as the process lives: a login refers to it, and
-/// there are as many as names that the configuration has ever had.
+/// The layout of a provider of this name. Each name has one for the whole process: a login refers to it, and there are
+/// only as many as names that the configuration has ever had.
 pub(in crate::provider) fn of(name: &ProviderName) -> &'static dyn Layout {
     static LAYOUTS: Mutex<BTreeMap<String, &'static Block>> = Mutex::new(BTreeMap::new());
     let mut layouts = LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);

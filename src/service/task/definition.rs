@@ -20,7 +20,7 @@ pub(super) fn file(user: &User, program: &Path, log: &Path) -> Vec<u8> {
     units.flat_map(u16::to_le_bytes).collect()
 }
 
-/// The task: at logon, with the user's own rights and desktop, for as long as it takes.
+/// The task: at logon, with the user's own rights and desktop, without a time limit.
 fn xml(user: &User, program: &Path, log: &Path) -> String {
     let account = escaped(&user.account());
     let program = escaped(&program.display().to_string());

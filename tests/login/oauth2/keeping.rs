@@ -47,7 +47,7 @@ async fn assert_logged_in(world: &World, daemon: &Daemon) {
     assert_eq!(world.cloud.counts().reuse_events, 0);
 }
 
-/// A code that was shown is spent: what it grants can't be had a second time.
+/// A code that was sent is spent: its grant can't be fetched a second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_under_way_outlives_the_stop_of_the_daemon_and_of_hermesctl() {
     for (settings, stops_daemon) in [(BROWSER, true), (BROWSER, false), (DEVICE, true)] {

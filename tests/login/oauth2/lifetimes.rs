@@ -10,7 +10,7 @@ use super::{Login, World, ask, options};
 
 const DEVICE: &str = "issuer_url = \"{portal}\"";
 
-/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token tells nothing itself.
+/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token contains no lifetime.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_a_known_end_serves_until_it_is_refused() {
     for told in [None, Some(json!(0)), Some(json!(-5)), Some(json!(0.5))] {

@@ -219,7 +219,7 @@ async fn no_field_of_the_store_or_of_a_token_answer_says_where_a_token_goes() {
     thief.assert_heard_nothing("the store and the token answer");
 }
 
-/// A store that was made at one issuer is not shown to another that the configuration names by now.
+/// A store that was made at one issuer is not shown to another that the configuration names now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_of_one_issuer_is_not_shown_to_another() {
     let thief = Thief::new();

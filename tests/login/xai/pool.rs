@@ -598,7 +598,7 @@ async fn usage_is_told_apart_by_the_login_that_served() {
     world.holds(&Value::Null, &rows);
     let daemon = world.daemon();
     world.serves_with(&daemon).await;
-    // The first one has nothing left, and the request goes with the other.
+    // The first one's quota is used up, and the request goes with the other.
     let spent = Canned::api_error(429, "rate_limit", "rate_limit_exceeded", "Wait.");
     world.cloud.fail_next(1, &Fault::Answer(spent));
     world.serves_with(&daemon).await;

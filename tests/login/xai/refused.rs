@@ -10,7 +10,7 @@ use super::several::{logins_of, seconds_from_now};
 
 const IDS: [&str; 3] = ["one", "two", "three"];
 
-/// A world with so many logins in rows.
+/// A world with this many logins in rows.
 async fn logins(count: usize) -> (World, Vec<Login>) {
     let world = World::new().await;
     let logins: Vec<_> = (0..count).map(|_| world.cloud.login()).collect();

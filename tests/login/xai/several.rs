@@ -51,7 +51,8 @@ impl World {
         self.configure(&config);
     }
 
-    /// Until so many programs of ours have the store's lock open, which the test holds: they wait for it.
+    /// Until this many programs of ours have the store's lock open, which the test holds: they wait
+    /// for it.
     #[cfg(target_os = "linux")]
     async fn until_waiting(&self, processes: usize) {
         let lock = self.store_file().with_extension("lock");
@@ -385,7 +386,7 @@ async fn a_refresh_by_label_spends_no_token_of_another_login_that_came_into_its_
     let (world, _) = two_logins().await;
     let daemon = world.daemon();
     world.serves_with(&daemon).await;
-    // An account whose access token is over by now, so that its refresh token alone is of use.
+    // An account whose access token has expired, so that only its refresh token is of use.
     let mut other = world.cloud.login();
     other.access_token.clear();
     let lock = world.lock();

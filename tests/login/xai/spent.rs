@@ -11,7 +11,7 @@ use super::{CLIENT, World, now};
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
-/// A login whose tokens tell nothing, so that an old one is known to have expired.
+/// A login with opaque tokens, so that an old one is known to have expired.
 async fn opaque() -> (World, Login) {
     let options = Options::default()
         .client_id(CLIENT)
@@ -191,7 +191,7 @@ async fn a_damaged_list_of_spent_tokens_is_told_and_written_anew() {
     assert_eq!(world.cloud.counts().reuse_events, 0);
 }
 
-/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token tells nothing itself.
+/// RFC 6749 §5.1: `expires_in` is optional, and an opaque token contains no lifetime.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opaque_token_without_a_known_end_serves_until_it_is_refused() {
     for in_block in [true, false] {

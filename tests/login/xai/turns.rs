@@ -179,7 +179,8 @@ async fn a_daemon_that_is_killed_over_a_mark_and_two_rotations_loses_no_login() 
         let mut daemon = world.daemon();
         let slow = PortalFault::DelayAfterCommit(Duration::from_millis(40));
         world.cloud.fail_portal(Portal::Refresh, 3, &slow);
-        // The block's login has nothing left, the next one is refused once and renewed, and all are renewed by hand.
+        // The quota of the block's login is used up, the next one is refused once and renewed, and
+        // all are renewed by hand.
         world.cloud.fail_next(1, &Fault::rate_limited(1));
         let asking = tokio::spawn({
             let post = client().post(daemon.url("/chat/completions"));

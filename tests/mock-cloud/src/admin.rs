@@ -33,7 +33,7 @@ pub(crate) fn answer(portal: &Portal, head: &Parts) -> Option<Canned> {
             lock(&portal.policy).access_ttl = Duration::from_secs(seconds);
             Canned::status(204)
         }
-        // The next refresh takes so long; processed at once, with `committed`, or not at all.
+        // The next refresh takes this long; processed at once, with `committed`, or not at all.
         "slow-refresh" => {
             let wait = query.get("ms").and_then(|ms| ms.parse().ok());
             let wait = Duration::from_millis(wait.unwrap_or(1000));

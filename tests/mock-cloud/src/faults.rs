@@ -172,7 +172,7 @@ pub enum Fault {
     ResetBeforeHead,
     /// Aborts the connection without reading the request's body.
     ResetUnread,
-    /// Reads the request and says nothing for ever.
+    /// Reads the request and never answers.
     Silent,
     /// This answer, before the request's body was read; the body is read afterwards.
     Early(Canned),

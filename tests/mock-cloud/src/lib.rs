@@ -363,7 +363,7 @@ impl MockCloud {
         let mut changes = self.inference.log.changes();
         let wait = async {
             while !condition(self) {
-                // It may be about something that no change is told of.
+                // It may be about something that sends no notification.
                 let change = tokio::time::timeout(AGAIN, changes.changed()).await;
                 drop(change.map(|told| told.expect("the cloud is alive")));
             }

@@ -146,8 +146,8 @@ impl Options {
         self
     }
 
-    /// How long the refresh token that was spent last may be presented again: it is answered with
-    /// the same tokens once more, as long as the new one is not spent. None by default.
+    /// How long the refresh token that was spent last may be presented again: it gets the same
+    /// answer once more, until the new one is spent. None by default.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.policy.grace = grace;
         self

@@ -25,15 +25,15 @@ pub struct Steering {
     pub events: Option<usize>,
     /// Cuts the body into chunks of this size, each flushed.
     pub chunk_bytes: Option<usize>,
-    /// Ends the connection after so many bytes, without a terminating chunk.
+    /// Ends the connection after this many bytes, without a terminating chunk.
     pub cut_after_bytes: Option<u64>,
     /// How `cut_after_bytes` ends it.
     pub cut: Cut,
-    /// Says nothing more, for ever, after so many bytes.
+    /// Sends nothing more after this many bytes, and keeps the connection.
     pub hang_after_bytes: Option<u64>,
     /// Repeats the body for ever.
     pub endless: bool,
-    /// Makes the reply's content at least so long.
+    /// Makes the reply's content at least this long.
     pub pad_bytes: usize,
     /// Leaves out `data: [DONE]`.
     pub omit_done: bool,

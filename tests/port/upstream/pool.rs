@@ -32,7 +32,7 @@ async fn statuses(daemon: &Daemon, count: usize) -> Vec<u16> {
         .collect()
 }
 
-/// Waits until so many requests are under way in the daemon.
+/// Waits until this many requests are under way in the daemon.
 async fn under_way(daemon: &Daemon, count: usize) {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -64,7 +64,7 @@ async fn over_tls_too_a_get_is_repeated_and_a_post_is_not() {
         let wire = Wire::start(move |stream, number| {
             let (log, tls) = (log.clone(), tls.clone());
             async move {
-                // Its end is told by `close_notify`, which is not a part of an answer.
+                // Its end is marked by `close_notify`, which is not a part of an answer.
                 let stream = tls.accept(stream).await.unwrap();
                 let mut stream = Box::pin(stream);
                 closes_on_the_second(&mut stream, number, log).await;
@@ -227,7 +227,7 @@ async fn in_a_race_with_a_close_no_post_is_repeated_and_every_get_is_answered() 
             while spun.elapsed() < wait {
                 tokio::task::yield_now().await;
             }
-            // What arrived by now counts as received, whether or not it is read.
+            // What has arrived now counts as received, whether or not it is read.
             let mut bytes = vec![0; 4096];
             let std = stream.into_std().unwrap();
             if let Ok(arrived) = std.peek(&mut bytes) {
@@ -266,7 +266,7 @@ async fn in_a_race_with_a_close_no_post_is_repeated_and_every_get_is_answered() 
             other => panic!("{other}"),
         }
         answer.bytes().await.unwrap();
-        // The next one goes out about when the connection is closed.
+        // The next one is sent about when the connection is closed.
         let wait = Duration::from_micros((round as u64 * 53) % 700);
         let spun = Instant::now();
         while spun.elapsed() < wait {

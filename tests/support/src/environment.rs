@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 /// Set by `.ci/run`: a test that lacks a program fails, where it would be skipped elsewhere.
 const STRICT: &str = "HERMES_TEST_STRICT";
 
-/// The discard port: what asks the provider without having been told of a mock fails at once.
+/// The discard port: a request to a provider without a mock fails at once.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// What must not be found in `PATH`, since it is installed for the developer.

@@ -281,7 +281,7 @@ pub fn turn() -> Turn {
     Turn(())
 }
 
-/// Turns are had in the order in which they were asked for.
+/// Turns come in the order of the requests.
 struct Queue {
     next: usize,
     given_back: usize,
@@ -322,8 +322,8 @@ pub fn scratch() -> TempDir {
     dir
 }
 
-/// Writes a program for `sh`. Another process does it: one that this process has written could not be
-/// executed as long as a child that another test has just forked holds the file open.
+/// Writes a program for `sh`. Another process does it: a program that this process has written could
+/// not be executed while a child of another test, just forked, holds the file open.
 #[cfg(unix)]
 pub fn fake_program(path: &Path, script: &str) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -500,8 +500,8 @@ impl Daemon {
             .join("\n")
     }
 
-    /// What the daemon tells of itself, asked at its socket: a hermesctl for each question would take more of the
-    /// processor than all else in a test that asks until something holds.
+    /// The daemon's own report, asked at its socket: a hermesctl for each question would take more of the
+    /// processor than all else in a test that polls.
     #[cfg(unix)]
     pub fn status(&self) -> Value {
         told(&self.home, &json!("status"), PATIENCE).unwrap_or_else(|_| self.home_screen())

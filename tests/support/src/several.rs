@@ -113,7 +113,7 @@ impl Several {
         std::fs::write(file, before + text).unwrap();
     }
 
-    /// xAI's logins are so many rows of the pool, in place of the block.
+    /// xAI's logins are this many rows of the pool, in place of the block.
     pub fn pool_of_xai(&self, rows: usize) {
         let rows: Vec<_> = (0..rows)
             .map(|number| {
