@@ -171,7 +171,7 @@ impl Hasher for Mixing {
         let product = u128::from(self.sum ^ word) * u128::from(self.by);
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "the halves are what is wanted"
+            reason = "only the halves are needed"
         )]
         let halves = (product as u64, (product >> 64) as u64);
         self.sum = halves.0 ^ halves.1;

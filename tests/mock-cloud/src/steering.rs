@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The `"mock"` object of a request body, or a [`Fault::Steer`](crate::Fault::Steer).
+/// The `"mock"` object of a request body, or a [`crate::Fault::Steer`].
 ///
 /// Everything is optional; sizes are bytes of the answer's body, times are milliseconds.
 #[derive(Debug, Clone, Default, Deserialize)]
