@@ -88,7 +88,7 @@ pub(crate) async fn check(words: &Words) -> ExitCode {
         let most = limit.map_or(f64::INFINITY, |limit| limit * (1.0 + MOST));
         let (least, retries) = (words.rounds().unwrap_or(1), 2);
         while counts.len() < least || lowest(&counts) > most && counts.len() < least + retries {
-            match count(&world, case).await {
+            match count(&world, case, words.keep.as_deref()).await {
                 Ok(each) => counts.push(each),
                 Err(wrong) => {
                     println!("{}: {wrong}", case.name);
@@ -162,19 +162,27 @@ fn budget_of(text: &str, name: &str) -> Option<f64> {
 }
 
 /// The instructions of one request.
-async fn count(world: &World, case: &Case) -> Result<f64, String> {
+async fn count(world: &World, case: &Case, keep: Option<&Path>) -> Result<f64, String> {
     let (fewer, more) = tokio::join!(
-        total(world, case, REQUESTS),
-        total(world, case, 2 * REQUESTS)
+        total(world, case, REQUESTS, keep),
+        total(world, case, 2 * REQUESTS, keep)
     );
     let more = more?.saturating_sub(fewer?);
     Ok(super::turns::float(more) / super::turns::float(REQUESTS as u64))
 }
 
 /// The instructions of a daemon that starts, answers so many requests and ends.
-async fn total(world: &World, case: &Case, requests: usize) -> Result<u64, String> {
+async fn total(
+    world: &World,
+    case: &Case,
+    requests: usize,
+    keep: Option<&Path>,
+) -> Result<u64, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let file = folder.path().join("callgrind");
+    let file = match keep {
+        None => folder.path().join("callgrind"),
+        Some(keep) => keep.join(format!("{}, {requests}.callgrind", case.name)),
+    };
     let mut setting = world.setting(case.way);
     setting.config = case.config.map(str::to_owned);
     let mut out = OsString::from("--callgrind-out-file=");

@@ -9,6 +9,7 @@
 //! --also PROGRAM      one more hermes-proxyd, such as an older one
 //! --list              the rows' names
 //! --instructions      the instructions of a request, against benches/peers/instructions.txt (valgrind)
+//! --keep FOLDER       callgrind's files stay in it, for `callgrind_annotate`
 //! ```
 //!
 //! `HERMES_BENCH_DAEMON` names another hermes-proxyd than the one that cargo has built for it, so that a release build

@@ -26,6 +26,8 @@ pub(crate) struct Words {
     is_bench: bool,
     pub(crate) instructions: bool,
     pub(crate) accept: bool,
+    /// Where callgrind's files stay.
+    pub(crate) keep: Option<PathBuf>,
 }
 
 impl Words {
@@ -48,6 +50,7 @@ impl Words {
                 "--list" => read.list = true,
                 "--instructions" => read.instructions = true,
                 "--accept" => read.accept = true,
+                "--keep" => read.keep = Some(value()?.into()),
                 other => {
                     return Err(format!(
                         "there is no {other}: benches/peers/main.rs names what there is"

@@ -4,23 +4,33 @@
 //! read. So an event becomes a datagram here, which the log's own thread sends.
 
 use std::fmt::{Debug, Write as _};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::net::UnixDatagram;
 
+use rustix::io::Errno;
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{
+    MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketAddrUnix, sendmmsg,
+};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::log_queue::{Line, LogQueue, Sink, is_important};
+use super::log_form::{make, put_number};
+use super::log_lines::Lines;
+use super::log_queue::{LogQueue, Sink, is_important};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of a value, so many bytes are logged, so that a line fits into a datagram.
 const LONGEST: usize = 16 * 1024;
 
-/// The journal's socket.
+/// Datagrams that are handed over in one call.
+const TOGETHER: usize = 64;
+
+/// The journal's socket, and its address.
 #[derive(Debug)]
-pub(super) struct Journal(UnixDatagram);
+pub(super) struct Journal(UnixDatagram, SocketAddrAny);
 
 /// Makes a datagram of each event. Our fields are called `HERMES_…`; a notice's `message_id` is the
 /// journal's `MESSAGE_ID` too.
@@ -38,43 +48,82 @@ impl Journal {
             Ok(_) | Err(_) => {}
         }
         socket.set_nonblocking(false)?;
-        Ok(Self(socket))
+        let address = SocketAddrUnix::new(SOCKET)?;
+        Ok(Self(socket, address.as_any()))
+    }
+
+    /// Sends the first of these datagrams, as many as go; `None` where the first does not.
+    fn send(&self, datagrams: &[[IoSlice<'_>; 1]]) -> Option<usize> {
+        let mut ancillary: Vec<_> = datagrams
+            .iter()
+            .map(|_| SendAncillaryBuffer::default())
+            .collect();
+        // By its path each time, so that a journal that was started again is found.
+        let mut messages: Vec<_> = datagrams
+            .iter()
+            .zip(&mut ancillary)
+            .map(|(datagram, none)| MMsgHdr::new_with_addr(&self.1, datagram, none))
+            .collect();
+        loop {
+            match sendmmsg(&self.0, &mut messages, SendFlags::empty()) {
+                Err(Errno::INTR) => {}
+                sent => return sent.ok().filter(|sent| *sent > 0),
+            }
+        }
     }
 }
 
 impl Sink for Journal {
-    fn write(&mut self, lines: &[Line]) -> usize {
-        // By its path each time, so that a journal that was started again is found.
-        let lost = lines
-            .iter()
-            .filter(|line| self.0.send_to(line, SOCKET).is_err());
-        lost.count()
+    fn write(&mut self, lines: Lines<'_>) -> usize {
+        let datagrams: Vec<_> = lines.iter().map(|line| [IoSlice::new(line)]).collect();
+        let (mut at, mut lost) = (0, 0);
+        while let Some(rest @ [_, ..]) = datagrams.get(at..) {
+            let next = rest.get(..TOGETHER).unwrap_or(rest);
+            if let Some(sent) = self.send(next) {
+                at += sent;
+            } else {
+                lost += 1;
+                at += 1;
+            }
+        }
+        lost
     }
 }
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for JournalLayer {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let metadata = event.metadata();
-        let mut fields = Fields {
-            bytes: Vec::with_capacity(512),
-            text: String::new(),
-            is_notice: metadata.target() == super::logging::NOTICES,
-        };
-        for span in context.event_scope(event).into_iter().flatten() {
-            fields.put("SPAN_NAME", span.name());
-        }
-        fields.put("PRIORITY", priority(*metadata.level()));
-        fields.put("TARGET", metadata.target());
-        if let Some(file) = metadata.file() {
-            fields.put("CODE_FILE", file);
-        }
-        if let Some(line) = metadata.line() {
-            fields.put("CODE_LINE", &line.to_string());
-        }
-        fields.put("SYSLOG_IDENTIFIER", "hermes-proxyd");
-        event.record(&mut fields);
-        self.0.push(&fields.bytes, is_important(metadata));
+        let important = is_important(event.metadata());
+        make(
+            |line| entry(line, event, &context),
+            |line| self.0.push(line, important),
+        );
     }
+}
+
+/// Makes an event's datagram.
+fn entry<S>(bytes: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>)
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let metadata = event.metadata();
+    let mut fields = Fields {
+        bytes,
+        text: String::new(),
+        is_notice: metadata.target() == super::logging::NOTICES,
+    };
+    for span in context.event_scope(event).into_iter().flatten() {
+        fields.put("SPAN_NAME", span.name());
+    }
+    fields.put("PRIORITY", priority(*metadata.level()));
+    fields.put("TARGET", metadata.target());
+    if let Some(file) = metadata.file() {
+        fields.put("CODE_FILE", file);
+    }
+    if let Some(line) = metadata.line() {
+        fields.put_number("CODE_LINE", u64::from(line));
+    }
+    fields.put("SYSLOG_IDENTIFIER", "hermes-proxyd");
+    event.record(&mut fields);
 }
 
 /// As tracing-journald has it, so that entries of older versions mean the same.
@@ -88,14 +137,14 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-struct Fields {
-    bytes: Vec<u8>,
+struct Fields<'l> {
+    bytes: &'l mut Vec<u8>,
     /// For values that are formatted.
     text: String,
     is_notice: bool,
 }
 
-impl Fields {
+impl Fields<'_> {
     /// With the value's length before it, so that it may have line feeds.
     fn put(&mut self, name: &str, value: &str) {
         self.bytes.extend_from_slice(name.as_bytes());
@@ -111,16 +160,20 @@ impl Fields {
         self.bytes.extend_from_slice(value);
         self.bytes.push(b'\n');
     }
-}
 
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            return self.put("MESSAGE", value);
-        }
-        if self.is_notice && field.name() == "message_id" {
-            self.put("MESSAGE_ID", value);
-        }
+    /// A value without a line feed has none before it, and no length.
+    fn put_number(&mut self, name: &str, value: u64) {
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.put_digits(value);
+    }
+
+    fn put_digits(&mut self, value: u64) {
+        self.bytes.push(b'=');
+        put_number(self.bytes, value);
+        self.bytes.push(b'\n');
+    }
+
+    fn put_name(&mut self, field: &Field) {
         self.bytes.extend_from_slice(b"HERMES_");
         let name = field.name().bytes();
         let name = name.map(|byte| match byte {
@@ -129,7 +182,31 @@ impl Visit for Fields {
             _ => b'_',
         });
         self.bytes.extend(name);
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            return self.put("MESSAGE", value);
+        }
+        if self.is_notice && field.name() == "message_id" {
+            self.put("MESSAGE_ID", value);
+        }
+        self.put_name(field);
         self.put_value(value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put_name(field);
+        self.put_digits(value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        match u64::try_from(value) {
+            Ok(value) => self.record_u64(field, value),
+            Err(_) => self.record_debug(field, &value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -151,7 +228,7 @@ mod tests {
     struct Nothing;
 
     impl Sink for Nothing {
-        fn write(&mut self, _: &[Line]) -> usize {
+        fn write(&mut self, _: Lines<'_>) -> usize {
             0
         }
     }
@@ -175,6 +252,8 @@ mod tests {
                 text = "two\nlines",
                 long,
                 number = 7,
+                less = -7,
+                most = u16::MAX,
                 "it is so"
             );
             tracing::info!(target: super::super::logging::NOTICES, message_id = "abc", "told");
@@ -193,10 +272,22 @@ mod tests {
             ("SYSLOG_IDENTIFIER", "hermes-proxyd"),
             ("MESSAGE", "it is so"),
             ("HERMES_TEXT", "two\nlines"),
-            ("HERMES_NUMBER", "7"),
             ("HERMES_MESSAGE_ID", "abc"),
         ] {
             assert!(has(0, name, value), "{name}");
+        }
+        assert!(has(0, "HERMES_LESS", "-7"));
+        for number in [
+            "\nHERMES_NUMBER=7\n",
+            "\nHERMES_MOST=65535\n",
+            "\nCODE_LINE=",
+        ] {
+            let number = number.as_bytes();
+            assert!(
+                recent.lines[0]
+                    .windows(number.len())
+                    .any(|part| part == number)
+            );
         }
         assert!(has(0, "HERMES_LONG", &"x".repeat(LONGEST)));
         assert!(!has(0, "\nMESSAGE_ID", "abc"));

@@ -5,7 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::log_queue::{Line, Sink, write_lines};
+use super::log_lines::{Lines, Progress};
+use super::log_queue::Sink;
 use crate::files::Spot;
 use crate::paths::older_log;
 
@@ -25,7 +26,7 @@ pub(super) struct LogFile {
     /// A pipe or a device is never renamed.
     turns: bool,
     largest: u64,
-    buffer: Vec<u8>,
+    progress: Progress,
 }
 
 impl LogFile {
@@ -38,7 +39,7 @@ impl LogFile {
             path: path.to_owned(),
             file,
             largest,
-            buffer: Vec::new(),
+            progress: Progress::default(),
         })
     }
 
@@ -60,6 +61,7 @@ impl LogFile {
         self.size = attributes.len();
         self.turns = attributes.is_file();
         self.file = file;
+        self.progress = Progress::default();
         true
     }
 
@@ -83,32 +85,31 @@ impl LogFile {
     }
 
     /// How many of these lines fit into the file; at least one.
-    fn fitting(&self, lines: &[Line]) -> usize {
+    fn fitting(&self, lines: Lines<'_>) -> usize {
         if !self.turns {
-            return lines.len();
+            return lines.count();
         }
         let mut size = self.size;
-        let fits = lines.iter().take_while(|line| {
+        let fits = lines.sizes().take_while(|line| {
             let is_first = size == 0;
-            size += line.len() as u64;
+            size += *line as u64;
             is_first || size <= self.largest
         });
         fits.count()
     }
 
     /// Returns how many are lost.
-    fn append(&mut self, lines: &[Line]) -> usize {
-        let Self { file, buffer, .. } = self;
-        let lost = write_lines(lines, buffer, |bytes| file.write(bytes));
-        let length: usize = lines.iter().map(|line| line.len()).sum();
-        self.size += length as u64;
+    fn append(&mut self, lines: Lines<'_>) -> usize {
+        let Self { file, progress, .. } = self;
+        let lost = progress.write(lines, |bytes| file.write(bytes));
+        self.size += lines.bytes().len() as u64;
         lost
     }
 }
 
 impl Sink for LogFile {
     /// No line is in two files.
-    fn write(&mut self, lines: &[Line]) -> usize {
+    fn write(&mut self, lines: Lines<'_>) -> usize {
         self.look();
         let (mut rest, mut lost) = (lines, 0);
         while !rest.is_empty() {
@@ -117,10 +118,10 @@ impl Sink for LogFile {
                 self.turn();
                 count = self.fitting(rest).max(1);
             }
-            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            let (now, later) = rest.split_at(count);
             let failed = self.append(now);
             // A FIFO that its reader has left takes lines again when the next one has opened it.
-            let again = now.get(now.len() - failed..).unwrap_or_default();
+            let (_, again) = now.split_at(now.count() - failed);
             lost += if !again.is_empty() && !self.turns && self.open_again() {
                 self.append(again)
             } else {
@@ -165,13 +166,11 @@ mod platform {
 
 #[cfg(test)]
 mod tests {
+    use super::super::log_lines::Batch;
     use super::*;
 
-    fn lines(texts: &[&str]) -> Vec<Line> {
-        texts
-            .iter()
-            .map(|text| Line::from(text.as_bytes()))
-            .collect()
+    fn write(log: &mut LogFile, lines: &[&str]) -> usize {
+        log.write(Batch::of(lines).lines())
     }
 
     #[test]
@@ -183,7 +182,7 @@ mod tests {
         let mut written = String::new();
         for number in 0..50 {
             let line = format!("line {number:04}\n");
-            assert_eq!(log.write(&lines(&[&line])), 0);
+            assert_eq!(write(&mut log, &[&line]), 0);
             written += &line;
             let (old, new) = (read(&older_log(&path)), read(&path));
             assert!(new.len() <= 100 && old.len() <= 100);
@@ -200,7 +199,7 @@ mod tests {
         let path = folder.path().join("x.log");
         let mut log = LogFile::open(&path, 10).unwrap();
         for line in ["a line that is long\n", "short\n"] {
-            assert_eq!(log.write(&lines(&[line])), 0);
+            assert_eq!(write(&mut log, &[line]), 0);
             assert_eq!(fs::read_to_string(&path).unwrap(), line);
         }
     }
@@ -214,7 +213,7 @@ mod tests {
         // Nothing can be renamed to a folder with something in it.
         fs::create_dir_all(older_log(&path).join("in the way")).unwrap();
         for _ in 0..3 {
-            assert_eq!(log.write(&lines(&["a line\n"])), 0);
+            assert_eq!(write(&mut log, &["a line\n"]), 0);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "a line\n".repeat(3));
     }
@@ -226,7 +225,7 @@ mod tests {
         let mut log = LogFile::open(&path, 20).unwrap();
         let all: Vec<String> = (0..5).map(|number| format!("line {number}\n")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        assert_eq!(log.write(&lines(&all)), 0);
+        assert_eq!(write(&mut log, &all), 0);
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(read(&older_log(&path)), "line 2\nline 3\n");
         assert_eq!(read(&path), "line 4\n");
@@ -240,21 +239,21 @@ mod tests {
         let moved = folder.path().join("x.log.0");
         let mut log = LogFile::open(&path, 100).unwrap();
         let read = |path: &Path| fs::read_to_string(path).unwrap();
-        assert_eq!(log.write(&lines(&["1\n"])), 0);
+        assert_eq!(write(&mut log, &["1\n"]), 0);
         fs::rename(&path, &moved).unwrap();
-        assert_eq!(log.write(&lines(&["2\n"])), 0);
+        assert_eq!(write(&mut log, &["2\n"]), 0);
         assert_eq!((read(&moved), read(&path)), ("1\n".into(), "2\n".into()));
         // newsyslog makes the new one itself.
         fs::rename(&path, &moved).unwrap();
         fs::write(&path, "").unwrap();
-        assert_eq!(log.write(&lines(&["3\n"])), 0);
+        assert_eq!(write(&mut log, &["3\n"]), 0);
         assert_eq!((read(&moved), read(&path)), ("2\n".into(), "3\n".into()));
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
-        assert_eq!(log.write(&lines(&["4\n"])), 0);
+        assert_eq!(write(&mut log, &["4\n"]), 0);
         assert_eq!(read(&path), "4\n");
         // logrotate's `copytruncate`
         fs::write(&path, "").unwrap();
-        assert_eq!(log.write(&lines(&["5\n"])), 0);
+        assert_eq!(write(&mut log, &["5\n"]), 0);
         assert_eq!(read(&path), "5\n");
     }
 }

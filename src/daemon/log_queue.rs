@@ -5,7 +5,6 @@
 //! dropped and counted, and one line tells how many once the log can be written again. The last
 //! lines stay in memory for `hermesctl logs`.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,18 +12,23 @@ use std::time::Duration;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::log_lines::{Batch, Lines, Queued};
+
 /// What may wait, in bytes with what a line costs beside its text.
 const LARGEST: usize = 1024 * 1024;
 /// What only warnings and errors may take of it.
 const RESERVE: usize = LARGEST / 8;
-/// What a line costs beside its text: its counters, two pointers to it, and the allocation.
-const COST: usize = 64;
+/// What a line costs beside its text.
+const COST: usize = size_of::<u32>();
 /// Written at once.
 const BATCH: usize = 64 * 1024;
+/// With so much waiting, the writer does not rest.
+const MUCH: usize = BATCH / 2;
 /// The last lines, in bytes with their cost: some 700 requests.
 const RECENT: usize = 256 * 1024;
-/// After a batch, lines gather for so long: so a busy daemon makes one write of many lines.
-const REST: Duration = Duration::from_millis(5);
+/// After a batch, lines gather for so long: so a busy daemon makes one write of many lines. The first line after a
+/// quiet time, a warning and an error are written at once.
+const REST: Duration = Duration::from_millis(50);
 /// How long a start waits until the log is open; then its lines wait instead.
 const OPENS: Duration = Duration::from_secs(1);
 /// How long the end waits for the log.
@@ -32,13 +36,10 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// The writer needs little.
 const STACK: usize = 256 * 1024;
 
-/// A formatted line, with its line feed where it has one.
-pub(super) type Line = Arc<[u8]>;
-
 /// Where lines go. Only the log's own thread uses it, so it may block.
 pub(super) trait Sink: Send {
     /// Writes these lines; returns how many of them are lost.
-    fn write(&mut self, lines: &[Line]) -> usize;
+    fn write(&mut self, lines: Lines<'_>) -> usize;
 
     /// Opens again what it writes to, because it may have been moved away.
     fn reopen(&mut self) {}
@@ -59,7 +60,7 @@ pub(super) struct Recent {
     /// The number that the next line will have.
     pub(super) next: u64,
     /// The lines from the number that was asked for on, as far as they are still there.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<Box<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -71,16 +72,14 @@ struct Shared {
     done: Condvar,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Line>,
-    /// What waits and what is being written.
+    waiting: Queued,
+    /// What waits and what is being written, with its cost.
     bytes: usize,
-    /// The writer sleeps until it is woken.
-    parked: bool,
-    /// The writer is at work.
-    busy: bool,
+    writer: Writer,
+    /// A line that waits is not to wait for others.
+    urgent: bool,
     /// Lines that were dropped and not told of yet.
     dropped: u64,
     /// All that were dropped since the start.
@@ -91,6 +90,18 @@ struct State {
     opening: Opening,
     /// `None` where somebody else keeps them.
     recent: Option<Memory>,
+}
+
+/// What the log's thread does.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// It writes, or will look for lines before it sleeps.
+    Busy,
+    /// Lines gather.
+    Rests,
+    /// It sleeps until there is a line, or has not begun.
+    #[default]
+    Sleeps,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +116,7 @@ enum Opening {
 
 #[derive(Debug, Default)]
 struct Memory {
-    lines: VecDeque<Line>,
+    lines: Queued,
     bytes: usize,
     next: u64,
 }
@@ -145,12 +156,11 @@ impl LogQueue {
         }))
     }
 
-    /// A line on its way; one that is `important` may use the reserve.
+    /// A line on its way; one that is `important` may use the reserve, and is written at once.
     pub(super) fn push(&self, line: &[u8], important: bool) {
-        let line = Line::from(line);
         let mut state = self.0.lock();
         if let Some(recent) = &mut state.recent {
-            recent.add(line.clone());
+            recent.add(line);
         }
         let most = if important {
             LARGEST
@@ -163,8 +173,16 @@ impl LogQueue {
             return;
         }
         state.bytes += line.len() + COST;
-        state.waiting.push_back(line);
-        if std::mem::take(&mut state.parked) {
+        state.waiting.push(line);
+        state.urgent |= important;
+        let wakes = match state.writer {
+            Writer::Busy => false,
+            Writer::Rests => state.is_pressing(),
+            Writer::Sleeps => true,
+        };
+        if wakes {
+            state.writer = Writer::Busy;
+            drop(state);
             self.0.work.notify_one();
         }
     }
@@ -184,11 +202,11 @@ impl LogQueue {
     pub(super) fn recent(&self, from: u64) -> Option<Recent> {
         let state = self.0.lock();
         let recent = state.recent.as_ref()?;
-        let first = recent.next - recent.lines.len() as u64;
+        let first = recent.next - recent.lines.count() as u64;
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         Some(Recent {
             next: recent.next,
-            lines: recent.lines.iter().skip(skip).cloned().collect(),
+            lines: recent.lines.rest(skip),
         })
     }
 
@@ -201,7 +219,7 @@ impl LogQueue {
         let mut state = self.0.lock();
         state.hurry = true;
         self.0.work.notify_one();
-        let waits = |state: &mut State| state.busy || !state.waiting.is_empty();
+        let waits = |state: &mut State| state.bytes > 0 || state.writer == Writer::Busy;
         let waited = self.0.done.wait_timeout_while(state, FLUSH, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.hurry = false;
@@ -265,97 +283,93 @@ impl Shared {
 
     /// The writer's thread.
     fn run(&self, mut sink: impl Sink) {
+        let mut batch = Batch::default();
         loop {
-            self.step(&mut sink);
+            self.step(&mut sink, &mut batch);
         }
     }
 
     /// Waits for lines, writes them, and rests.
-    fn step(&self, sink: &mut impl Sink) {
+    fn step(&self, sink: &mut impl Sink, batch: &mut Batch) {
         let mut state = self.lock();
         while state.waiting.is_empty() && !state.reopen {
-            state.parked = true;
+            state.writer = Writer::Sleeps;
             let woken = self.work.wait(state);
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        state.parked = false;
-        state.busy = true;
+        state.writer = Writer::Busy;
         let reopens = std::mem::take(&mut state.reopen);
-        let (batch, bytes) = state.take_batch();
+        let bytes = state.take_batch(batch);
         drop(state);
         if reopens {
             sink.reopen();
         }
-        let lost = if batch.is_empty() {
+        let lines = batch.lines();
+        let lost = if lines.is_empty() {
             0
         } else {
-            sink.write(&batch)
+            sink.write(lines)
         };
-        drop(batch);
         let mut state = self.lock();
         state.bytes -= bytes;
         state.dropped += lost as u64;
         state.dropped_ever += lost as u64;
         // What can't be told now is told with what is dropped later.
-        let dropped = if lost == 0 && bytes > 0 && state.bytes <= LARGEST / 2 {
-            std::mem::take(&mut state.dropped)
-        } else {
-            0
-        };
-        drop(state);
-        if dropped > 0 {
+        if lost == 0 && bytes > 0 && state.bytes <= LARGEST / 2 && state.dropped > 0 {
+            let dropped = std::mem::take(&mut state.dropped);
+            drop(state);
             tracing::warn!(
                 lines = dropped,
                 "the log could not be written; lines were dropped"
             );
+            state = self.lock();
         }
-        let mut state = self.lock();
-        state.busy = false;
-        let rests = state.waiting.is_empty();
+        if state.is_pressing() {
+            return;
+        }
+        state.writer = Writer::Rests;
         self.done.notify_all();
-        if rests {
-            let idle = |state: &mut State| !state.hurry;
-            drop(self.work.wait_timeout_while(state, REST, idle));
-        }
+        let rests =
+            |state: &mut State| state.writer == Writer::Rests && !state.hurry && !state.reopen;
+        drop(self.work.wait_timeout_while(state, REST, rests));
     }
 }
 
 impl State {
-    /// The first lines that wait, and what they cost.
-    fn take_batch(&mut self) -> (Vec<Line>, usize) {
-        let mut bytes = 0;
-        let mut count = 0;
-        for line in &self.waiting {
-            if count > 0 && bytes + line.len() > BATCH {
-                break;
-            }
-            bytes += line.len() + COST;
-            count += 1;
-        }
-        let batch = self.waiting.drain(..count).collect();
+    /// Whether lines wait that are not to wait for others.
+    fn is_pressing(&self) -> bool {
+        self.urgent || self.bytes >= MUCH
+    }
+
+    /// Moves the first lines that wait into the batch; what they cost.
+    fn take_batch(&mut self, batch: &mut Batch) -> usize {
+        batch.clear(BATCH);
+        self.waiting.take(BATCH, batch);
         if self.waiting.is_empty() {
+            self.urgent = false;
             // What a flood needed is given back.
-            self.waiting.shrink_to(BATCH / COST);
+            self.waiting.shrink_to(BATCH);
         }
-        (batch, bytes)
+        let lines = batch.lines();
+        lines.bytes().len() + lines.count() * COST
     }
 }
 
 impl Memory {
-    fn add(&mut self, line: Line) {
+    fn add(&mut self, line: &[u8]) {
         self.bytes += line.len() + COST;
-        self.lines.push_back(line);
+        self.lines.push(line);
         self.next += 1;
         while self.bytes > RECENT
-            && let Some(oldest) = self.lines.pop_front()
+            && let Some(size) = self.lines.drop_first()
         {
-            self.bytes -= oldest.len() + COST;
+            self.bytes -= size + COST;
         }
     }
 }
 
 impl Sink for Box<dyn Sink> {
-    fn write(&mut self, lines: &[Line]) -> usize {
+    fn write(&mut self, lines: Lines<'_>) -> usize {
         self.as_mut().write(lines)
     }
 
@@ -405,47 +419,6 @@ pub(super) fn is_important(of: &Metadata<'_>) -> bool {
     *of.level() <= Level::WARN
 }
 
-/// Writes lines to a stream that takes bytes as they come; returns how many are lost.
-pub(super) fn write_lines(
-    lines: &[Line],
-    buffer: &mut Vec<u8>,
-    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-) -> usize {
-    buffer.clear();
-    buffer.shrink_to(BATCH);
-    for line in lines {
-        buffer.extend_from_slice(line);
-    }
-    let mut rest = buffer.as_slice();
-    let mut written = 0;
-    while !rest.is_empty() {
-        match write(rest) {
-            Ok(some @ 1..) => {
-                written += some;
-                rest = rest.get(some..).unwrap_or_default();
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another program that shares the terminal may have made it so.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => nap(),
-            Ok(_) | Err(_) => break,
-        }
-    }
-    let mut end = 0;
-    let ends = lines.iter().map(|line| {
-        end += line.len();
-        end
-    });
-    ends.filter(|end| *end > written).count()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the log's own thread, which no task runs on"
-)]
-fn nap() {
-    std::thread::sleep(Duration::from_millis(10));
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -459,11 +432,11 @@ mod tests {
     struct Slow(SyncSender<Vec<String>>);
 
     impl Sink for Slow {
-        fn write(&mut self, lines: &[Line]) -> usize {
-            let text = |line: &Line| String::from_utf8(line.to_vec()).unwrap();
+        fn write(&mut self, lines: Lines<'_>) -> usize {
+            let text = |line: &[u8]| String::from_utf8(line.to_vec()).unwrap();
             self.0
                 .send(lines.iter().map(text).collect())
-                .map_or(lines.len(), |()| 0)
+                .map_or(lines.count(), |()| 0)
         }
     }
 
@@ -490,18 +463,58 @@ mod tests {
             let kept = state.bytes / (line.len() + COST);
             assert_eq!(state.dropped, 100_000 - kept as u64);
             let recent = state.recent.as_ref().unwrap();
-            assert!(recent.bytes <= RECENT && recent.lines.len() > 400);
+            assert!(recent.bytes <= RECENT && recent.lines.count() > 400);
             assert_eq!(recent.next, 100_001);
         }
         let mut lines = Vec::new();
         while lines.last().is_none_or(|line| line != "a warning\n") {
             lines.extend(next(&read));
         }
-        assert!(lines.len() > 1000 && lines.len() < LARGEST / line.len());
+        assert!(lines.len() > 1000 && lines.len() <= LARGEST / line.len());
         // What a flood needed is given back.
         queue.push(b"later\n", false);
         assert_eq!(next(&read), ["later\n"]);
-        assert!(queue.0.lock().waiting.capacity() <= BATCH / COST);
+        assert!(queue.0.lock().waiting.capacity() <= BATCH);
+    }
+
+    #[test]
+    fn lines_that_come_soon_after_each_other_go_out_together_and_in_order() {
+        let (queue, read) = slow();
+        queue.push(b"first\n", false);
+        // The writer has nothing to wait for after a quiet time.
+        assert_eq!(next(&read), ["first\n"]);
+        let all: Vec<String> = (0..1000).map(|number| format!("{number}\n")).collect();
+        for line in &all {
+            queue.push(line.as_bytes(), false);
+        }
+        let (mut lines, mut batches) = (Vec::new(), 0);
+        while lines.len() < all.len() {
+            lines.extend(next(&read));
+            batches += 1;
+        }
+        assert_eq!(lines, all);
+        assert!(batches <= 20, "{batches} writes");
+    }
+
+    #[test]
+    fn a_warning_and_many_lines_end_the_rest_at_once() {
+        let queue = LogQueue::new(false);
+        let resting = || queue.0.lock().writer = Writer::Rests;
+        let rests = || queue.0.lock().writer == Writer::Rests;
+        resting();
+        queue.push(b"a line\n", false);
+        assert!(rests());
+        queue.push(b"a warning\n", true);
+        assert!(!rests());
+        queue.0.lock().take_batch(&mut Batch::default());
+        resting();
+        queue.0.lock().bytes = 0;
+        for _ in 0..MUCH / 1000 {
+            assert!(rests());
+            queue.push(&[b'x'; 1000], false);
+        }
+        queue.push(&[b'x'; 1000], false);
+        assert!(!rests());
     }
 
     #[test]
@@ -511,7 +524,7 @@ mod tests {
             .json()
             .with_writer(queue.clone())
             .finish();
-        let mut sink = Slow(sync_channel(0).0);
+        let (mut sink, mut batch) = (Slow(sync_channel(0).0), Batch::default());
         let heard = super::super::logging::heard_by(subscriber);
         let other = LogQueue::new(true);
         for _ in 0..10_000 {
@@ -521,11 +534,11 @@ mod tests {
         assert!(dropped > 9000, "{dropped}");
         // Nothing is told as long as it can't be written.
         sink.0 = sync_channel(0).0;
-        other.0.step(&mut sink);
+        other.0.step(&mut sink, &mut batch);
         let (sender, taken) = sync_channel(10_000);
         let mut sink = Slow(sender);
         while !other.0.lock().waiting.is_empty() {
-            other.0.step(&mut sink);
+            other.0.step(&mut sink, &mut batch);
         }
         drop(taken);
         drop(heard);
@@ -581,29 +594,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_whole_is_counted_by_lines() {
-        let line = |text: &str| Line::from(text.as_bytes());
-        let lines = [line("one\n"), line("two\n"), line("three\n")];
-        let mut room = 6;
-        let lost = write_lines(&lines, &mut Vec::new(), |bytes| {
-            let some = bytes.len().min(room).min(3);
-            room -= some;
-            if some == 0 {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            Ok(some)
-        });
-        assert_eq!(lost, 2);
-    }
-
-    #[test]
     fn the_last_lines_are_found_by_their_numbers() {
         let queue = LogQueue::new(true);
         for number in 0..5 {
             queue.push(format!("{number}").as_bytes(), false);
         }
         let recent = queue.recent(3).unwrap();
-        let lines: Vec<&[u8]> = recent.lines.iter().map(|line| &**line).collect();
+        let lines: Vec<&[u8]> = recent.lines.iter().map(AsRef::as_ref).collect();
         assert_eq!((recent.next, lines), (5, vec![&b"3"[..], b"4"]));
         assert!(queue.recent(9).unwrap().lines.is_empty());
         assert!(LogQueue::new(false).recent(0).is_none());

@@ -6,27 +6,38 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tracing::callsite::rebuild_interest_cache;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Filter, Layer, Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, reload};
+use tracing_subscriber::{Registry, fmt};
 
 use super::log_file::{self, LogFile};
-use super::log_queue::{Flush, Line, LogQueue, Sink, write_lines};
+use super::log_form::{Form, LineLayer};
+use super::log_lines::{Lines, Progress};
+use super::log_queue::{Flush, LogQueue, Sink};
 use crate::config::{Log, LogFormat};
 use crate::control::protocol::{LogPlace, LogTail};
 
 /// The target of notices: lines with a `message_id`.
 pub(super) const NOTICES: &str = "hermes_proxy::notice";
 
-type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+type Boxed = Box<dyn Layer<Layered<Levels, Registry>> + Send + Sync>;
+
+/// Which lines are logged, by their level and their module. A line of code is judged once, until that changes.
+#[derive(Debug, Clone)]
+struct Levels(Arc<ArcSwap<Targets>>);
 
 /// The process's log.
 #[derive(Debug)]
 pub(super) struct Logging {
-    level: reload::Handle<Targets, Registry>,
+    levels: Levels,
     queue: LogQueue,
     place: LogPlace,
 }
@@ -60,8 +71,9 @@ pub(super) enum LogError {
 impl Logging {
     /// Logs from this level on.
     pub(super) fn set_level(&self, level: &str) -> Result<(), LogError> {
-        let targets = targets(level)?;
-        self.level.reload(targets).map_err(|_| LogError::Twice)
+        self.levels.0.store(Arc::new(targets(level)?));
+        rebuild_interest_cache();
+        Ok(())
     }
 
     /// Its last lines.
@@ -75,6 +87,32 @@ impl Logging {
     /// Opens the log's file again, which may have been moved away.
     pub(super) fn reopen(&self) {
         self.queue.reopen();
+    }
+}
+
+impl Levels {
+    fn has(&self, metadata: &Metadata<'_>) -> bool {
+        self.0
+            .load()
+            .would_enable(metadata.target(), metadata.level())
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Levels {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.has(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.has(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Filter::<S>::max_level_hint(&**self.0.load())
     }
 }
 
@@ -118,7 +156,7 @@ impl Tail {
 /// The log has a thread of its own; what it still has to write at the end is waited for by what comes
 /// with it.
 pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), LogError> {
-    let (filter, level) = reload::Layer::new(targets(&log.level)?);
+    let levels = Levels(Arc::new(ArcSwap::from_pointee(targets(&log.level)?)));
     let opened = file.map(|path| in_file(path).map(|queue| (queue, path)));
     let (file, fault) = match opened {
         Some(Ok(file)) => (Some(file), None),
@@ -159,14 +197,15 @@ pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), 
             (queue, place, output)
         }
     };
-    let registry = tracing_subscriber::registry().with(output.with_filter(filter));
+    let registry = tracing_subscriber::registry().with(levels.clone());
+    let registry = registry.with(output);
     registry.try_init().map_err(|_| LogError::Twice)?;
     let flush = queue.flush_at_end();
     if let Some(error) = fault {
         warn_of_file(&error);
     }
     let logging = Logging {
-        level,
+        levels,
         queue,
         place,
     };
@@ -203,28 +242,28 @@ fn on_standard_error() -> io::Result<LogQueue> {
 
 /// Lines of text; in colours where a `person` reads them.
 fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
-    let writer = BoxMakeWriter::new(queue.clone());
-    let layer = fmt::layer().log_internal_errors(false);
-    if format == LogFormat::Json {
-        let layer = layer.json().flatten_event(true);
-        return layer.with_writer(writer).boxed();
+    let queue = queue.clone();
+    let form = if format == LogFormat::Json {
+        Form::Json
+    } else {
+        Form::Text
+    };
+    if form == Form::Text && person && std::env::var_os("NO_COLOR").is_none() {
+        let layer = fmt::layer().log_internal_errors(false);
+        return layer.with_target(false).with_writer(queue).boxed();
     }
-    layer
-        .with_ansi(person && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .with_writer(writer)
-        .boxed()
+    LineLayer { form, queue }.boxed()
 }
 
 /// Standard error. Its lock is not taken: the start's and the end's own words must not wait for it.
 #[derive(Debug, Default)]
 struct StandardError {
-    buffer: Vec<u8>,
+    progress: Progress,
 }
 
 impl Sink for StandardError {
-    fn write(&mut self, lines: &[Line]) -> usize {
-        write_lines(lines, &mut self.buffer, write_to_standard_error)
+    fn write(&mut self, lines: Lines<'_>) -> usize {
+        self.progress.write(lines, write_to_standard_error)
     }
 }
 
@@ -286,4 +325,74 @@ pub(super) fn heard_by(
         LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
     LazyLock::force(&ALL);
     tracing::subscriber::set_default(subscriber)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::process::Command;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    const DIES: &str = "daemon::logging::tests::dies";
+    const LINES: usize = 2000;
+
+    /// Logs and ends, in a process of its own.
+    #[test]
+    #[ignore = "started by the test below"]
+    fn dies() {
+        let (Some(file), Ok(way)) = (
+            std::env::var_os("HERMES_TEST_LOG"),
+            std::env::var("HERMES_TEST_WAY"),
+        ) else {
+            return;
+        };
+        let log = crate::config::Config::default().log;
+        let (_log, flush) = start(&log, Some(Path::new(&file))).unwrap();
+        super::super::process::log_defects();
+        let work = async move {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async {
+                for number in 0..LINES {
+                    tracing::info!(number, "a line");
+                }
+                panic!("in a task");
+            });
+            assert!(tasks.join_next().await.unwrap().is_err());
+            tracing::info!("goes on");
+            assert_ne!(way, "panics", "at its end");
+        };
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            let _flush = flush;
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.build().unwrap().block_on(work);
+        }));
+        if let Err(panic) = end {
+            resume_unwind(panic);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_task_or_at_the_end_loses_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        for (way, code, defects) in [("ends", 0, 1), ("panics", 101, 2)] {
+            let file = folder.path().join(way);
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args([DIES, "--exact", "--ignored", "--nocapture"])
+                .env("HERMES_TEST_LOG", &file)
+                .env("HERMES_TEST_WAY", way)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let numbers = text
+                .lines()
+                .filter_map(|line| line.split_once("a line number=")?.1.parse::<usize>().ok());
+            assert!(numbers.eq(0..LINES), "{text}");
+            assert_eq!(text.matches("a defect in hermes-proxyd").count(), defects);
+            assert_eq!(text.matches(" INFO goes on").count(), 1);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! hermes-proxyd: the composition root, and the process around it.
 //!
 //! - [`args`]: the command line.
-//! - `logging`: the log; `log_queue` takes its lines on a separate thread to `log_file`, `journal`
-//!   or standard error.
+//! - `logging`: the log; `log_form` and `journal` make its lines, and `log_queue` takes them, many at once (`log_lines`), on
+//!   a separate thread to `log_file`, the journal or standard error.
 //! - `process`, `descriptors`, `signals`, `service_manager`, `port_holder`: the process and its
 //!   surroundings.
 //! - `watchdog`: whether all essential parts live; `status_line`: the state in one line, for the
@@ -28,6 +28,8 @@ mod fleet;
 #[cfg(target_os = "linux")]
 mod journal;
 mod log_file;
+mod log_form;
+mod log_lines;
 mod log_queue;
 mod logging;
 mod logins;

@@ -554,6 +554,143 @@ async fn a_fifo_that_nobody_reads_holds_neither_the_start_nor_anything_else_up()
     ends_well(daemon, &lines(File::open(&fifo).unwrap()));
 }
 
+/// Asks until the daemon ends its connection; the ids of the requests that it has answered.
+fn asks_until_it_ends(address: &str) -> Vec<String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut ids, mut rest) = (Vec::new(), Vec::new());
+    let asks = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    while stream.write_all(asks).is_ok() {
+        let mut bytes = [0; 4096];
+        let Ok(read @ 1..) = stream.read(&mut bytes) else {
+            break;
+        };
+        rest.extend_from_slice(&bytes[..read]);
+        let text = String::from_utf8_lossy(&rest).into_owned();
+        if let Some((head, _)) = text.split_once("\r\n\r\nalive\n") {
+            let id = head.split_once("x-hermes-request-id: ").unwrap().1;
+            ids.push(id.chars().take(16).collect());
+            rest.clear();
+        }
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_under_load_loses_no_line_and_keeps_their_order() {
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let mut command = world.command(&["--log-file", log.to_str().unwrap()]);
+    command.stderr(Stdio::null());
+    let mut daemon = Unread::start(command, world.home.path());
+    let apps: Vec<_> = (0..4)
+        .map(|_| {
+            let address = daemon.address.clone();
+            std::thread::spawn(move || asks_until_it_ends(&address))
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(daemon.stop().success());
+    let text = read(&log.with_extension("log.1")) + &read(&log);
+    assert!(text.lines().last().unwrap().contains("\"stopped\""));
+    let field = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["message"] == "request").then(|| line["id"].as_str().unwrap().to_owned())
+    };
+    let logged: Vec<String> = text.lines().filter_map(field).collect();
+    let mut answered = 0;
+    for app in apps {
+        let ids = app.join().unwrap();
+        assert!(ids.len() > 20, "{}", ids.len());
+        answered += ids.len();
+        // Each of them once, in the order in which they were answered.
+        let of_this_app = logged.iter().filter(|id| ids.contains(id));
+        assert!(of_this_app.eq(&ids));
+    }
+    println!("{answered} requests answered, {} logged", logged.len());
+    // One of each app may have been under way.
+    assert!((answered..=answered + 4).contains(&logged.len()));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_holds_no_request_up_and_tells_exactly_how_many_lines_were_dropped() {
+    const FULL: &str = "mkdir \"$HOME/logs\" && mount -t tmpfs -o size=1m none \"$HOME/logs\" && \
+                        head -c 900k /dev/zero >\"$HOME/logs/filler\" && exec \"$@\"";
+    let Some(way) = mount_namespace() else {
+        return;
+    };
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("logs/x.log");
+    let mut outer = program("unshare", world.home.path());
+    outer.args(way).args(["sh", "-c", FULL, "sh"]);
+    let flags = ["--log-file", log.to_str().unwrap()];
+    let mut daemon = Unread::start(wrapped(outer, &world.command(&flags)), world.home.path());
+    let mut stream = daemon.connect();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..FLOOD {
+        let asked = Instant::now();
+        ask_live(&mut stream);
+        slowest = slowest.max(asked.elapsed());
+    }
+    let root = PathBuf::from(format!("/proc/{}/root", daemon.child.id()));
+    let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap());
+    std::fs::remove_file(inside(&log.with_file_name("filler"))).unwrap();
+    ask_live(&mut stream);
+    let told = by(|| {
+        let text = read(&inside(&log));
+        let lines = text.lines().map(serde_json::from_str::<Value>);
+        let lines: Vec<Value> = lines.filter_map(Result::ok).collect();
+        let told = "the log could not be written; lines were dropped";
+        let dropped = lines.iter().find(|line| line["message"] == told)?;
+        Some((dropped["lines"].as_u64().unwrap(), text))
+    });
+    let (dropped, text) = told;
+    let is_request = |line: &&str| line.contains("\"request\"") && line.ends_with('}');
+    let logged = text.lines().filter(is_request).count();
+    println!("{FLOOD} requests, the slowest {slowest:?}: {logged} lines, {dropped} dropped");
+    assert!(dropped > 1000, "{dropped}");
+    assert_eq!(logged as u64 + dropped, FLOOD as u64 + 1);
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_standard_error_holds_nothing_up() {
+    let world = World::new(Options::default()).await;
+    let mut outer = program("sh", world.home.path());
+    outer.args(["-c", "exec \"$@\" 2>&-", "sh"]);
+    let mut daemon = Unread::start(wrapped(outer, &world.command(&[])), world.home.path());
+    daemon.asked(200);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_in_its_file_at_once_or_with_those_that_follow() {
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let mut command = world.command(&["--log-file", log.to_str().unwrap()]);
+    command.stderr(Stdio::null());
+    let mut daemon = Unread::start(command, world.home.path());
+    let mut stream = daemon.connect();
+    let count = || read(&log).matches("/livez").count();
+    let mut waits = Vec::new();
+    for number in 1..=20 {
+        let asked = Instant::now();
+        ask_live(&mut stream);
+        by(|| (count() >= number).then_some(()));
+        waits.push(asked.elapsed());
+    }
+    waits.sort();
+    println!(
+        "a line was in the file after {:?} to {:?}",
+        waits[0], waits[19]
+    );
+    // 100 ms where nothing else keeps the processors busy.
+    assert!(waits[10] < Duration::from_millis(300), "{waits:?}");
+    assert!(daemon.stop().success());
+}
+
 /// Binds the journal's socket and becomes the daemon, so that it is never read.
 #[cfg(target_os = "linux")]
 const DEAF_JOURNAL: &str = r#"

@@ -119,6 +119,7 @@ const STAYS: &[(&str, &[&str])] = &[
     (
         "rustix::net",
         &[
+            "daemon/journal.rs",
             "proxy/bind.rs",
             "proxy/bind/",
             "proxy/peer.rs",
@@ -141,6 +142,7 @@ const STAYS: &[(&str, &[&str])] = &[
         "tracing_subscriber",
         &[
             "daemon/journal.rs",
+            "daemon/log_form.rs",
             "daemon/log_queue.rs",
             "daemon/logging.rs",
         ],

@@ -1,0 +1,325 @@
+//! Lines that lie one behind the other, so that one of them costs no allocation and many go out in one write.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+/// Formatted lines, each with its line feed where it has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines<'l> {
+    bytes: &'l [u8],
+    sizes: &'l [u32],
+}
+
+/// Lines in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Queued {
+    bytes: VecDeque<u8>,
+    sizes: VecDeque<u32>,
+}
+
+/// Lines that were taken out together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    sizes: Vec<u32>,
+}
+
+impl<'l> Lines<'l> {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// All of them.
+    pub(super) fn bytes(&self) -> &'l [u8] {
+        self.bytes
+    }
+
+    /// The length of each, in bytes.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + 'l {
+        self.sizes.iter().map(|size| *size as usize)
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'l [u8]> + 'l {
+        let mut rest = self.bytes;
+        self.sizes().map(move |size| {
+            let (line, later) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+            rest = later;
+            line
+        })
+    }
+
+    /// The first `count` of them, and the others.
+    pub(super) fn split_at(&self, count: usize) -> (Self, Self) {
+        let (first, second) = self
+            .sizes
+            .split_at_checked(count)
+            .unwrap_or((self.sizes, &[]));
+        let size = first.iter().map(|size| *size as usize).sum();
+        let (one, other) = self
+            .bytes
+            .split_at_checked(size)
+            .unwrap_or((self.bytes, &[]));
+        let lines = |bytes, sizes| Self { bytes, sizes };
+        (lines(one, first), lines(other, second))
+    }
+}
+
+impl Queued {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Puts a line behind the others.
+    pub(super) fn push(&mut self, line: &[u8]) {
+        // Memory holds no longer one.
+        let size = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.bytes.extend(line.get(..size as usize).unwrap_or(line));
+        self.sizes.push_back(size);
+    }
+
+    /// Takes the first one away; its length.
+    pub(super) fn drop_first(&mut self) -> Option<usize> {
+        let size = self.sizes.pop_front()? as usize;
+        self.bytes.drain(..size.min(self.bytes.len()));
+        Some(size)
+    }
+
+    /// Copies of all but the first `skip`.
+    pub(super) fn rest(&self, skip: usize) -> Vec<Box<[u8]>> {
+        let sizes = || self.sizes.iter().map(|size| *size as usize);
+        let mut at: usize = sizes().take(skip).sum();
+        let rest = sizes().skip(skip).map(|size| {
+            let line = self.bytes.range(at..at + size).copied().collect();
+            at += size;
+            line
+        });
+        rest.collect()
+    }
+
+    /// Moves the first lines into an empty batch: as many as `most` bytes have room for, and at least one.
+    pub(super) fn take(&mut self, most: usize, batch: &mut Batch) {
+        let mut size = 0;
+        for next in self.sizes.iter().map(|size| *size as usize) {
+            if size > 0 && size + next > most {
+                break;
+            }
+            size += next;
+            batch.sizes.push(u32::try_from(next).unwrap_or(u32::MAX));
+        }
+        self.sizes.drain(..batch.sizes.len());
+        let (one, other) = self.bytes.as_slices();
+        let (one, left) = (
+            one.get(..size).unwrap_or(one),
+            size.saturating_sub(one.len()),
+        );
+        batch.bytes.extend_from_slice(one);
+        batch
+            .bytes
+            .extend_from_slice(other.get(..left).unwrap_or(other));
+        self.bytes.drain(..size.min(self.bytes.len()));
+    }
+
+    /// Gives back the memory that lines would need beyond so many bytes.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.shrink_to(bytes);
+        self.sizes.shrink_to(bytes / 64);
+    }
+
+    /// The bytes that there is memory for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl Batch {
+    pub(super) fn lines(&self) -> Lines<'_> {
+        Lines {
+            bytes: &self.bytes,
+            sizes: &self.sizes,
+        }
+    }
+
+    /// Empties it; memory beyond so many bytes is given back.
+    pub(super) fn clear(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.sizes.clear();
+        self.bytes.shrink_to(bytes);
+        self.sizes.shrink_to(bytes / 64);
+    }
+
+    /// These lines.
+    #[cfg(test)]
+    pub(super) fn of(lines: &[&str]) -> Self {
+        let size = |line: &&str| u32::try_from(line.len()).unwrap();
+        Self {
+            bytes: lines.concat().into_bytes(),
+            sizes: lines.iter().map(size).collect(),
+        }
+    }
+}
+
+/// How far the lines of a stream went that takes bytes as they come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The last line was not written whole.
+    is_torn: bool,
+}
+
+impl Progress {
+    /// Writes lines; returns how many are lost. What comes after one that was torn begins a line of its own.
+    pub(super) fn write(
+        &mut self,
+        lines: Lines<'_>,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> usize {
+        if self.is_torn && write_all(b"\n", &mut write) == 0 {
+            return lines.count();
+        }
+        self.is_torn = false;
+        let written = write_all(lines.bytes(), &mut write);
+        if written == lines.bytes().len() {
+            return 0;
+        }
+        let mut end = 0;
+        let mut lost = 0;
+        for size in lines.sizes() {
+            self.is_torn |= end < written && written < end + size;
+            end += size;
+            lost += usize::from(end > written);
+        }
+        lost
+    }
+}
+
+/// Writes as much as can be written; how many bytes that was.
+fn write_all(bytes: &[u8], write: &mut impl FnMut(&[u8]) -> io::Result<usize>) -> usize {
+    let mut written = 0;
+    while let Some(rest @ [_, ..]) = bytes.get(written..) {
+        match write(rest) {
+            Ok(some @ 1..) => written += some,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Another program that shares the terminal may have made it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => nap(),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    written
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log's own thread, which no task runs on"
+)]
+fn nap() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes three bytes at a time, as long as there is room.
+    fn into(text: &mut Vec<u8>, room: &mut usize) -> impl FnMut(&[u8]) -> io::Result<usize> {
+        |bytes| {
+            let some = bytes.len().min(*room).min(3);
+            if some == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= some;
+            text.extend_from_slice(&bytes[..some]);
+            Ok(some)
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_whole_is_counted_by_lines_and_spoils_no_other_line() {
+        let (mut progress, mut text) = (Progress::default(), Vec::new());
+        let batch = Batch::of(&["one\n", "two\n", "three\n"]);
+        let lost = progress.write(batch.lines(), into(&mut text, &mut 6));
+        assert_eq!(lost, 2);
+        let lost = progress.write(Batch::of(&["four\n"]).lines(), into(&mut text, &mut 0));
+        assert_eq!(lost, 1);
+        let lost = progress.write(Batch::of(&["five\n"]).lines(), into(&mut text, &mut 100));
+        assert_eq!((lost, &*text), (0, &b"one\ntw\nfive\n"[..]));
+    }
+
+    #[test]
+    fn a_line_that_was_lost_between_two_others_leaves_no_trace() {
+        let (mut progress, mut text) = (Progress::default(), Vec::new());
+        let batch = Batch::of(&["one\n", "two\n"]);
+        assert_eq!(progress.write(batch.lines(), into(&mut text, &mut 4)), 1);
+        let batch = Batch::of(&["three\n"]);
+        assert_eq!(progress.write(batch.lines(), into(&mut text, &mut 100)), 0);
+        assert_eq!(text, b"one\nthree\n");
+    }
+
+    #[test]
+    fn lines_come_out_in_their_order_whole_and_as_many_as_there_is_room_for() {
+        let mut queued = Queued::default();
+        let mut taken: Vec<String> = Vec::new();
+        let all: Vec<String> = (0..500)
+            .map(|n| format!("{}\n", "x".repeat(n % 37)))
+            .collect();
+        let mut batch = Batch::default();
+        for (number, line) in all.iter().enumerate() {
+            queued.push(line.as_bytes());
+            if number % 7 == 0 {
+                batch.clear(0);
+                queued.take(100, &mut batch);
+                assert!(batch.lines().bytes().len() <= 100);
+                taken.extend(
+                    batch
+                        .lines()
+                        .iter()
+                        .map(|line| String::from_utf8(line.to_vec()).unwrap()),
+                );
+            }
+        }
+        assert_eq!(queued.count(), all.len() - taken.len());
+        let rest = queued.rest(1);
+        assert_eq!(rest[0], all[taken.len() + 1].as_bytes().into());
+        assert_eq!(queued.drop_first(), Some(all[taken.len()].len()));
+        assert_eq!(queued.rest(0), rest);
+        let skipped = all[taken.len()].clone();
+        taken.push(skipped);
+        while !queued.is_empty() {
+            batch.clear(0);
+            // One that is longer than there is room for goes alone.
+            queued.take(1, &mut batch);
+            let lines = batch.lines();
+            assert!(lines.count() == 1 && !lines.is_empty());
+            taken.extend(
+                lines
+                    .iter()
+                    .map(|line| String::from_utf8(line.to_vec()).unwrap()),
+            );
+        }
+        assert_eq!(taken, all);
+    }
+
+    #[test]
+    fn lines_are_parted_where_one_ends() {
+        let batch = Batch::of(&["one\n", "two\n", "three\n"]);
+        let (first, others) = batch.lines().split_at(1);
+        assert_eq!((first.bytes(), others.count()), (&b"one\n"[..], 2));
+        assert_eq!(
+            others.iter().collect::<Vec<_>>(),
+            [&b"two\n"[..], b"three\n"]
+        );
+        let (all, none) = batch.lines().split_at(9);
+        assert!(all.count() == 3 && none.is_empty() && none.bytes().is_empty());
+    }
+}
