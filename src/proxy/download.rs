@@ -8,17 +8,19 @@
 //! In the middle of an event nothing can be said: to end the half event would deliver it as if it
 //! were whole, and whatever follows it on its line becomes part of it.
 
+mod body;
+
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+pub(super) use self::body::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::Events;
 use super::keep_alive::{COMMENT, KeepAlive};
@@ -37,15 +39,6 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// What the server gets when it asks for the next piece.
 type Step = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
-
-/// The body of any answer.
-#[derive(Debug)]
-pub(super) enum AnswerBody {
-    /// Made here, whole.
-    Whole(Option<Bytes>),
-    /// From the provider.
-    Stream(Box<Download>),
-}
 
 /// Why an answer's connection is aborted; nobody reads it.
 #[derive(Debug, thiserror::Error)]
@@ -488,39 +481,4 @@ pub(super) fn too_slow_to_stay() -> ProxyError {
         "hermes-proxyd: the request body arrived too slowly while all connections were in use \
          (`limits.connections`)",
     )
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Aborted;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Step {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(download) => {
-                let polling = catch_unwind(AssertUnwindSafe(|| download.poll(cx)));
-                polling.unwrap_or_else(|_| download.defect())
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_none(),
-            Self::Stream(download) => download.is_over(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Stream(download) if download.crossed.is_some() => SizeHint::default(),
-            Self::Stream(download) => {
-                let incoming = download.incoming.as_ref();
-                incoming.map_or_else(SizeHint::default, Body::size_hint)
-            }
-        }
-    }
 }

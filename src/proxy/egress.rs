@@ -1,6 +1,8 @@
 //! Connections to a provider: name look-up, TCP, a proxy of the environment where one is set,
 //! TLS; all together within one limit.
 
+mod wire;
+
 use std::error::Error;
 use std::future::Future;
 use std::io;
@@ -20,8 +22,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use self::wire::Wire;
 use super::dial::{BoxError, Dial, ResolveError};
-use super::life::{Life, Lived, Watched, Wire};
 use crate::provider::Proxies;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -43,11 +45,11 @@ pub(super) enum ConnectError {
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(
-        Wire<TcpStream>,
+        Wire,
         #[expect(dead_code, reason = "it counts while it is there")] Open,
     ),
     Tls(
-        Box<TlsStream<Wire<TcpStream>>>,
+        Box<TlsStream<Wire>>,
         #[expect(dead_code, reason = "it counts while it is there")] Open,
     ),
 }
@@ -55,9 +57,6 @@ pub(super) enum Transport {
 /// Counts a connection for as long as it is open.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Open(Arc<()>);
-
-/// The same with what is known of it.
-pub(super) type Link = Lived<Transport>;
 
 /// Opens connections, each within a limit.
 #[derive(Debug, Clone)]
@@ -90,7 +89,7 @@ impl Connector {
     }
 
     /// A connection to where a URL leads, and whether it speaks HTTP/2.
-    pub(super) async fn connect(&self, target: &Uri) -> Result<(Link, bool), ConnectError> {
+    pub(super) async fn connect(&self, target: &Uri) -> Result<(Transport, bool), ConnectError> {
         match tokio::time::timeout(self.limit, self.open(target)).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(error)) => Err(classify(error)),
@@ -98,13 +97,12 @@ impl Connector {
         }
     }
 
-    async fn open(&self, target: &Uri) -> Result<(Link, bool), BoxError> {
+    async fn open(&self, target: &Uri) -> Result<(Transport, bool), BoxError> {
         let tcp = self.egress.clone().call(target.clone()).await?.into_inner();
-        let life = Arc::new(Life::new());
-        let wire = Wire::new(tcp, life.clone());
+        let wire = Wire::new(tcp);
         let open = Open::clone(&self.open);
         if target.scheme() != Some(&Scheme::HTTPS) {
-            return Ok((Lived::new(Transport::Plain(wire, open), life), false));
+            return Ok((Transport::Plain(wire, open), false));
         }
         let host = target.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -113,16 +111,26 @@ impl Connector {
             .connect(name, wire)
             .await?;
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Lived::new(Transport::Tls(Box::new(tls), open), life), http2))
+        Ok((Transport::Tls(Box::new(tls), open), http2))
     }
 }
 
-impl Watched for Transport {
-    fn has_unread(&self) -> bool {
+impl Transport {
+    fn wire(&self) -> &Wire {
         match self {
-            Self::Plain(wire, _) => wire.has_unread(),
-            Self::Tls(tls, _) => tls.get_ref().0.has_unread(),
+            Self::Plain(wire, _) => wire,
+            Self::Tls(tls, _) => tls.get_ref().0,
         }
+    }
+
+    /// As [`Wire::written`].
+    pub(super) fn written(&self) -> u64 {
+        self.wire().written()
+    }
+
+    /// As [`Wire::has_unread`].
+    pub(super) fn has_unread(&self) -> bool {
+        self.wire().has_unread()
     }
 }
 

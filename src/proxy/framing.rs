@@ -1,5 +1,5 @@
 //! Where one request of a client's bytes ends and the next begins, and whether everybody would say
-//! so. Pure.
+//! so; the same of a provider's answer ([`AnswerReader`]). Pure.
 //!
 //! A port that hands on somebody else's subscription is strict: a request that two programs may read in
 //! two ways is refused. A [`Reader`] is given the bytes as they come off the connection and hands out
@@ -7,15 +7,19 @@
 //!
 //! `Host`, `Origin` and the path are not its matter, but [`super::guard`]'s and [`super::route`]'s.
 
+mod answer;
+mod body;
 mod head;
 mod lines;
 #[cfg(test)]
 mod tests;
 mod violation;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::Request;
 
+pub use self::answer::{AnswerHead, AnswerReader};
+use self::body::Body;
 use self::head::Progress;
 use self::lines::Line;
 pub use self::violation::Violation;
@@ -24,16 +28,6 @@ pub use self::violation::Violation;
 pub const MOST_FIELDS: usize = 100;
 /// Room that is made at once where it is not known how much will come.
 pub const ROOM: usize = 8 * 1024;
-/// The same where a body of known length is under way.
-const LARGE_ROOM: usize = 64 * 1024;
-/// A chunk's size line without its end: 16 digits and an extension.
-const LONGEST_SIZE_LINE: usize = 272;
-/// Digits of a chunk's size: 64 bits.
-const MOST_DIGITS: usize = 16;
-/// The extensions of all chunks of a body.
-const MOST_EXTENSIONS: usize = 16 * 1024 - 1;
-/// The trailer section.
-const MOST_TRAILERS: usize = 8 * 1024;
 
 /// How long a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,24 +72,16 @@ pub struct Reader {
     place: Place,
     line: Line,
     head: Progress,
+    body: Body,
     /// The largest head.
     limit: usize,
-    extensions: usize,
-    trailers: usize,
-    trailer_fields: usize,
     requests: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Head,
-    /// So many bytes are left.
-    Body(u64),
-    ChunkSize,
-    Chunk(u64),
-    ChunkCr,
-    ChunkLf,
-    Trailers,
+    Body,
     /// Behind a request that asked for another protocol. It was answered in this one, and whatever
     /// follows may be meant for the other.
     BehindUpgrade,
@@ -113,32 +99,16 @@ impl Reader {
             place: Place::Head,
             line: Line::default(),
             head: Progress::default(),
+            body: Body::default(),
             limit,
-            extensions: 0,
-            trailers: 0,
-            trailer_fields: 0,
             requests: 0,
         }
     }
 
     /// Where the bytes that come next are put, with room for them.
     pub fn room(&mut self) -> &mut BytesMut {
-        let wanted = match self.place {
-            Place::Body(left) | Place::Chunk(left) => {
-                usize::try_from(left).map_or(LARGE_ROOM, |left| left.clamp(ROOM, LARGE_ROOM))
-            }
-            Place::Head
-            | Place::ChunkSize
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers
-            | Place::BehindUpgrade
-            | Place::Refused { .. } => ROOM,
-        };
-        let spare = self.bytes.capacity() - self.bytes.len();
-        if spare < wanted / 4 {
-            self.bytes.reserve(wanted);
-        }
+        // Outside of a body that is what a head needs.
+        make_room(&mut self.bytes, self.body.wanted());
         &mut self.bytes
     }
 
@@ -154,8 +124,7 @@ impl Reader {
 
     /// Its buffer, if there is nothing in it.
     pub fn give_back(&mut self) -> Option<BytesMut> {
-        let is_free = self.bytes.is_empty() && self.bytes.capacity() > 0;
-        is_free.then(|| std::mem::take(&mut self.bytes))
+        take_free(&mut self.bytes)
     }
 
     /// The next request's head; `None` until it has come whole.
@@ -169,12 +138,7 @@ impl Reader {
             Place::BehindUpgrade => Err(Violation::BehindUpgrade),
             Place::Refused { violation, .. } => Err(violation),
             // The body before it is not over.
-            Place::Body(_)
-            | Place::ChunkSize
-            | Place::Chunk(_)
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers => Ok(None),
+            Place::Body => Ok(None),
         };
         result.inspect_err(|violation| self.refuse(*violation, false))
     }
@@ -188,11 +152,9 @@ impl Reader {
         }
         let head = self.head.take(&mut self.bytes)?;
         self.requests += 1;
-        match head.length {
-            Length::Empty => self.next_request(),
-            Length::Known(length) => self.place = Place::Body(length),
-            Length::Chunked => self.place = Place::ChunkSize,
-        }
+        self.body.begin(head.length, self.head.count());
+        self.place = Place::Body;
+        self.look_for_end();
         Ok(Some(head))
     }
 
@@ -206,98 +168,28 @@ impl Reader {
     }
 
     fn read_body(&mut self) -> Result<Piece, Violation> {
-        loop {
-            match self.place {
-                Place::Head | Place::BehindUpgrade => return Ok(Piece::End),
-                Place::Refused { violation, .. } => return Err(violation),
-                _ if self.bytes.is_empty() => return Ok(Piece::Lacking),
-                Place::Body(left) => {
-                    let (data, left) = self.take(left);
-                    self.place = Place::Body(left);
-                    if left == 0 {
-                        self.next_request();
-                    }
-                    return Ok(Piece::Data(data));
-                }
-                Place::Chunk(left) => {
-                    let (data, left) = self.take(left);
-                    self.place = if left == 0 {
-                        Place::ChunkCr
-                    } else {
-                        Place::Chunk(left)
-                    };
-                    return Ok(Piece::Data(data));
-                }
-                Place::ChunkCr => self.expect(b'\r', Place::ChunkLf)?,
-                Place::ChunkLf => self.expect(b'\n', Place::ChunkSize)?,
-                Place::ChunkSize => {
-                    let long = Violation::LongExtension;
-                    let Some(size) = self.line.next(&self.bytes, LONGEST_SIZE_LINE, long)? else {
-                        return Ok(Piece::Lacking);
-                    };
-                    let line = self.bytes.get(..size).unwrap_or_default();
-                    let (size_of_chunk, extension) = chunk_size(lines::text(line)?)?;
-                    self.extensions += extension;
-                    if self.extensions > MOST_EXTENSIONS {
-                        return Err(long);
-                    }
-                    self.bytes.advance(size);
-                    self.place = match size_of_chunk {
-                        0 => Place::Trailers,
-                        size => Place::Chunk(size),
-                    };
-                }
-                Place::Trailers => {
-                    let room = MOST_TRAILERS.saturating_sub(self.trailers);
-                    let long = Violation::LargeTrailers;
-                    let Some(size) = self.line.next(&self.bytes, room, long)? else {
-                        return Ok(Piece::Lacking);
-                    };
-                    let line = self.bytes.get(..size).unwrap_or_default();
-                    let text = lines::text(line)?;
-                    let is_last = text.is_empty();
-                    if !is_last {
-                        self.trailer_fields += 1;
-                        if self.head.count() + self.trailer_fields > MOST_FIELDS {
-                            return Err(Violation::ManyFields);
-                        }
-                        head::trailer(text)?;
-                    }
-                    self.trailers += size;
-                    self.bytes.advance(size);
-                    if is_last {
-                        self.next_request();
-                    }
-                }
+        match self.place {
+            Place::Head | Place::BehindUpgrade => Ok(Piece::End),
+            Place::Refused { violation, .. } => Err(violation),
+            Place::Body => {
+                let piece = self.body.read(&mut self.bytes, head::trailer)?;
+                self.look_for_end();
+                Ok(piece)
             }
         }
     }
 
-    /// What of a body has come already, if `left` is to come; and what is left then.
-    fn take(&mut self, left: u64) -> (Bytes, u64) {
-        let here = self.bytes.len();
-        let used = usize::try_from(left).map_or(here, |left| left.min(here));
-        let data = self.bytes.split_to(used).freeze();
-        (data, left - used as u64)
-    }
-
-    fn expect(&mut self, byte: u8, next: Place) -> Result<(), Violation> {
-        if self.bytes.first() != Some(&byte) {
-            return Err(Violation::ChunkEnd);
+    /// Behind a request comes the next one.
+    fn look_for_end(&mut self) {
+        if !self.body.is_over() {
+            return;
         }
-        self.bytes.advance(1);
-        self.place = next;
-        Ok(())
-    }
-
-    fn next_request(&mut self) {
         self.place = if self.head.asks_for_another_protocol() {
             Place::BehindUpgrade
         } else {
             Place::Head
         };
         self.head.begin();
-        (self.extensions, self.trailers, self.trailer_fields) = (0, 0, 0);
     }
 
     fn refuse(&mut self, violation: Violation, in_body: bool) {
@@ -311,25 +203,14 @@ impl Reader {
         match self.place {
             Place::Head => self.head.has_begun() || self.bytes.iter().any(|byte| *byte != b'\r'),
             Place::Refused { in_body, .. } => !in_body,
-            Place::BehindUpgrade
-            | Place::Body(_)
-            | Place::ChunkSize
-            | Place::Chunk(_)
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers => false,
+            Place::BehindUpgrade | Place::Body => false,
         }
     }
 
     /// Whether a head has come whose body is not whole.
     pub fn is_in_body(&self) -> bool {
         match self.place {
-            Place::Body(_)
-            | Place::ChunkSize
-            | Place::Chunk(_)
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers => true,
+            Place::Body => true,
             Place::Refused { in_body, .. } => in_body,
             Place::Head | Place::BehindUpgrade => false,
         }
@@ -375,21 +256,16 @@ impl Reader {
     }
 }
 
-/// A chunk's size, and how long its extension is.
-fn chunk_size(text: &[u8]) -> Result<(u64, usize), Violation> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit());
-    let digits = digits.count();
-    let (number, extension) = text.split_at_checked(digits).unwrap_or((text, &[]));
-    if digits == 0 || digits > MOST_DIGITS {
-        return Err(Violation::ChunkSize);
+/// Makes room for what comes next, unless there is some.
+fn make_room(bytes: &mut BytesMut, wanted: usize) {
+    let spare = bytes.capacity() - bytes.len();
+    if spare < wanted / 4 {
+        bytes.reserve(wanted);
     }
-    // White space is let be before an extension only (RFC 9112 §7.1.1).
-    if !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";") {
-        return Err(Violation::ChunkSize);
-    }
-    let size = number.iter().fold(0, |size: u64, digit| {
-        let digit = char::from(*digit).to_digit(16).unwrap_or_default();
-        size << 4 | u64::from(digit)
-    });
-    Ok((size, extension.len()))
+}
+
+/// A buffer that has nothing in it.
+fn take_free(bytes: &mut BytesMut) -> Option<BytesMut> {
+    let is_free = bytes.is_empty() && bytes.capacity() > 0;
+    is_free.then(|| std::mem::take(bytes))
 }

@@ -12,6 +12,7 @@
 pub mod api_key;
 mod aside;
 mod bind;
+mod buffers;
 mod choices;
 mod dial;
 mod download;
@@ -30,12 +31,12 @@ mod interface;
 mod json;
 mod keep_alive;
 mod ledger;
-mod life;
 mod listener;
 mod local;
 #[doc(hidden)]
 pub mod model_field;
 mod models;
+mod outgoing;
 mod own_names;
 mod page;
 mod peer;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
-use super::pool::{Answer, Cause, Failure, IDLE, Pool};
+use super::pool::{Answer, Cause, Failure, Http1Error, IDLE, Pool};
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::clock::Clock;
@@ -278,7 +278,7 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
         (Some(ConnectError::Tls(_)), _) => "TLS: the handshake failed",
         (Some(ConnectError::Tcp(_)), _) => "connect: the connection failed",
         (None, Cause::Interim) => INTERIM_ONLY,
-        (None, Cause::Http1(error)) if error.is_parse() => NO_ANSWER,
+        (None, Cause::Http1(Http1Error::Malformed(_))) => NO_ANSWER,
         (None, Cause::Http2(error)) if error.is_library() => NO_ANSWER,
         (None, _) => "protocol: the connection broke before an answer arrived",
     };

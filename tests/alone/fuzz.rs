@@ -52,6 +52,9 @@ const WORDS: &[&str] = &[
     "POST /v1/chat/completions HTTP/1.1\r\n",
     "HTTP/1.0",
     "HTTP/1.1",
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.1 103 Early Hints\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\n",
     "host: localhost\r\n",
     "content-length: 5\r\n",
     "transfer-encoding: chunked\r\n",
@@ -107,6 +110,11 @@ const WORDS: &[&str] = &[
     "\"error\":{}",
     "\"tls\": {\"ca_bundle\": \"/etc/hosts\"}",
 ];
+
+#[test]
+fn answers_hyper() {
+    fuzz("answers_hyper", targets::answers_hyper::run);
+}
 
 #[test]
 fn clients() {

@@ -298,6 +298,8 @@ const PURE: &[&str] = &[
     "service/systemd/unit.rs",
     "service/task/definition.rs",
     "proxy/framing.rs",
+    "proxy/framing/answer.rs",
+    "proxy/framing/body.rs",
     "proxy/framing/head.rs",
     "proxy/framing/lines.rs",
     "proxy/framing/violation.rs",

@@ -9,6 +9,7 @@
 )]
 
 mod garbage;
+mod http1;
 mod http2;
 mod pool;
 mod repeats;

@@ -18,7 +18,7 @@ const LONGEST_TARGET: usize = 65_534;
 /// The longest name of a field.
 const LONGEST_NAME: usize = 256;
 /// Empty lines before a request (RFC 9112 §2.2).
-const MOST_EMPTY_LINES: u8 = 4;
+pub(super) const MOST_EMPTY_LINES: u8 = 4;
 
 /// Fields that decide how a request is framed, passed on or judged. With an underscore for a hyphen
 /// they mean nothing to us, but something to programs that read fields as CGI does.
@@ -76,14 +76,14 @@ enum Follows {
 
 /// Where a field's name and value stand.
 #[derive(Debug)]
-struct Field {
+pub(super) struct Field {
     name: Range<u32>,
     value: Range<u32>,
 }
 
 /// What the `Connection` fields say of it.
 #[derive(Debug, Default, Clone, Copy)]
-struct Connection {
+pub(super) struct Connection {
     close: bool,
     keep_alive: bool,
 }
@@ -191,6 +191,11 @@ impl Progress {
             return Err(Violation::ManyFields);
         }
         let (name, value, value_at) = name_and_value(text)?;
+        if name.contains(&b'_')
+            && let Some(shadowed) = meaning(name)
+        {
+            return Err(Violation::Shadow(shadowed));
+        }
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.length.is_some() {
@@ -220,18 +225,11 @@ impl Progress {
         if self.is_chunked && self.length.is_some() {
             return Err(Violation::LengthAndEncoding);
         }
-        let place = |from: usize, size: usize| {
-            // A head is never that large.
-            let end = u32::try_from(from + size).map_err(|_| Violation::LargeHead)?;
-            Ok(u32::try_from(from).unwrap_or(end)..end)
-        };
+        let field = Field::at(self.at, (name, value, value_at))?;
         if self.fields.capacity() == 0 {
             self.fields.reserve(24);
         }
-        self.fields.push(Field {
-            name: place(self.at, name.len())?,
-            value: place(self.at + value_at, value.len())?,
-        });
+        self.fields.push(field);
         Ok(())
     }
 
@@ -247,24 +245,17 @@ impl Progress {
         if self.is_http10 {
             *request.version_mut() = Version::HTTP_10;
         }
-        let places = std::mem::take(&mut self.fields);
-        let mut fields = HeaderMap::with_capacity(places.len());
-        for field in &places {
-            let (name, value) = field.read(&bytes)?;
-            fields.append(name, value);
-        }
-        *request.headers_mut() = fields;
+        *request.headers_mut() = read_fields(&std::mem::take(&mut self.fields), &bytes)?;
         let length = match self.length {
             _ if self.is_chunked => Length::Chunked,
             None | Some(0) => Length::Empty,
             Some(length) => Length::Known(length),
         };
-        let Connection { close, keep_alive } = self.connection;
         Ok(Head {
             request,
             length,
             expects_continue: self.expects_continue && length != Length::Empty && !self.is_http10,
-            persists: !close && (keep_alive || !self.is_http10),
+            persists: self.connection.persists(self.is_http10),
         })
     }
 
@@ -284,7 +275,33 @@ impl Progress {
     }
 }
 
+/// The fields that stand at these places.
+pub(super) fn read_fields(places: &[Field], bytes: &Bytes) -> Result<HeaderMap, Violation> {
+    let mut fields = HeaderMap::with_capacity(places.len());
+    for field in places {
+        let (name, value) = field.read(bytes)?;
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
 impl Field {
+    /// In the line that begins there, as [`name_and_value`] has read it.
+    pub(super) fn at(
+        line: usize,
+        (name, value, value_at): (&[u8], &[u8], usize),
+    ) -> Result<Self, Violation> {
+        let place = |from: usize, size: usize| {
+            // A head is never that large.
+            let end = u32::try_from(from + size).map_err(|_| Violation::LargeHead)?;
+            Ok(u32::try_from(from).unwrap_or(end)..end)
+        };
+        Ok(Self {
+            name: place(line, name.len())?,
+            value: place(line + value_at, value.len())?,
+        })
+    }
+
     fn read(&self, bytes: &Bytes) -> Result<(HeaderName, HeaderValue), Violation> {
         let name = bytes.get(usize_range(&self.name)).unwrap_or_default();
         let name = HeaderName::from_bytes(name).map_err(|_| Violation::FieldName)?;
@@ -298,7 +315,12 @@ fn usize_range(range: &Range<u32>) -> Range<usize> {
 }
 
 impl Connection {
-    fn hear(&mut self, value: &[u8]) {
+    /// Whether it goes on behind a message of this version (RFC 9112 §9.3).
+    pub(super) fn persists(self, is_http10: bool) -> bool {
+        !self.close && (self.keep_alive || !is_http10)
+    }
+
+    pub(super) fn hear(&mut self, value: &[u8]) {
         for word in value.split(|byte| *byte == b',') {
             let word = word.trim_ascii();
             self.close |= word.eq_ignore_ascii_case(b"close");
@@ -313,17 +335,20 @@ pub(super) fn trailer(text: &[u8]) -> Result<(), Violation> {
     meaning(name).map_or(Ok(()), |name| Err(Violation::Trailer(name)))
 }
 
+/// A field of a trailer section that is dropped.
+pub(super) fn any_trailer(text: &[u8]) -> Result<(), Violation> {
+    name_and_value(text).map(|_| ())
+}
+
 /// A field's name, checked, its value without the space around it, and where that begins.
-fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Violation> {
+pub(super) fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Violation> {
     if matches!(text.first(), Some(b' ' | b'\t')) {
         return Err(Violation::Folded);
     }
     let colon = memchr(b':', text).ok_or(Violation::NoColon)?;
     let (name, value) = text.split_at_checked(colon).ok_or(Violation::NoColon)?;
     let value = value.strip_prefix(b":").unwrap_or(value);
-    let mut has_underscore = false;
     for byte in name {
-        has_underscore |= *byte == b'_';
         if !is_token(*byte) {
             let ends_so = matches!(name.last(), Some(b' ' | b'\t'));
             return Err(if ends_so {
@@ -338,9 +363,6 @@ fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Violation> {
     }
     if name.len() > LONGEST_NAME {
         return Err(Violation::LongName);
-    }
-    if has_underscore && let Some(shadowed) = meaning(name) {
-        return Err(Violation::Shadow(shadowed));
     }
     let trimmed = value.trim_ascii_start();
     let at = text.len() - trimmed.len();
@@ -366,7 +388,7 @@ fn meaning(name: &[u8]) -> Option<&'static str> {
 }
 
 /// A decimal number without sign, space or leading zeros.
-fn length(value: &[u8]) -> Result<u64, Violation> {
+pub(super) fn length(value: &[u8]) -> Result<u64, Violation> {
     let plain =
         value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || value.first() != Some(&b'0'));
     let number = std::str::from_utf8(value).ok().filter(|_| plain);

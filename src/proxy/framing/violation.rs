@@ -26,6 +26,9 @@ pub enum Violation {
     /// Not three words with one space between them.
     #[error("the request line is not `METHOD /path HTTP/1.1`")]
     RequestLine,
+    /// An answer's first line is none.
+    #[error("the status line is not `HTTP/1.1 200 OK`")]
+    StatusLine,
     /// Another version.
     #[error("the request's version is neither HTTP/1.1 nor HTTP/1.0")]
     Version,

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::http1::InUse;
-use super::http2::{StreamPermit, UploadTask};
+use super::http1::Incoming;
+use super::http2::StreamPermit;
 
 /// The answer's body broke off; nobody reads why.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +42,7 @@ struct Ahead {
 
 #[derive(Debug)]
 enum Kind {
-    Http1 {
-        body: Incoming,
-        used: Option<InUse>,
-    },
+    Http1(Box<Incoming>),
     Http2 {
         stream: h2::RecvStream,
         /// Bytes that are still to come.
@@ -55,14 +53,25 @@ enum Kind {
     },
 }
 
+/// The rest of an upload that goes on beside its answer; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct UploadTask(AbortHandle);
+
+impl UploadTask {
+    pub(super) fn new(task: AbortHandle) -> Self {
+        Self(task)
+    }
+}
+
+impl Drop for UploadTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Answer {
-    pub(super) fn http1(body: Incoming, used: InUse) -> Self {
-        let mut answer = Self::of(Kind::Http1 {
-            body,
-            used: Some(used),
-        });
-        answer.let_go_at_end();
-        answer
+    pub(super) fn http1(body: Incoming) -> Self {
+        Self::of(Kind::Http1(Box::new(body)))
     }
 
     pub(super) fn http2(
@@ -123,21 +132,12 @@ impl Answer {
         self.ahead.as_ref().is_some_and(|ahead| ahead.is_whole)
     }
 
-    /// The connection or the stream may serve others once nothing more can come.
+    /// The stream may serve others once nothing more can come.
     fn let_go_at_end(&mut self) {
-        match &mut self.kind {
-            Kind::Http1 { body, used } => {
-                if body.is_end_stream()
-                    && let Some(used) = used.take()
-                {
-                    used.has_served();
-                }
-            }
-            Kind::Http2 { stream, held, .. } => {
-                if stream.is_end_stream() {
-                    drop(held.take());
-                }
-            }
+        if let Kind::Http2 { stream, held, .. } = &mut self.kind
+            && stream.is_end_stream()
+        {
+            drop(held.take());
         }
     }
 }
@@ -170,15 +170,7 @@ impl Body for Answer {
             }
         }
         let frame = match &mut this.kind {
-            Kind::Http1 { body, used } => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                if frame.is_none()
-                    && let Some(used) = used.take()
-                {
-                    used.has_served();
-                }
-                frame.map(|frame| frame.map_err(|_| BrokeOff))
-            }
+            Kind::Http1(body) => ready!(body.poll_piece(cx)).map(|piece| piece.map(Frame::data)),
             Kind::Http2 {
                 stream,
                 left,
@@ -199,16 +191,17 @@ impl Body for Answer {
             return false;
         }
         match &self.kind {
-            Kind::Http1 { body, .. } => body.is_end_stream(),
+            Kind::Http1(body) => body.is_over(),
             Kind::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = match &self.kind {
-            Kind::Http1 { body, .. } => body.size_hint(),
-            Kind::Http2 { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        let left = match &self.kind {
+            Kind::Http1(body) => body.left(),
+            Kind::Http2 { left, .. } => *left,
         };
+        let rest = left.map_or_else(SizeHint::default, SizeHint::with_exact);
         let Some(ahead) = &self.ahead else {
             return rest;
         };

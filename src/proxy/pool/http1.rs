@@ -1,27 +1,45 @@
-//! HTTP/1.1: a connection serves one request at a time.
+//! HTTP/1.1: a connection serves one request at a time, and that request's own task drives it. One that is idle is a socket
+//! and has no task. What can be known of it is asked when it is needed: whether it lives when a request takes it, and whether
+//! a request was sent or heard of when that fails.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod incoming;
+mod sending;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, HeaderValue};
-use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::sync::Notify;
+use hyper::{Method, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
-use super::answer::Answer;
+pub(super) use self::incoming::Incoming;
+use self::incoming::{Line, Reading, Shared};
+use self::sending::{SendEnd, Sending};
+use super::answer::{Answer, UploadTask};
 use super::{Cause, Failure, HEAD, MOST_INTERIM, Origin};
-use crate::proxy::egress::{ConnectError, Link};
-use crate::proxy::life::Life;
+use crate::proxy::egress::Transport;
+use crate::proxy::framing::{AnswerHead, AnswerReader, Violation};
 use crate::proxy::upload::UploadBody;
 
-/// A connection that serves no request.
+/// Why no answer came over a connection.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Error {
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    #[error("the connection ended before an answer")]
+    Ended,
+    #[error("the answer is malformed: {0:?}")]
+    Malformed(Violation),
+}
+
+/// A connection. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<UploadBody>,
-    life: Arc<Life>,
+    stream: Transport,
+    has_answered: bool,
 }
 
 /// The right to use a connection. Unused, it goes back.
@@ -31,48 +49,30 @@ pub(super) struct Checkout {
     origin: Weak<Origin>,
 }
 
-/// A connection that serves a request. Dropping it closes the connection.
-#[derive(Debug)]
-pub(super) struct InUse {
+/// A request under way, until its answer's head has come.
+struct Exchange {
     connection: Connection,
-    origin: Weak<Origin>,
-}
-
-/// Counts a request's interim answers.
-#[derive(Debug, Default)]
-struct Interim {
-    seen: AtomicUsize,
-    too_many: Notify,
+    sending: Sending,
+    reading: Reading,
+    interim: usize,
+    was_heard: bool,
 }
 
 impl Connection {
-    pub(super) async fn start(link: Link, drivers: &TaskTracker) -> Result<Self, ConnectError> {
-        let life = link.life().clone();
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD).max_header_size(HEAD);
-        let failed = |error: hyper::Error| ConnectError::Tcp(error.into());
-        let (mut sender, connection) = builder
-            .handshake(TokioIo::new(link))
-            .await
-            .map_err(failed)?;
-        // Ends with the last of sender and answer; why is told to the request.
-        drivers.spawn(async move { connection.await.ok() });
-        sender.ready().await.map_err(failed)?;
-        Ok(Self { sender, life })
+    pub(super) fn new(stream: Transport) -> Self {
+        Self {
+            stream,
+            has_answered: false,
+        }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-
-    /// Itself, once it takes another request; `None` when it ended instead.
-    pub(super) async fn ready(mut self) -> Option<Self> {
-        self.sender.ready().await.ok()?;
-        Some(self)
+    /// Whether nothing has come that was not asked for, be it the end. TLS reads what is meant for it alone.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut self.stream).poll_read(&mut cx, &mut byte);
+        read.is_pending() && !self.stream.has_unread()
     }
 
     pub(super) fn check_out(self, origin: &Arc<Origin>) -> Checkout {
@@ -83,100 +83,148 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Ends what the provider gets.
+    fn part(&mut self) {
+        // TLS has a word for it, which goes out where that is possible at once.
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_shutdown(&mut cx) {
+            tracing::trace!(%error, "a connection to a provider was gone before it was closed");
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.part();
+    }
+}
+
 impl Checkout {
-    /// Sends a request and waits for its answer's head.
+    /// Sends a request and waits for its answer's head. On a connection that has served others, only if nothing has come
+    /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
     pub(super) async fn send(
         mut self,
-        mut request: Request<UploadBody>,
+        request: Request<UploadBody>,
+        tasks: &TaskTracker,
     ) -> Result<Response<Answer>, Failure> {
-        let Some(connection) = self.connection.take() else {
+        let Some(mut connection) = self.connection.take() else {
             return Err(Failure::none_sent(Cause::Gone));
         };
-        let origin = std::mem::take(&mut self.origin);
-        let mut used = InUse { connection, origin };
-        to_wire_form(&mut request);
-        let interim = Arc::new(Interim::default());
-        let counted = interim.clone();
-        hyper::ext::on_informational(&mut request, move |_| counted.count());
-        let life = used.connection.life.clone();
-        let (reused, written) = (life.is_reused(), life.written());
-        life.asks();
-        let answer = tokio::select! {
-            biased;
-            answer = used.connection.sender.try_send_request(request) => answer,
-            () = interim.too_many.notified() => {
-                return Err(Failure { cause: Cause::Interim, unsent: false, reused, unheard: false });
-            }
+        let reused = connection.has_answered;
+        if reused && !connection.is_quiet() {
+            let none_sent = Failure::none_sent(Cause::Gone);
+            return Err(Failure {
+                reused,
+                ..none_sent
+            });
+        }
+        let before = connection.stream.written();
+        let to_head = request.method() == Method::HEAD;
+        let mut exchange = Exchange {
+            connection,
+            sending: Sending::new(request),
+            reading: Reading::new(AnswerReader::new(HEAD, to_head)),
+            interim: 0,
+            was_heard: false,
         };
-        match answer {
-            Ok(_) if interim.seen.load(Ordering::Relaxed) > MOST_INTERIM => Err(Failure {
-                cause: Cause::Interim,
-                unsent: false,
+        match poll_fn(|cx| exchange.poll(cx)).await {
+            Ok(head) => Ok(exchange.answered(head, std::mem::take(&mut self.origin), tasks)),
+            Err(cause) => Err(Failure {
+                cause,
+                unsent: exchange.connection.stream.written() == before,
                 reused,
-                unheard: false,
-            }),
-            Ok(answer) => {
-                life.answered();
-                Ok(answer.map(|body| Answer::http1(body, used)))
-            }
-            Err(error) => Err(Failure {
-                unsent: error.message().is_some() || life.written() == written,
-                reused,
-                unheard: !life.was_heard(),
-                cause: Cause::Http1(error.into_error()),
+                unheard: !exchange.was_heard,
             }),
         }
     }
 }
 
-impl InUse {
-    /// The whole answer has passed.
-    pub(super) fn has_served(self) {
-        give_back(self.connection, &self.origin);
+impl Exchange {
+    /// Sends what there is of the request, and reads what there is of the answer, which may come before the request is
+    /// through.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Cause>> {
+        if !self.sending.is_over() {
+            match self.sending.poll(&mut self.connection.stream, cx) {
+                Poll::Ready(Err(SendEnd::Upload)) => return Poll::Ready(Err(Cause::Upload)),
+                Poll::Ready(Err(SendEnd::Io(error))) => {
+                    return Poll::Ready(Err(Cause::Http1(Error::Io(error))));
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        self.poll_head(cx)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Cause>> {
+        let failed = |error| Poll::Ready(Err(Cause::Http1(error)));
+        loop {
+            match self.reading.reader.head() {
+                Err(violation) => return failed(Error::Malformed(violation)),
+                Ok(Some(head)) if head.is_interim() => {
+                    self.interim += 1;
+                    if self.interim > MOST_INTERIM {
+                        return Poll::Ready(Err(Cause::Interim));
+                    }
+                    continue;
+                }
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+            }
+            match self.reading.poll_fill(&mut self.connection.stream, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return failed(Error::Ended),
+                Poll::Ready(Ok(_)) => self.was_heard = true,
+                Poll::Ready(Err(error)) => return failed(Error::Io(error)),
+            }
+        }
+    }
+
+    /// An answer that comes before the upload is through; its rest may still be wanted, even while the client does not read the
+    /// answer, so then it has a task.
+    fn answered(
+        self,
+        head: AnswerHead,
+        origin: Weak<Origin>,
+        tasks: &TaskTracker,
+    ) -> Response<Answer> {
+        let Self {
+            mut connection,
+            mut sending,
+            reading,
+            ..
+        } = self;
+        connection.has_answered = true;
+        let line = if sending.is_over() {
+            Line::Own(connection)
+        } else {
+            let shared = Arc::new(Shared::new(connection));
+            let theirs = shared.clone();
+            let rest = async move {
+                let rest = poll_fn(|cx| sending.poll(&mut theirs.connection().stream, cx));
+                if rest.await.is_ok() {
+                    theirs.is_sent();
+                } else {
+                    // The provider must not wait for what will not come.
+                    theirs.connection().part();
+                }
+            };
+            let task = UploadTask::new(tasks.spawn(rest).abort_handle());
+            Line::Shared(shared, task)
+        };
+        let body = Incoming::new(line, reading, head.persists, origin);
+        head.response.map(|()| Answer::http1(body))
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            give_back(connection, &self.origin);
+        if let Some(connection) = self.connection.take()
+            && let Some(origin) = self.origin.upgrade()
+        {
+            origin.give_back(connection);
         }
     }
-}
-
-fn give_back(connection: Connection, origin: &Weak<Origin>) {
-    if !connection.is_closed()
-        && let Some(origin) = origin.upgrade()
-    {
-        origin.give_back(connection);
-    }
-}
-
-impl Interim {
-    fn count(&self) {
-        if self.seen.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
-            self.too_many.notify_one();
-        }
-    }
-}
-
-/// A path as the target, and the host in its field (RFC 9112 §3.2).
-fn to_wire_form(request: &mut Request<UploadBody>) {
-    let target = request.uri();
-    let (https, port) = (target.scheme_str() == Some("https"), target.port_u16());
-    let host = target.host().unwrap_or_default();
-    let value = match port {
-        Some(port) if port != if https { 443 } else { 80 } => {
-            HeaderValue::try_from(format!("{host}:{port}"))
-        }
-        _ => HeaderValue::from_str(host),
-    };
-    let path = target.path_and_query().cloned();
-    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    if let Ok(host) = value {
-        request.headers_mut().entry(HOST).or_insert(host);
-    }
-    *request.uri_mut() = Uri::from(path);
 }
 
 #[cfg(all(test, unix))]
@@ -185,6 +233,8 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::mpsc::channel;
     use std::time::Duration;
+
+    use hyper::Uri;
 
     use super::super::Pool;
     use super::*;

@@ -2,6 +2,7 @@
 //! whether the peer lives.
 
 mod driver;
+mod life;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,15 +18,14 @@ use h2::{Reason, RecvStream, SendStream};
 use hyper::body::Body;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use self::driver::Driver;
-use super::answer::Answer;
+use self::life::{Life, Lived};
+use super::answer::{Answer, UploadTask};
 use super::{Cause, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
-use crate::proxy::egress::{ConnectError, Link};
-use crate::proxy::life::Life;
+use crate::proxy::egress::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
 /// What one stream may have under way. All of a connection's streams together are not bounded by
@@ -76,10 +76,6 @@ pub(super) struct StreamPermit {
     origin: Weak<Origin>,
 }
 
-/// The rest of an upload that goes on beside its answer; it ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct UploadTask(AbortHandle);
-
 /// A client's body on its way.
 struct Pipe {
     body: UploadBody,
@@ -116,11 +112,12 @@ impl Shared {
 
 impl Connection {
     pub(super) async fn start(
-        link: Link,
+        stream: Transport,
         origin: Weak<Origin>,
         drivers: &TaskTracker,
     ) -> Result<Self, ConnectError> {
-        let life = link.life().clone();
+        let stream = Lived::new(stream);
+        let life = stream.life().clone();
         let mut builder = h2::client::Builder::new();
         builder
             .initial_max_send_streams(UNSETTLED)
@@ -130,7 +127,7 @@ impl Connection {
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false);
         let failed = |error: h2::Error| ConnectError::Tcp(error.into());
-        let (sender, mut connection) = builder.handshake(link).await.map_err(failed)?;
+        let (sender, mut connection) = builder.handshake(stream).await.map_err(failed)?;
         let now = Instant::now();
         let shared = Arc::new(Shared {
             life,
@@ -293,17 +290,11 @@ impl StreamPermit {
         // An answer that comes before the upload is through; its rest may still be wanted.
         let upload = pipe.map(|mut pipe| {
             let rest = async move { poll_fn(|cx| pipe.poll(cx)).await.ok() };
-            UploadTask(self.shared.tasks.spawn(rest).abort_handle())
+            UploadTask::new(self.shared.tasks.spawn(rest).abort_handle())
         });
         let (head, stream) = answer.into_parts();
         let body = Answer::http2(stream, &head.headers, (self, upload));
         Ok(Response::from_parts(head, body))
-    }
-}
-
-impl Drop for UploadTask {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -14,7 +14,8 @@
 //! its own stream and nothing else.
 //!
 //! **HTTP/1.1.** A connection (`http1`) serves one request at a time. The one used last is taken
-//! first, so that the others reach the idle limit.
+//! first, so that the others reach the idle limit. Nothing watches one that is idle: whether it lives is asked when it is
+//! taken.
 //!
 //! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
 //! another connection first, and the new one goes to the first in the queue. Until the origin's
@@ -48,8 +49,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Answer, BrokeOff};
+pub(super) use self::http1::Error as Http1Error;
 use self::state::{State, Waiter};
-use super::egress::{ConnectError, Connector, Link};
+use super::egress::{ConnectError, Connector, Transport};
 use super::upload::UploadBody;
 
 /// An idle connection is closed before the provider's edge does it, which would cost a request.
@@ -74,8 +76,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Interim answers (1xx) to one request. A provider that sends one every ten seconds until
 /// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
 const MOST_INTERIM: usize = 100;
-/// No answer's head is larger, over either protocol. With hyper's own 400 KiB a flood of small heads
-/// could hold up other requests.
+/// So much is read of a connection at one go; then others get their turn. A hundred small heads take a
+/// millisecond.
+const TURN: usize = 16 * 1024;
+/// No answer's head is larger, over either protocol.
 const HEAD: usize = 128 * 1024;
 
 /// Why a request got no answer from a connection.
@@ -96,7 +100,7 @@ pub(super) enum Cause {
     #[error("no connection")]
     Connect(#[source] Arc<ConnectError>),
     #[error("HTTP/1.1")]
-    Http1(#[source] hyper::Error),
+    Http1(#[source] Http1Error),
     #[error("HTTP/2")]
     Http2(#[source] h2::Error),
     #[error("too many interim answers")]
@@ -249,7 +253,7 @@ impl Origin {
     ) -> Result<Response<Answer>, Failure> {
         let checkout = self.check_out(repeatable).await;
         match checkout.map_err(|error| Failure::none_sent(Cause::Connect(error)))? {
-            Checkout::Http1(mount) => mount.send(request).await,
+            Checkout::Http1(mount) => mount.send(request, &self.drivers).await,
             Checkout::Http2(slot) => slot.send(request).await,
         }
     }
@@ -341,22 +345,6 @@ impl Origin {
     /// An HTTP/1.1 connection has served its request.
     fn give_back(self: &Arc<Self>, connection: http1::Connection) {
         let mut state = self.state();
-        if !connection.is_ready() && !state.waiters.is_empty() {
-            // It has a few more bytes to read or to write. Who waits wants to know.
-            let weak = Arc::downgrade(self);
-            self.spawn(async move {
-                if let Some(connection) = connection.ready().await
-                    && let Some(origin) = weak.upgrade()
-                {
-                    let mut state = origin.state();
-                    state.keep(connection);
-                    state.sweep_later(&origin);
-                    drop(state);
-                    origin.settle();
-                }
-            });
-            return;
-        }
         state.keep(connection);
         state.sweep_later(self);
         drop(state);
@@ -391,15 +379,13 @@ enum Connected {
 }
 
 async fn handshake(
-    link: Link,
+    stream: Transport,
     http2: bool,
     (origin, drivers): (&Weak<Origin>, &TaskTracker),
 ) -> Result<Connected, ConnectError> {
     if http2 {
-        let connection = http2::Connection::start(link, origin.clone(), drivers).await;
+        let connection = http2::Connection::start(stream, origin.clone(), drivers).await;
         return connection.map(Connected::Http2);
     }
-    http1::Connection::start(link, drivers)
-        .await
-        .map(Connected::Http1)
+    Ok(Connected::Http1(http1::Connection::new(stream)))
 }

@@ -42,22 +42,10 @@ impl State {
     pub(super) fn take(&mut self, origin: &Arc<Origin>, repeatable: bool) -> Option<Checkout> {
         let now = Instant::now();
         let limit = if repeatable { IDLE } else { FRESH };
-        let mut at = self.idle.len();
-        while at > 0 {
-            at -= 1;
-            let Some(idle) = self.idle.get(at) else { break };
-            if idle.connection.is_closed() {
-                self.idle.remove(at);
-                continue;
-            }
-            if now.duration_since(idle.since) >= limit {
-                // Those below are older.
-                break;
-            }
-            if idle.connection.is_ready() {
-                let idle = self.idle.remove(at);
-                return Some(Checkout::Http1(idle.connection.check_out(origin)));
-            }
+        // Those below are older.
+        let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
+        if let Some(idle) = self.idle.pop_if(is_fresh) {
+            return Some(Checkout::Http1(idle.connection.check_out(origin)));
         }
         // The first ones are filled first, so that the last ones can go.
         let mut at = 0;
@@ -112,7 +100,7 @@ impl State {
         let weak = Arc::downgrade(origin);
         origin.spawn(async move {
             let result = match connector.connect(&target).await {
-                Ok((link, http2)) => handshake(link, http2, (&weak, &drivers)).await,
+                Ok((stream, http2)) => handshake(stream, http2, (&weak, &drivers)).await,
                 Err(error) => Err(error),
             };
             if let Some(origin) = weak.upgrade() {
@@ -155,7 +143,7 @@ impl State {
     fn sweep(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.idle
-            .retain(|idle| !idle.connection.is_closed() && now < idle.since + IDLE);
+            .retain_mut(|idle| now < idle.since + IDLE && idle.connection.is_quiet());
         self.http2.retain_mut(|connection| {
             !connection.is_over() && connection.idle_until().is_none_or(|end| now < end)
         });

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::super::buffers;
 use super::super::framing::{Head, Length, Piece, Reader, Violation};
 use super::super::places::Seat;
 use super::super::socket::ReadHalf;
-use super::buffers;
 
 /// A client's bytes, shared by its connection and by the body that comes over it.
 #[derive(Debug)]

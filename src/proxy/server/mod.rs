@@ -8,7 +8,6 @@
 mod alarm;
 #[cfg(unix)]
 mod alone;
-mod buffers;
 mod closing;
 mod date;
 mod handle;

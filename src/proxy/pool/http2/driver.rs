@@ -10,12 +10,12 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
 use super::super::{Origin, SUSPICION};
+use super::life::Lived;
 use super::{GOODBYE, PING, PONG, Shared, UNSETTLED};
-use crate::proxy::egress::Link;
 
 /// Drives a connection until it ends.
 pub(super) struct Driver {
-    pub(super) connection: h2::client::Connection<Link, Bytes>,
+    pub(super) connection: h2::client::Connection<Lived, Bytes>,
     pub(super) ping: Option<PingPong>,
     pub(super) shared: Arc<Shared>,
     pub(super) origin: Weak<Origin>,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-use super::super::framing::ROOM;
+use super::framing::ROOM;
 
 /// How many of each kind are kept; connections that are busy at the same moment need more, for a
 /// moment.
@@ -24,7 +24,7 @@ pub(super) fn to_read() -> BytesMut {
     kept.unwrap_or_else(|| BytesMut::with_capacity(ROOM))
 }
 
-/// Keeps an empty buffer for others, unless somebody still has a part of it.
+/// Keeps an empty buffer for others, unless a part of it is still in use.
 pub(super) fn has_read(mut buffer: BytesMut) {
     if buffer.try_reclaim(ROOM) && buffer.capacity() <= LARGEST {
         READ.with_borrow_mut(|kept| {

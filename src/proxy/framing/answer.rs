@@ -1,0 +1,313 @@
+//! A provider's answers, read as strictly as requests are where two programs could differ about an end. What only a
+//! server could mistake, such as an underscore in a name, is let be, and trailers are dropped.
+
+use bytes::{Buf, BytesMut};
+use hyper::{Response, StatusCode, Version};
+
+use super::body::Body;
+use super::head::{self, Connection, Field, MOST_EMPTY_LINES};
+use super::lines::{self, Line};
+use super::{Length, MOST_FIELDS, Piece, Violation, make_room, take_free};
+
+/// An answer's head.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// The head itself.
+    pub response: Response<()>,
+    /// Whether the connection may serve another request behind the answer.
+    pub persists: bool,
+}
+
+impl AnswerHead {
+    /// Whether the answer itself is still to come (RFC 9110 §15.2). Another protocol is an answer.
+    pub fn is_interim(&self) -> bool {
+        let status = self.response.status();
+        status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+/// Reads one answer's bytes, and the interim answers before it.
+#[derive(Debug)]
+pub struct AnswerReader {
+    /// What has come and was not handed out.
+    bytes: BytesMut,
+    place: Place,
+    line: Line,
+    head: Progress,
+    body: Body,
+    /// The largest head.
+    limit: usize,
+    /// It answers HEAD.
+    to_head: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Head,
+    Body,
+    Refused(Violation),
+}
+
+impl AnswerReader {
+    /// A reader of the answer to a request; `limit` is the largest head, in bytes.
+    pub fn new(limit: usize, to_head: bool) -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            place: Place::Head,
+            line: Line::default(),
+            head: Progress::default(),
+            body: Body::default(),
+            limit,
+            to_head,
+        }
+    }
+
+    /// Where the bytes that come next are put, with room for them.
+    pub fn room(&mut self) -> &mut BytesMut {
+        make_room(&mut self.bytes, self.body.wanted());
+        &mut self.bytes
+    }
+
+    /// Whether it holds no buffer.
+    pub fn has_no_buffer(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
+    /// Reads into this buffer from now on. It has none, and this one is empty.
+    pub fn lend(&mut self, buffer: BytesMut) {
+        self.bytes = buffer;
+    }
+
+    /// Its buffer, if there is nothing in it.
+    pub fn give_back(&mut self) -> Option<BytesMut> {
+        take_free(&mut self.bytes)
+    }
+
+    /// The next head, be it an interim answer's; `None` until it has come whole.
+    ///
+    /// # Errors
+    /// What is wrong, and every time from then on.
+    pub fn head(&mut self) -> Result<Option<AnswerHead>, Violation> {
+        let result = match self.place {
+            Place::Head => self.read_head(),
+            Place::Body => Ok(None),
+            Place::Refused(violation) => Err(violation),
+        };
+        result.inspect_err(|violation| self.place = Place::Refused(*violation))
+    }
+
+    fn read_head(&mut self) -> Result<Option<AnswerHead>, Violation> {
+        if !self
+            .head
+            .read(&mut self.bytes, &mut self.line, self.limit)?
+        {
+            return Ok(None);
+        }
+        let progress = std::mem::take(&mut self.head);
+        let head = progress.take(&mut self.bytes)?;
+        if !head.is_interim() {
+            progress.begin_body(&mut self.body, self.to_head)?;
+            self.place = Place::Body;
+        }
+        let persists = head.persists && self.body.is_delimited();
+        Ok(Some(AnswerHead { persists, ..head }))
+    }
+
+    /// The next piece of the body.
+    ///
+    /// # Errors
+    /// What is wrong, and every time from then on.
+    pub fn body(&mut self) -> Result<Piece, Violation> {
+        let result = match self.place {
+            Place::Head => Ok(Piece::Lacking),
+            Place::Body => self.body.read(&mut self.bytes, head::any_trailer),
+            Place::Refused(violation) => Err(violation),
+        };
+        result.inspect_err(|violation| self.place = Place::Refused(*violation))
+    }
+
+    /// Whether the whole answer has been read.
+    pub fn is_over(&self) -> bool {
+        self.place == Place::Body && self.body.is_over()
+    }
+
+    /// The connection has ended in order; whether the answer ends with it.
+    pub fn ends(&mut self) -> bool {
+        self.place == Place::Body && self.bytes.is_empty() && self.body.ends()
+    }
+
+    /// How many bytes of the body are still to come, where that is known.
+    pub fn left(&self) -> Option<u64> {
+        self.body.left()
+    }
+
+    /// How many bytes wait to be read.
+    pub fn waiting(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What is known of the head under way.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Where the line under way begins.
+    at: usize,
+    /// The empty lines before it, which are thrown away: how many, and their bytes.
+    empty_lines: u8,
+    skipped: usize,
+    status: StatusCode,
+    is_http10: bool,
+    fields: Vec<Field>,
+    length: Option<u64>,
+    is_chunked: bool,
+    /// What is wrong with the framing, which matters where there is a body.
+    flaw: Option<Violation>,
+    connection: Connection,
+}
+
+impl Progress {
+    /// Reads on; whether its last line has come.
+    fn read(
+        &mut self,
+        bytes: &mut BytesMut,
+        line: &mut Line,
+        limit: usize,
+    ) -> Result<bool, Violation> {
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let room = limit.saturating_sub(self.skipped + self.at);
+            let Some(size) = line.next(rest, room, Violation::LargeHead)? else {
+                return Ok(false);
+            };
+            let text = lines::text(rest.get(..size).unwrap_or_default())?;
+            if self.at > 0 {
+                let is_last = text.is_empty();
+                if !is_last {
+                    self.field(text)?;
+                }
+                self.at += size;
+                if is_last {
+                    return Ok(true);
+                }
+            } else if text.is_empty() {
+                self.empty_lines += 1;
+                if self.empty_lines > MOST_EMPTY_LINES {
+                    return Err(Violation::EmptyLines);
+                }
+                self.skipped += size;
+                bytes.advance(size);
+            } else {
+                self.status_line(text)?;
+                self.at = size;
+            }
+        }
+    }
+
+    /// RFC 9112 §4; a reason may be missing, and the space before it.
+    fn status_line(&mut self, text: &[u8]) -> Result<(), Violation> {
+        let (version, rest) = text.split_at_checked(9).ok_or(Violation::StatusLine)?;
+        self.is_http10 = match version {
+            b"HTTP/1.1 " => false,
+            b"HTTP/1.0 " => true,
+            _ => return Err(Violation::StatusLine),
+        };
+        let (status, reason) = rest.split_at_checked(3).ok_or(Violation::StatusLine)?;
+        if !matches!(reason.first(), None | Some(b' ')) {
+            return Err(Violation::StatusLine);
+        }
+        self.status = StatusCode::from_bytes(status).map_err(|_| Violation::StatusLine)?;
+        Ok(())
+    }
+
+    fn field(&mut self, text: &[u8]) -> Result<(), Violation> {
+        if self.fields.len() >= MOST_FIELDS {
+            return Err(Violation::ManyFields);
+        }
+        let (name, value, value_at) = head::name_and_value(text)?;
+        let flaw = match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.hear_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.hear_encoding(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.connection.hear(value);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(flaw) = flaw {
+            self.flaw.get_or_insert(flaw);
+        }
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(24);
+        }
+        let field = Field::at(self.at, (name, value, value_at))?;
+        self.fields.push(field);
+        Ok(())
+    }
+
+    /// The same length may be told twice (RFC 9110 §8.6).
+    fn hear_length(&mut self, value: &[u8]) -> Result<(), Violation> {
+        for one in value.split(|byte| *byte == b',') {
+            let one = head::length(one.trim_ascii())?;
+            if *self.length.get_or_insert(one) != one {
+                return Err(Violation::TwoLengths);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_encoding(&mut self, value: &[u8]) -> Result<(), Violation> {
+        if self.is_http10 {
+            return Err(Violation::EncodingInHttp10);
+        }
+        if std::mem::replace(&mut self.is_chunked, true) {
+            return Err(Violation::TwoEncodings);
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Violation::Encoding);
+        }
+        Ok(())
+    }
+
+    /// The head, which is whole, and is taken out of the bytes.
+    fn take(&self, bytes: &mut BytesMut) -> Result<AnswerHead, Violation> {
+        let bytes = bytes.split_to(self.at).freeze();
+        let mut response = Response::new(());
+        *response.status_mut() = self.status;
+        if self.is_http10 {
+            *response.version_mut() = Version::HTTP_10;
+        }
+        *response.headers_mut() = head::read_fields(&self.fields, &bytes)?;
+        Ok(AnswerHead {
+            response,
+            persists: self.connection.persists(self.is_http10)
+                && self.status != StatusCode::SWITCHING_PROTOCOLS,
+        })
+    }
+
+    /// Says how the body behind the head ends (RFC 9112 §6.3).
+    fn begin_body(&self, body: &mut Body, to_head: bool) -> Result<(), Violation> {
+        let has_none = to_head
+            || self.status.is_informational()
+            || matches!(
+                self.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        if has_none {
+            body.begin(Length::Empty, 0);
+            return Ok(());
+        }
+        if let Some(flaw) = self.flaw {
+            return Err(flaw);
+        }
+        match self.length {
+            Some(_) if self.is_chunked => return Err(Violation::LengthAndEncoding),
+            None if self.is_chunked => body.begin(Length::Chunked, self.fields.len()),
+            Some(length) => body.begin(Length::Known(length), 0),
+            None => body.begin_to_end(),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

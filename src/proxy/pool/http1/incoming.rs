@@ -1,0 +1,220 @@
+//! The body of an answer over HTTP/1.1, read from the connection when its next piece is asked for.
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use super::super::answer::{BrokeOff, UploadTask};
+use super::super::{Origin, TURN};
+use super::Connection;
+use crate::proxy::buffers;
+use crate::proxy::egress::Transport;
+use crate::proxy::framing::{AnswerReader, Piece};
+
+/// A body under way. Dropped before its end, it closes the connection.
+#[derive(Debug)]
+pub(in crate::proxy::pool) struct Incoming {
+    /// Until the body has ended or broken off.
+    line: Option<Line>,
+    reading: Reading,
+    /// Whether the connection may serve another request.
+    persists: bool,
+    origin: Weak<Origin>,
+}
+
+/// What an answer comes over.
+#[derive(Debug)]
+pub(super) enum Line {
+    Own(Connection),
+    /// The request's body still goes out.
+    Shared(
+        Arc<Shared>,
+        #[expect(dead_code, reason = "it ends with this")] UploadTask,
+    ),
+}
+
+/// A connection with two users: who sends the request's body, and who reads the answer to it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    connection: Mutex<Connection>,
+    is_sent: AtomicBool,
+}
+
+/// What is read, and how it is cut.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) reader: AnswerReader,
+    /// Read since nothing was there to be read.
+    at_one_go: usize,
+}
+
+impl Shared {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection: Mutex::new(connection),
+            is_sent: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of the request has gone out.
+    pub(super) fn is_sent(&self) {
+        self.is_sent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Line {
+    /// The connection, if the request has gone out and nothing else uses it.
+    fn free(self) -> Option<Connection> {
+        match self {
+            Self::Own(connection) => Some(connection),
+            Self::Shared(shared, _) => {
+                let shared = Arc::into_inner(shared)?;
+                let is_sent = shared.is_sent.into_inner();
+                let connection = shared.connection.into_inner();
+                let connection = connection.unwrap_or_else(PoisonError::into_inner);
+                is_sent.then_some(connection)
+            }
+        }
+    }
+}
+
+impl Reading {
+    pub(super) fn new(reader: AnswerReader) -> Self {
+        Self {
+            reader,
+            at_one_go: 0,
+        }
+    }
+
+    /// Reads what has come; 0 at the end. While nothing has, there is no buffer. After so much at one go others get their
+    /// turn.
+    pub(super) fn poll_fill(
+        &mut self,
+        stream: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.at_one_go >= TURN {
+            self.at_one_go = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.reader.has_no_buffer() {
+            self.reader.lend(buffers::to_read());
+        }
+        let result = pin!(stream.read_buf(self.reader.room())).poll(cx);
+        match &result {
+            Poll::Pending => {
+                self.at_one_go = 0;
+                self.give_back_buffer();
+            }
+            Poll::Ready(read) => self.at_one_go += *read.as_ref().unwrap_or(&0),
+        }
+        result
+    }
+
+    fn give_back_buffer(&mut self) {
+        if let Some(buffer) = self.reader.give_back() {
+            buffers::has_read(buffer);
+        }
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(line: Line, reading: Reading, persists: bool, origin: Weak<Origin>) -> Self {
+        let mut incoming = Self {
+            line: Some(line),
+            reading,
+            persists,
+            origin,
+        };
+        incoming.let_go_at_end();
+        incoming
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(in crate::proxy::pool) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BrokeOff>>> {
+        loop {
+            match self.reading.reader.body() {
+                Ok(Piece::Data(data)) => {
+                    self.let_go_at_end();
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Ok(Piece::End) => {
+                    self.let_go_at_end();
+                    return Poll::Ready(None);
+                }
+                Err(violation) => {
+                    tracing::debug!(?violation, "a provider's answer is malformed");
+                    return Poll::Ready(Some(Err(self.break_off())));
+                }
+                Ok(Piece::Lacking) => {}
+            }
+            let filled = match &mut self.line {
+                Some(Line::Own(connection)) => self.reading.poll_fill(&mut connection.stream, cx),
+                Some(Line::Shared(shared, _)) => {
+                    let mut connection = shared.connection();
+                    self.reading.poll_fill(&mut connection.stream, cx)
+                }
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+            match ready!(filled) {
+                Ok(1..) => {}
+                Ok(0) if self.reading.reader.ends() => {}
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(self.break_off()))),
+            }
+        }
+    }
+
+    pub(in crate::proxy::pool) fn is_over(&self) -> bool {
+        self.reading.reader.is_over()
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub(in crate::proxy::pool) fn left(&self) -> Option<u64> {
+        self.reading.reader.left()
+    }
+
+    fn break_off(&mut self) -> BrokeOff {
+        self.line = None;
+        BrokeOff
+    }
+
+    /// With the last byte the connection is free for others, unless something came behind it.
+    fn let_go_at_end(&mut self) {
+        if !self.reading.reader.is_over() {
+            return;
+        }
+        let Some(line) = self.line.take() else {
+            return;
+        };
+        let has_more = self.reading.reader.waiting() > 0;
+        self.reading.give_back_buffer();
+        if self.persists
+            && !has_more
+            && let Some(connection) = line.free()
+            && let Some(origin) = self.origin.upgrade()
+        {
+            origin.give_back(connection);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.give_back_buffer();
+    }
+}

@@ -1,0 +1,170 @@
+//! A request on its way: its head in one buffer, and its body as it comes.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::Body;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Uri};
+use tokio::io::AsyncWrite;
+
+use crate::proxy::egress::Transport;
+use crate::proxy::outgoing::{Framing, Outgoing, write_field, write_length};
+use crate::proxy::upload::UploadBody;
+
+/// What is still to be written of a request.
+#[derive(Debug)]
+pub(super) struct Sending {
+    outgoing: Outgoing,
+    /// Until it has ended.
+    body: Option<UploadBody>,
+    is_over: bool,
+}
+
+/// Why a request could not be sent whole.
+#[derive(Debug)]
+pub(super) enum SendEnd {
+    /// The client's body failed.
+    Upload,
+    Io(io::Error),
+}
+
+impl Sending {
+    pub(super) fn new(request: Request<UploadBody>) -> Self {
+        let (head, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then_some(body);
+        let framing = framing(&head, body.as_ref());
+        let mut outgoing = Outgoing::new();
+        let text = outgoing.begin(framing.unwrap_or(Framing::Length(0)));
+        write_head(text, &head, framing);
+        Self {
+            outgoing,
+            body,
+            is_over: false,
+        }
+    }
+
+    /// Whether all of it has been sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Sends on, as far as the client and the provider let us.
+    pub(super) fn poll(
+        &mut self,
+        stream: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendEnd>> {
+        while !self.is_over {
+            let waits = self.gather(cx).map_err(|()| SendEnd::Upload)?;
+            let writing = self.outgoing.poll_write(|parts| {
+                let stream = Pin::new(&mut *stream);
+                match parts {
+                    [part] => stream.poll_write(cx, part),
+                    parts => stream.poll_write_vectored(cx, parts),
+                }
+            });
+            ready!(writing).map_err(SendEnd::Io)?;
+            let is_last = self.body.is_none();
+            if is_last || waits {
+                // TLS has what it could not write at once.
+                ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(SendEnd::Io)?;
+            }
+            self.is_over = is_last;
+            if waits {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what there is of the body; whether more is to come, and nothing is there now. `Err`: it failed, or does not go
+    /// with its head.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, ()> {
+        while self.outgoing.has_room()
+            && let Some(body) = &mut self.body
+        {
+            let frame = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(frame) => frame,
+            };
+            let is_last = match frame {
+                None => true,
+                Some(Err(_)) => return Err(()),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.outgoing.put(data).map_err(drop)?;
+                    }
+                    body.is_end_stream()
+                }
+            };
+            if is_last {
+                self.outgoing.end().map_err(drop)?;
+                self.body = None;
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How a body is sent; `None` without one.
+fn framing(head: &Parts, body: Option<&UploadBody>) -> Option<Framing> {
+    let body = body?;
+    let told = length(&head.headers).or_else(|| body.size_hint().exact());
+    Some(match told {
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    })
+}
+
+/// The length that the fields tell, if they do so in one way.
+fn length(fields: &HeaderMap) -> Option<u64> {
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    let parse = |value: &HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
+    let first = parse(lengths.next()?)?;
+    lengths
+        .all(|other| parse(other) == Some(first))
+        .then_some(first)
+}
+
+/// A path as the target, and the host in its field (RFC 9112 §3.2). What we wait for is the answer: nothing asks the
+/// provider to go on first.
+fn write_head(text: &mut Vec<u8>, head: &Parts, framing: Option<Framing>) {
+    text.extend_from_slice(head.method.as_str().as_bytes());
+    text.push(b' ');
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    text.extend_from_slice(path.as_bytes());
+    text.extend_from_slice(b" HTTP/1.1\r\n");
+    if !head.headers.contains_key(HOST) {
+        write_host(text, &head.uri);
+    }
+    for (name, value) in &head.headers {
+        let is_framing = name == CONTENT_LENGTH && framing.is_some();
+        if is_framing || name == TRANSFER_ENCODING || name == CONNECTION || name == EXPECT {
+            continue;
+        }
+        write_field(text, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Some(Framing::Length(length)) => write_length(text, length),
+        Some(Framing::Chunked) => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Some(Framing::Close) | None => {}
+    }
+    text.extend_from_slice(b"\r\n");
+}
+
+fn write_host(text: &mut Vec<u8>, target: &Uri) {
+    let default = if target.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    text.extend_from_slice(b"host: ");
+    text.extend_from_slice(target.host().unwrap_or_default().as_bytes());
+    if let Some(port) = target.port_u16().filter(|port| *port != default) {
+        write!(text, ":{port}").ok();
+    }
+    text.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,148 @@
+//! What is known of an HTTP/2 connection while `h2` has it: whether it served others before, what went out, and when
+//! something came back. From that follows what may be sent again, and what has to be proved alive first.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::proxy::egress::Transport;
+use crate::proxy::pool::TURN;
+
+/// What became of a connection so far.
+#[derive(Debug)]
+pub(super) struct Life {
+    answered: AtomicBool,
+    /// Milliseconds from `born` to the last byte that came.
+    heard_at: AtomicU64,
+    written: AtomicU64,
+    born: Instant,
+}
+
+impl Life {
+    /// An answer's head came.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request before this one was answered.
+    pub(super) fn is_reused(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// When something came last; at first, when the connection was made.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.born + Duration::from_millis(self.heard_at.load(Ordering::Relaxed))
+    }
+
+    /// As [`Transport::written`].
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn hears(&self) {
+        let at = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_at.store(at, Ordering::Relaxed);
+    }
+}
+
+/// A connection that keeps its [`Life`], and takes turns with others.
+#[derive(Debug)]
+pub(super) struct Lived {
+    stream: Transport,
+    life: Arc<Life>,
+    /// Read since nothing was there to be read.
+    at_one_go: usize,
+}
+
+impl Lived {
+    /// A new one.
+    pub(super) fn new(stream: Transport) -> Self {
+        let life = Life {
+            answered: AtomicBool::new(false),
+            heard_at: AtomicU64::new(0),
+            written: AtomicU64::new(stream.written()),
+            born: Instant::now(),
+        };
+        Self {
+            stream,
+            life: Arc::new(life),
+            at_one_go: 0,
+        }
+    }
+
+    pub(super) fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    fn wrote<T>(&self, result: T) -> T {
+        let written = self.stream.written();
+        self.life.written.store(written, Ordering::Relaxed);
+        result
+    }
+}
+
+impl AsyncRead for Lived {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.at_one_go >= TURN {
+            self.at_one_go = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.life.hears();
+        }
+        self.at_one_go = if result.is_pending() {
+            0
+        } else {
+            self.at_one_go + read
+        };
+        result
+    }
+}
+
+impl AsyncWrite for Lived {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.wrote(result)
+    }
+}
