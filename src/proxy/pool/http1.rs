@@ -40,6 +40,8 @@ pub(in crate::proxy) enum Error {
 pub(super) struct Connection {
     stream: Transport,
     has_answered: bool,
+    /// It counts while it is there.
+    _open: Arc<()>,
 }
 
 /// The right to use a connection. Unused, it goes back.
@@ -59,10 +61,12 @@ struct Exchange {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Transport) -> Self {
+    /// A new one, one of all that have a part of `open`.
+    pub(super) fn new(stream: Transport, open: &Arc<()>) -> Self {
         Self {
             stream,
             has_answered: false,
+            _open: open.clone(),
         }
     }
 

@@ -14,7 +14,8 @@
 //! its own stream and nothing else.
 //!
 //! **HTTP/1.1.** A connection (`http1`) serves one request at a time. The one used last is taken
-//! first, so that the others reach the idle limit. Nothing watches one that is idle: whether it lives is asked when it is
+//! first, so that the others reach the idle limit. As many are kept as were in use at once in the last
+//! seconds (`demand`), so that steady requests open none. Nothing watches one that is idle: whether it lives is asked when it is
 //! taken.
 //!
 //! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
@@ -35,6 +36,7 @@
 //! connections; the others end with their last stream, HTTP/2 with a GOAWAY.
 
 mod answer;
+mod demand;
 mod http1;
 mod http2;
 mod state;
@@ -45,10 +47,12 @@ use std::time::Duration;
 
 use hyper::{Request, Response, Uri};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Answer, BrokeOff};
+use self::demand::Demand;
 pub(super) use self::http1::Error as Http1Error;
 use self::state::{State, Waiter};
 use super::egress::{ConnectError, Connector, Transport};
@@ -56,8 +60,8 @@ use super::upload::UploadBody;
 
 /// An idle connection is closed before the provider's edge does it, which would cost a request.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
-/// HTTP/1.1: idle connections kept.
-const HTTP1_IDLE: usize = 64;
+/// HTTP/1.1: connections kept, however few were in use of late.
+const HTTP1_KEPT: usize = 64;
 /// HTTP/2: connections at the same time.
 const HTTP2_CONNECTIONS: usize = 256;
 /// Dials at the same time: HTTP/1.1, HTTP/2.
@@ -220,6 +224,8 @@ impl Origin {
                 speaks,
                 http2: Vec::new(),
                 idle: Vec::new(),
+                http1: Arc::default(),
+                demand: Demand::new(Instant::now()),
                 waiters: VecDeque::new(),
                 dials: 0,
                 pause: None,
@@ -307,8 +313,9 @@ impl Origin {
             let mut state = self.state();
             state.dials -= 1;
             match result {
-                Ok(Connected::Http1(connection)) => {
+                Ok(Connected::Http1(stream)) => {
                     state.speaks = Some(Speaks::Http1);
+                    let connection = http1::Connection::new(stream, &state.http1);
                     state.keep(connection);
                 }
                 Ok(Connected::Http2(connection)) => {
@@ -374,7 +381,7 @@ impl Origin {
 
 /// What a dial gives.
 enum Connected {
-    Http1(http1::Connection),
+    Http1(Transport),
     Http2(http2::Connection),
 }
 
@@ -387,5 +394,5 @@ async fn handshake(
         let connection = http2::Connection::start(stream, origin.clone(), drivers).await;
         return connection.map(Connected::Http2);
     }
-    Ok(Connected::Http1(http1::Connection::new(stream)))
+    Ok(Connected::Http1(stream))
 }

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Checkout, ConnectError, DIALS, FRESH, HTTP1_IDLE, HTTP2_CONNECTIONS, IDLE, Origin, PAUSE,
-    Speaks, handshake, http1, http2,
+    Checkout, ConnectError, DIALS, Demand, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS, IDLE, Origin,
+    PAUSE, Speaks, handshake, http1, http2,
 };
 
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub(super) struct State {
     pub(super) http2: Vec<http2::Connection>,
     /// HTTP/1.1, used last at the end.
     pub(super) idle: Vec<Idle>,
+    /// One for this, and one for each HTTP/1.1 connection.
+    pub(super) http1: Arc<()>,
+    pub(super) demand: Demand,
     pub(super) waiters: VecDeque<Waiter>,
     pub(super) dials: usize,
     /// No dial before, since the last one failed.
@@ -45,6 +48,7 @@ impl State {
         // Those below are older.
         let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
         if let Some(idle) = self.idle.pop_if(is_fresh) {
+            self.demand.uses(self.in_use(), now);
             return Some(Checkout::Http1(idle.connection.check_out(origin)));
         }
         // The first ones are filled first, so that the last ones can go.
@@ -123,11 +127,21 @@ impl State {
     }
 
     pub(super) fn keep(&mut self, connection: http1::Connection) {
-        if self.idle.len() >= HTTP1_IDLE {
-            self.idle.remove(0);
-        }
         let since = Instant::now();
+        // Itself among them: it was in use until now.
+        let in_use = self.in_use();
+        self.demand.uses(in_use, since);
         self.idle.push(Idle { connection, since });
+        let kept = self.demand.most(since).max(HTTP1_KEPT);
+        let surplus = (in_use - 1 + self.idle.len()).saturating_sub(kept);
+        // Those that were used last stay.
+        self.idle.drain(..surplus.min(self.idle.len()));
+    }
+
+    /// How many HTTP/1.1 connections are in use.
+    fn in_use(&self) -> usize {
+        let open = Arc::strong_count(&self.http1) - 1;
+        open.saturating_sub(self.idle.len())
     }
 
     /// Starts the task that ends what is idle for too long; it runs while anything may become so.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::upstream::{Seen, get};
 use mock_cloud::Options;
 use support::app_wire::{self, request};
-use support::wire::{OK, Stream, Wire, daemon_at};
+use support::wire::{OK, Stream, Wire, daemon_at, read_request};
 use support::{Daemon, PATIENCE, World, chat, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -314,4 +314,29 @@ async fn a_request_is_framed_as_its_client_framed_it() {
         }
     }
     assert_eq!(wire.connections(), 1);
+}
+
+/// As many as an app has at once, over and over; each round is answered when all of it has come.
+#[tokio::test]
+async fn no_request_opens_a_connection_while_an_idle_one_could_serve_it() {
+    const CLIENTS: usize = 256;
+    let world = World::new(Options::default()).await;
+    let gate = Arc::new(tokio::sync::Barrier::new(CLIENTS));
+    let wire = Wire::start(move |mut stream, _| {
+        let gate = gate.clone();
+        async move {
+            while read_request(&mut stream).await.is_some() {
+                gate.wait().await;
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let daemon = daemon_at(&world, &wire.base_url(), "");
+    for _ in 0..5 {
+        let asking = (0..CLIENTS).map(|_| async { post(&daemon, &chat("x")).await.status() });
+        let statuses = futures_util::future::join_all(asking).await;
+        assert!(statuses.iter().all(|status| status == &200), "{statuses:?}");
+    }
+    assert_eq!(wire.connections(), CLIENTS);
 }
