@@ -1,4 +1,4 @@
-//! `hermesctl completions`: what shells load to complete the command line.
+//! `hermesctl completions`: the scripts that shells load to complete the command line.
 
 use super::args::Completions;
 use super::documents;

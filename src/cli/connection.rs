@@ -1,5 +1,5 @@
-//! Who answers where a daemon need not run: the one that does, else a process of our own that speaks
-//! the same protocol on its standard input and output.
+//! The answering process, for commands that don't need a daemon: the running one, otherwise a
+//! temporary one that speaks the same protocol on its standard input and output.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How much of what our process says is kept, in bytes: the end.
 const MEMORY: usize = 16 * 1024;
 
-/// Somebody who answers.
+/// A process that answers.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) client: Client,

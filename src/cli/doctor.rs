@@ -1,4 +1,4 @@
-//! `hermesctl doctor`: what is wrong, and how to mend it.
+//! `hermesctl doctor`: what is wrong, and how to fix it.
 
 use super::args::DoctorFlags;
 use super::output::{Exit, Failure, Output};

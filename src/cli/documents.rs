@@ -1,4 +1,4 @@
-//! Files that hermesctl makes of itself: printed one by one, or written into folders.
+//! Files that hermesctl generates: printed one by one, or written into folders.
 
 use std::path::{Path, PathBuf};
 

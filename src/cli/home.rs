@@ -1,4 +1,4 @@
-//! The home screen, `hermesctl proxy status`: how everything is, at a glance.
+//! The home screen, `hermesctl proxy status`: the state of everything, at a glance.
 
 mod verdict;
 mod watch;

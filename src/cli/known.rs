@@ -1,4 +1,4 @@
-//! The names that a shell suggests: quickly, or none.
+//! The names that a shell suggests, if they are known quickly.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{block_on, connect};
 use crate::config;
 use crate::paths::Environment;
 
-/// Nobody waits longer behind the Tab key.
+/// A person does not wait longer after the Tab key.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Of the providers: the running daemon's, else the configuration's.

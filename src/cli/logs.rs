@@ -1,5 +1,5 @@
-//! `hermesctl logs`: what hermes-proxyd has logged, from the journal, from a file, or from the daemon's
-//! memory where it logs to a terminal.
+//! `hermesctl logs`: the log of hermes-proxyd, from the journal, from a file, or from the daemon's
+//! memory if it logs to a terminal.
 
 mod entry;
 mod file;

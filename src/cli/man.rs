@@ -37,7 +37,7 @@ fn shown(page: &str) -> bool {
         return false;
     };
     if let Some(mut stdin) = viewer.stdin.take() {
-        // Whoever has seen enough does not read the rest.
+        // A reader who has seen enough does not read the rest.
         let _written = stdin.write_all(page.as_bytes());
     }
     viewer.wait().is_ok_and(|ended| ended.success())

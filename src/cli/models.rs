@@ -1,4 +1,4 @@
-//! What a provider's list of models tells of each. Pure.
+//! The models in a provider's list. Pure.
 
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ impl Model {
     }
 }
 
-/// The models of a list, in the provider's order; `None` where it is no list.
+/// The models of a list, in the provider's order; `None` if it is not a list.
 pub(super) fn read(body: &[u8]) -> Option<Vec<Model>> {
     let list: Value = serde_json::from_slice(body).ok()?;
     let models = list.get("data")?.as_array()?.iter();

@@ -1,4 +1,4 @@
-//! What hermesctl says and how it ends.
+//! hermesctl's output and its end.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(super) enum Exit {
     InvalidConfig,
     /// Ctrl-C ended it.
     Interrupted,
-    /// As somebody else decided: the program run in hermesctl's place, or the argument parser.
+    /// As another program decided: the one that runs in hermesctl's place, or the argument parser.
     Passed(u8),
 }
 
@@ -56,7 +56,7 @@ impl Exit {
             return Self::LoginNeeded;
         }
         let is_bad = |one: &Finding| one.severity == Severity::Bad;
-        // A copy of it may serve all the same.
+        // A copy of it may still serve.
         if found(FindingCode::StoreUnreadable) || findings.iter().any(is_bad) {
             return Self::Failed;
         }
@@ -93,7 +93,7 @@ pub(super) struct Failure {
     hint: Option<String>,
     /// The JSON form where it is not the usual one.
     json: Option<Box<Value>>,
-    /// Whether stdout is gone, so that nobody waits for the rest.
+    /// Whether stdout is gone, so that the rest is not wanted.
     reader_left: bool,
 }
 
@@ -402,6 +402,6 @@ fn write_out(text: &str) -> io::Result<()> {
 
 fn complain(failure: &Failure) {
     let text = failure.to_text(screen::error_style());
-    // Nobody is left to tell when this can't be written.
+    // There is no other place to report a failed write.
     let _said = io::stderr().lock().write_all(text.as_bytes());
 }

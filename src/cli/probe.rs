@@ -75,7 +75,7 @@ pub(super) struct Report {
     #[serde(flatten)]
     pub(super) asked: Asked,
     pub(super) status: u16,
-    /// As it stands in the daemon's log.
+    /// As in the daemon's log.
     pub(super) request_id: Option<String>,
     /// From the request to the answer's first byte.
     pub(super) first_byte_ms: f64,

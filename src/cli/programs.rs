@@ -1,4 +1,4 @@
-//! Where our programs lie, by a name that stays right after an update.
+//! The paths of our programs, by names that stay right after an update.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(super) struct Programs {
     pub(super) ctl: PathBuf,
 }
 
-/// Finds both: hermesctl is this program, hermes-proxyd lies beside it or in a folder of `PATH`.
+/// Finds both: hermesctl is this program, hermes-proxyd is beside it or in a folder of `PATH`.
 pub(super) fn find() -> Result<Programs, Failure> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let ctl = std::env::current_exe().map_err(|error| {

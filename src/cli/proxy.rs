@@ -1,4 +1,4 @@
-//! `hermesctl proxy`: what a running daemon answers.
+//! `hermesctl proxy`: the verbs that ask a running daemon.
 
 mod end;
 mod routes;

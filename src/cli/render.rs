@@ -1,4 +1,4 @@
-//! What the daemon answers, as text for people. Pure: the answer carries the daemon's clock.
+//! The daemon's answers as text for people. Pure: the answer carries the daemon's clock.
 
 pub(super) mod auth;
 pub(super) mod bugreport;
@@ -157,7 +157,7 @@ where
         }
     }
 
-    /// What has happened can't lie ahead.
+    /// A past event can't be in the future.
     fn impossible(&self, at: Timestamp) -> String {
         let time = self.time(at);
         format!("{time}, which is in the future: a clock is or was wrong")

@@ -186,7 +186,7 @@ enum Way {
     Restart,
 }
 
-/// Has the service run and answer; why it does not stands in the failure.
+/// Starts the service and waits for its answer; a failure says why there is none.
 async fn bring_up(service: &Service, way: Way) -> Result<Status, Failure> {
     refuse_another(service).await?;
     let started = match way {
@@ -220,7 +220,7 @@ async fn refuse_another(service: &Service) -> Result<(), Failure> {
         .with_hint("Stop it with `hermesctl proxy stop`; then run this command again."))
 }
 
-/// The daemon that answers, if it is none of the manager's.
+/// The daemon that answers, if it is not the manager's.
 async fn other_process(state: &State) -> Option<u32> {
     if state.running.is_some() {
         return None;

@@ -49,7 +49,7 @@ pub(super) struct SetUp {
     /// Whether apps need a client key.
     #[serde(skip)]
     pub(super) needs_key: bool,
-    /// What is wrong all the same.
+    /// What is still wrong.
     pub(super) findings: Vec<Finding>,
     pub(super) test: Option<probe::Report>,
 }
@@ -150,10 +150,10 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
     Ok(if ready { Exit::Ok } else { exit })
 }
 
-/// Asks a person before the terminal for what a first run does. Where nobody can be asked, nothing is
-/// done but to say what would be and which flag says yes: a program in the user's home and a wait for a
-/// login are not for a script that has met the command by chance. What was agreed to once, which the
-/// configuration shows, is gone on with in either case.
+/// Asks the person at the terminal before a first run. If no person can answer, nothing is done except
+/// to say what would be and which flag says yes: a program in the user's home and a wait for a login
+/// are not for a script that has met the command by chance. Earlier consent, which the configuration
+/// shows, continues to hold in either case.
 fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Result<(), Failure> {
     let file = config_file(environment)?;
     if file.exists() {
@@ -194,7 +194,7 @@ pub(super) fn plan(file: &Path, flags: &SetupFlags) -> String {
     )
 }
 
-/// Nobody can be asked.
+/// No person can be asked.
 pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
     let given = [
         (flags.no_service, " --no-service"),

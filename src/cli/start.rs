@@ -9,7 +9,7 @@ use super::output::{Exit, Failure};
 use crate::doctor;
 use crate::paths::Environment;
 
-/// Runs the hermes-proxyd that lies beside hermesctl, else the one in `PATH`, with these flags.
+/// Runs the hermes-proxyd beside hermesctl, otherwise the one in `PATH`, with these flags.
 pub(super) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
     let program = program();
     let mut command = Command::new(&program);

@@ -1,4 +1,4 @@
-//! `hermesctl usage`: who used how much, from the daemon that runs or from what it has left.
+//! `hermesctl usage`: the counts, from the running daemon or from the file that it has left.
 
 use chrono::NaiveDate;
 

@@ -1,4 +1,4 @@
-//! One request over a connection of its own, by TCP or a Unix socket.
+//! One request over a new connection, by TCP or a Unix socket.
 
 use std::future::poll_fn;
 use std::io;
@@ -36,13 +36,13 @@ pub(super) enum WireError {
     /// No connection.
     #[error("{0}")]
     Connect(io::Error),
-    /// The connection broke, or what came was no HTTP.
+    /// The connection broke, or the answer was not HTTP.
     #[error("the answer was cut off ({0})")]
     Http(hyper::Error),
     /// Nothing came for too long.
     #[error("nothing arrived for {} seconds", .0.as_secs())]
     Silent(Duration),
-    /// The key can't stand in a header.
+    /// The key can't be in a header.
     #[error("the client key has invalid characters")]
     Key,
 }
@@ -101,7 +101,7 @@ impl Door {
         }
     }
 
-    /// What stands before the path for people.
+    /// The text before the path, for people.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
@@ -136,7 +136,7 @@ impl Door {
         key: Option<&Key>,
     ) -> Result<Request<String>, WireError> {
         let mut request = Request::new(String::new());
-        // What can't stand in a path is answered by the daemon, as for any app.
+        // An invalid path is answered by the daemon, as for any app.
         *request.uri_mut() = path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         if let Ok(host) = HeaderValue::from_str(&self.host) {
@@ -176,7 +176,7 @@ impl Answer {
         }
     }
 
-    /// All that is left, as far as anybody would read.
+    /// The rest, as far as it would be read.
     pub(super) async fn rest(&mut self) -> Result<Bytes, WireError> {
         let mut rest = Vec::new();
         while let Some(bytes) = self.next().await? {

@@ -1,5 +1,4 @@
-//! How much a key may be used in a minute and in a day, and how much of that is left. A key without such limits has none
-//! of this.
+//! A key's limits in a minute and in a day, and what remains of them. A key without such limits has none of this.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -72,7 +71,7 @@ pub(super) struct Allowance {
     days: Vec<Day>,
     /// The end of the day that was guessed, while it is not known when this machine's day ends; 0 without one.
     guessed: i64,
-    /// Since when a day lies ahead of the clock's own; 0 where none does.
+    /// Since when a day is ahead of the clock's own; 0 if none is.
     ahead_since: i64,
     /// Whether the days are other ones than those in the file.
     is_changed: bool,
@@ -178,7 +177,7 @@ impl Allowance {
         self.is_changed.then(|| self.days.clone())
     }
 
-    /// These stand in the file now.
+    /// These are in the file now.
     pub(super) fn settle(&mut self, written: &[Day]) {
         if self.days == written {
             self.is_changed = false;

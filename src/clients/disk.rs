@@ -1,5 +1,5 @@
-//! The file of client keys on disk: read only where nobody else can, changed under a lock, and
-//! replaced as a whole.
+//! The file of client keys on disk: read only if other users can't read it, changed under a lock,
+//! and replaced as a whole.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::ClientsError;
 use crate::files::{self, Desk, Locked, Spot, Temporary};
 
-/// No file of client keys is larger; a larger file is none.
+/// The largest file of client keys; a larger one is refused.
 const LARGEST: u64 = 4 * 1024 * 1024;
 /// How often a held lock is tried again: often enough to find the moment between two changes of a
 /// program that makes many.

@@ -1,4 +1,4 @@
-//! What can be wrong with client keys.
+//! Errors of client keys.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub enum ClientsError {
         /// Its permissions.
         mode: u32,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     #[error(
         "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
          run it as that user, or give the file to yours with chown"
@@ -42,7 +42,7 @@ pub enum ClientsError {
         /// Who we are.
         ours: u32,
     },
-    /// It is no file of client keys.
+    /// It is not a file of client keys.
     #[error(
         "{file} is not a client key file ({reason}); it was not changed. Correct it, or move it \
          away and add the keys again with `hermesctl clients add NAME`"
@@ -61,7 +61,7 @@ pub enum ClientsError {
     Version {
         /// The file.
         file: PathBuf,
-        /// Its version, as it stands there.
+        /// Its version, as in the file.
         version: String,
     },
     /// The lock file can't be used.
@@ -95,7 +95,7 @@ pub enum ClientsError {
         /// Why.
         source: std::io::Error,
     },
-    /// The name is none.
+    /// The name is not valid.
     #[error(
         "{name:?} can't be a client's name: it has 1 to 64 lower-case letters, digits, `-`, `_` \
          and `.`, and begins with a letter or digit"
@@ -104,7 +104,7 @@ pub enum ClientsError {
         /// The name, shortened.
         name: String,
     },
-    /// A limit is none.
+    /// A limit is not valid.
     #[error("{what}")]
     InvalidLimit {
         /// What is wrong with it.

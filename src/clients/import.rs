@@ -1,5 +1,5 @@
-//! What becomes of the tokens of Hermes Agent's proxy: `hermes proxy start --client-keys-file`
-//! reads an object of labels and tokens. Pure.
+//! Imports the tokens of Hermes Agent's proxy: `hermes proxy start --client-keys-file` reads an
+//! object of labels and tokens. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -127,7 +127,7 @@ fn decide(token: &Token, known: &mut Known) -> Imported {
     imported
 }
 
-/// Whether an app can present the token and nobody can guess it.
+/// Whether an app can present the token and it can't be guessed.
 fn usable(key: &Secret) -> Result<(), String> {
     let text = key.expose();
     let length = text.chars().count();

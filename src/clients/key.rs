@@ -59,7 +59,7 @@ impl Hash {
             .collect()
     }
 
-    /// What many are told apart by where nobody measures how long that takes: in the user's own files.
+    /// The identity of a key where timing can't be measured: in the user's own files.
     pub(super) fn digest(self) -> [u8; 32] {
         self.0
     }
@@ -92,7 +92,7 @@ pub(super) fn make() -> Result<Secret, ClientsError> {
 pub struct OwnMark(Secret);
 
 impl OwnMark {
-    /// A new one; `None` where there are no random numbers.
+    /// A new one; `None` without random numbers.
     pub fn draw() -> Option<Self> {
         let key = make().ok()?;
         let random = key.expose().get(KEY_PREFIX.len()..)?;

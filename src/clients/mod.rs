@@ -2,11 +2,11 @@
 //!
 //! - [`Registry`]: all keys. A request finds its [`Client`] in a snapshot, without a lock or a file.
 //! - [`Client`]: one key's name and limits; [`Client::enter`] counts a request.
-//! - `allowance`: how much a key may be used in a minute and a day.
+//! - `allowance`: a key's limits in a minute and a day.
 //! - `key`: making a key, and its hash, which is all that is kept.
-//! - `document`: `clients.json` as it is read and changed.
-//! - `import`: what becomes of the tokens that Hermes Agent's proxy knew.
-//! - `disk`: the file itself: whose it is, its lock, and its replacement.
+//! - `document`: the content of `clients.json`.
+//! - `import`: the tokens of Hermes Agent's proxy.
+//! - `disk`: the file itself: its owner, its lock, and its replacement.
 
 mod allowance;
 mod client;

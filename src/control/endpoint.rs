@@ -1,4 +1,5 @@
-//! Where the two sides meet: a Unix socket or a Windows named pipe, and the lock beside it.
+//! The meeting point of the two sides: a Unix socket or a Windows named pipe, and the lock beside
+//! it.
 //!
 //! A locked file decides which daemon lives, not the socket: a socket's file outlives a crash,
 //! and binding can't tell a dead one from a living one. Only the lock's holder replaces it.
@@ -32,7 +33,7 @@ pub struct Listener {
     inner: LocalListener,
     endpoint: Endpoint,
     identity: platform::Identity,
-    /// Wakes whoever serves, to look whether the socket is still there.
+    /// Wakes the server, to check whether the socket still exists.
     prod: Arc<Notify>,
     /// Held until the socket's file is removed.
     _way: platform::Way,
@@ -58,7 +59,7 @@ pub enum BindError {
         /// Its version, where it answered.
         version: Option<String>,
     },
-    /// The folder could be changed by somebody else.
+    /// Another user could change the folder.
     #[error("the folder {} can't be used for the control socket: {reason}", folder.display())]
     UnsafeFolder {
         /// The folder.
@@ -171,7 +172,7 @@ impl Listener {
 }
 
 impl Listener {
-    /// Whoever calls `notify_one` has it looked after the socket at once.
+    /// `notify_one` has the socket checked at once.
     pub fn prod(&self) -> Arc<Notify> {
         self.prod.clone()
     }
@@ -466,8 +467,8 @@ mod platform {
         true
     }
 
-    /// Pipes share one name space, so the name carries the user. Where the system does not tell the
-    /// user, `bind` fails and nobody is found under this name.
+    /// Pipes share one name space, so the name carries the user. If the system does not tell the
+    /// user, `bind` fails and no daemon is found under this name.
     pub(super) fn address(_: &Path) -> PathBuf {
         let user = our_user().unwrap_or_default();
         PathBuf::from(format!(r"\\.\pipe\hermes-proxyd-{user}"))
@@ -478,9 +479,9 @@ mod platform {
         Ok(Identity)
     }
 
-    /// Full control for our user and the system, nothing for anybody else, and nothing inherited:
-    /// the default would let everybody read. The owner is named, since an administrator's would else
-    /// be the group of all administrators.
+    /// Full control for our user and the system, nothing for other users, and nothing inherited: the
+    /// default would let all of them read. The owner is named, since an administrator's would
+    /// otherwise be the group of all administrators.
     pub(super) fn close_to_others(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let user = our_user()?;
@@ -504,7 +505,7 @@ mod platform {
             .map_err(failed)
     }
 
-    /// The pipe's descriptor has let in nobody else.
+    /// The pipe's descriptor has admitted no other user.
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
     pub(super) fn check_client(_: &Stream) -> io::Result<()> {
         Ok(())

@@ -1,4 +1,4 @@
-//! What is wrong with a daemon: the one judgement, which every surface lays out and none makes itself.
+//! What is wrong with a daemon: the one judgement, which every surface renders and none makes itself.
 //! Pure.
 //!
 //! The daemon's answer carries it. hermesctl judges what no daemon can tell: that none runs, and what
@@ -12,7 +12,7 @@ use super::protocol::{
     Timestamp,
 };
 
-/// So many requests that fail one after another are no accident.
+/// This many consecutive failures are not an accident.
 const NO_ACCIDENT: u64 = 3;
 /// What went wrong is news for so many seconds.
 const NEWS: i64 = 3600;
@@ -32,7 +32,7 @@ const LIST: &str = "hermesctl auth list";
 pub enum Pending {
     /// The file has mistakes: the next start fails.
     Broken,
-    /// There is no file any more: the next start has the default settings.
+    /// The file does not exist any more: the next start has the default settings.
     Gone,
     /// Only a restart applies these keys.
     Restart(Vec<String>),
@@ -221,7 +221,7 @@ fn worst_first(findings: &mut [Finding]) {
     });
 }
 
-/// How long ago something happened, in seconds. What lies ahead, since a clock was set, is of now.
+/// How long ago an event was, in seconds. One in the future, since a clock was set, counts as now.
 fn age(at: Timestamp, now: Timestamp) -> i64 {
     (now.0 - at.0).num_seconds().max(0)
 }

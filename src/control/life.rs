@@ -1,5 +1,5 @@
-//! Whether a daemon lives that uses this state folder, whatever became of its control socket: a lock
-//! that it holds for as long as it runs.
+//! Whether a daemon lives that uses this state folder, even if its control socket is gone: a lock
+//! that it holds while it runs.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write as _};
@@ -51,7 +51,7 @@ pub async fn hold(state: &Path) -> io::Result<Held> {
     Ok(Held::ByAnother(signed(&mut lock)))
 }
 
-/// The daemon of the state folder; `None` where none lives, or nobody can tell.
+/// The daemon of the state folder; `None` if none lives, or it is unknown.
 pub fn daemon(state: &Path) -> Option<u32> {
     let mut lock = Spot::of(&file(state)).ok()?.open().ok()?;
     match lock.try_lock_shared() {

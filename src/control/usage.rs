@@ -1,4 +1,4 @@
-//! The messages about who used how much: plain data.
+//! The messages about usage: plain data.
 
 use std::collections::BTreeMap;
 

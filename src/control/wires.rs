@@ -1,4 +1,4 @@
-//! Which of the APIs for chats a provider serves: what apps call their API or protocol, by its path.
+//! The APIs for chats that a provider serves: the names that apps use for them, by path.
 
 use serde::{Deserialize, Serialize};
 

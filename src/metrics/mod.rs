@@ -1,4 +1,4 @@
-//! Numbers for monitoring: what is measured (`catalog`), times in a few buckets (`histogram`), and the page that Prometheus
+//! Numbers for monitoring: the metrics (`catalog`), times in a few buckets (`histogram`), and the page that Prometheus
 //! reads (`page`), as text 0.0.4 or as OpenMetrics 1.0.
 
 mod catalog;

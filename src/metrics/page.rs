@@ -133,7 +133,7 @@ impl Kind {
         }
     }
 
-    /// As it stands in a page's `TYPE`.
+    /// As in a page's `TYPE`.
     pub fn as_str(self, format: Format) -> &'static str {
         match (self, format) {
             (Self::Counter, _) => "counter",

@@ -1,4 +1,4 @@
-//! What went wrong last: the kind, when, and where; nothing of what was asked or answered. Pure.
+//! The latest failures: the kind, when, and where; nothing of requests or answers. Pure.
 
 use std::collections::BTreeMap;
 

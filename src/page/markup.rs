@@ -1,4 +1,4 @@
-//! HTML that is being written: markup from this program's own text, all else escaped. Pure.
+//! HTML under construction: markup from this program's own text, all else escaped. Pure.
 //!
 //! Names come from requests, files and providers, so no caller chooses whether to escape: [`Html`] takes markup as literals,
 //! and every other value as a [`Piece`], which is escaped unless it is [`Html`] itself.

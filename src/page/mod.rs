@@ -1,4 +1,4 @@
-//! The status page and its JSON: what is known of the daemon, laid out. It judges nothing and asks no other module: the daemon
+//! The status page and its JSON: the daemon's state, rendered. It judges nothing and asks no other module: the daemon
 //! gathers a [`Sight`], [`html`] and [`json`] are made of it.
 //!
 //! The page works without scripts. Its style and its one script are part of it, and [`policy`] allows these two texts and

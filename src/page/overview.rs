@@ -1,4 +1,4 @@
-//! The page's top and end: the verdict with what fixes it, and the numbers of today. Pure.
+//! The page's top and end: the verdict with its fix, and the numbers of today. Pure.
 
 use super::markup::{Html, put};
 use super::{Level, Sight, Usage, pill, usage};

@@ -1,4 +1,4 @@
-//! Each provider: its state, its logins and when they end, and what is used of its quota. Pure.
+//! Each provider: its state, its logins and their ends, and the used part of its quota. Pure.
 
 use super::markup::{Html, put};
 use super::{Level, Sight, pill, time};

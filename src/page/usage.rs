@@ -1,4 +1,4 @@
-//! Who used how much: by day, by model and by client. Pure.
+//! Usage by day, by model and by client. Pure.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! What a request presents as its API key, in any of the places and forms that apps use. Pure.
+//! Finds the API key of a request, in any of the places and forms that apps use. Pure.
 //!
-//! An app is configured with one text and decides itself where to put it: behind `Bearer`, behind
-//! another word, in quotes, as a user's password, in a header of its own. What is certainly a client
-//! key is taken from all of them.
+//! An app is configured with one text and decides itself where to put it: after `Bearer`, after
+//! another word, in quotes, as a user's password, in a separate header. A valid client key is
+//! accepted in all of them.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -166,7 +166,7 @@ fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     (!pair.is_empty()).then(|| Zeroizing::new(pair))
 }
 
-/// What is behind a word for a key; nothing where the word stands alone.
+/// The key after a word; empty if the word is alone.
 fn without_scheme(value: &[u8]) -> Option<&[u8]> {
     let scheme = SCHEMES
         .iter()

@@ -1,4 +1,4 @@
-//! Work on long bodies, away from the thread that carries all streams.
+//! Work on long bodies, away from the serving thread.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) async fn aside<T: Send + 'static>(
     // It is never closed.
     let turn = TURNS.acquire().await.ok();
     let done = spawn_blocking(move || {
-        // Until the work is done, whether or not somebody still waits for it.
+        // Until the work is done, even if its result is no longer awaited.
         let _turn = turn;
         work()
     });
@@ -37,12 +37,12 @@ pub(super) async fn aside<T: Send + 'static>(
         Ok(done) => done,
         // A defect costs its own request, as elsewhere.
         Err(Ok(panic)) => resume_unwind(panic),
-        // The process ends, and with it whoever waits.
+        // The process ends, and its waiting tasks with it.
         Err(Err(_)) => std::future::pending().await,
     }
 }
 
-/// The same, for work that asks again and again whether somebody still waits for it.
+/// The same, for work that asks again and again whether its result is still awaited.
 pub(super) async fn aside_while_wanted<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! How addresses are bound: IP addresses that may not be there yet, interfaces, Unix sockets, and
-//! sockets that the service manager hands over.
+//! Binds addresses: IP addresses that may not exist yet, interfaces, Unix sockets, and sockets that
+//! the service manager hands over.
 
 #[cfg(unix)]
 mod unix;
@@ -269,7 +269,7 @@ fn allow_absent(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {
 #[cfg(unix)]
 pub(super) use unix::SocketPath;
 
-/// There are none elsewhere.
+/// Other systems have none.
 #[cfg(not(unix))]
 #[derive(Debug, Clone)]
 pub(super) enum SocketPath {}

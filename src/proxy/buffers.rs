@@ -1,5 +1,5 @@
-//! Buffers for connections that have something to read or to write. One that is quiet has none: it
-//! gives its buffer to the next that needs one.
+//! Buffers for connections that read or write. A quiet connection has none: it gives its buffer to
+//! the next that needs one.
 
 use std::cell::RefCell;
 

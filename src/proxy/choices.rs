@@ -1,4 +1,5 @@
-//! Which choices of an event stream have begun, and which of them have finished. Pure, with constant memory.
+//! Which choices of an event stream have begun, and which have finished. Pure, with constant
+//! memory.
 //!
 //! A chunk is `{"choices": [{"index": 0, "finish_reason": null, …}, …], …}`. Only the keys of the chunk and of its
 //! choices count: deltas have an `index` of their own (tool calls), and a model may write about all of them.
@@ -56,7 +57,7 @@ enum Within {
     Choice,
 }
 
-/// Where an object stands.
+/// The position of an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Place {
     /// Before a colon.
@@ -115,7 +116,7 @@ impl Choices {
         };
         if *byte == b'\\' {
             self.escaped = true;
-            // A key with an escape is none that counts.
+            // A key with an escape does not count.
             self.text(b"\\");
         } else {
             self.text = Text::Outside;

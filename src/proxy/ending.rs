@@ -5,7 +5,7 @@ use crate::sse::Tap;
 
 /// What OpenAI's streams end with.
 const DONE: &[u8] = b"[DONE]";
-/// As much of a line's data tells whether it is the end mark: a space may stand before it.
+/// This much of a line's data shows whether it is the end mark: a space may precede it.
 const HEAD: usize = DONE.len() + 1;
 
 /// What is known of a stream's end.
@@ -15,7 +15,7 @@ pub(super) struct Ending {
     head: [u8; HEAD],
     head_len: usize,
     done: bool,
-    /// Unless nobody wants to know whether the stream is whole.
+    /// Unless the completeness of the stream does not matter.
     choices: Option<Choices>,
 }
 

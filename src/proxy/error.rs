@@ -11,7 +11,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, W
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
-/// On every answer: the request's id, as it stands in the log.
+/// On every answer: the request's id, as in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-hermes-request-id");
 /// On answers that we made: the error's code.
 pub const ERROR_CODE: HeaderName = HeaderName::from_static("x-hermes-error");
@@ -55,13 +55,13 @@ pub enum ErrorKind {
     NotTranslatable,
     /// The user must log in at the provider.
     UpstreamAuthFailed,
-    /// The `Host` is none of ours.
+    /// The `Host` is not one of ours.
     HostNotAllowed,
     /// A web page asks that is not on the list.
     OriginNotAllowed,
     /// Another user of this machine asks.
     PeerNotAllowed,
-    /// A client key is needed, and this is none.
+    /// A client key is needed, and this one is not valid.
     InvalidClientKey,
     /// The client key has as many requests under way as it may.
     TooManyRequests,
@@ -300,7 +300,7 @@ impl ProxyError {
             let told = time.min(LONGEST_RETRY_AFTER);
             headers.insert(RETRY_AFTER, HeaderValue::from(told.as_secs().max(1)));
         }
-        // What only the user can mend is not mended by asking again.
+        // A problem that only the user can fix is not solved by a retry.
         let is_lasting = matches!(
             self.kind,
             ErrorKind::LoopDetected

@@ -1,6 +1,5 @@
-//! What the events of a stream tell of the account: that the provider refuses it in the middle of a 200, and how much of
-//! its quota is used. A tap, with bounded memory: it keeps a copy of the present event's beginning, and the bytes pass
-//! meanwhile.
+//! The events of a stream that concern the account: a refusal in the middle of a 200, and the used part of its quota. A
+//! tap, with bounded memory: it keeps a copy of the current event's beginning while the bytes pass.
 
 use memchr::memmem;
 use serde_json::Value;
@@ -8,7 +7,7 @@ use serde_json::Value;
 use crate::provider::ReadError;
 use crate::sse::Tap;
 
-/// A longer event is none that tells why an account is refused.
+/// A longer event never explains why an account is refused.
 const LONGEST: usize = 4 * 1024;
 
 /// What tells of an account's refusal.

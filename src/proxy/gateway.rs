@@ -1,4 +1,4 @@
-//! What all connections share: the rules in force, which a reload swaps as one.
+//! What all connections share: the rules in effect, which a reload swaps as one.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -34,7 +34,7 @@ pub struct Upstream {
     pub implied: bool,
     /// What is forwarded.
     pub paths: Vec<AllowedPath>,
-    /// The same paths as they stand in the log.
+    /// The same paths as the log shows them.
     pub labels: Vec<Arc<str>>,
     /// The requests for each of them.
     pub tallies: Vec<Arc<PathCounters>>,
@@ -177,8 +177,8 @@ impl Gateway {
         }
     }
 
-    /// What a request of hermesctl's shows, so that it counts as no app's; `None` where there are no
-    /// random numbers.
+    /// The mark of hermesctl's requests, so that they don't count as an app's; `None` without random
+    /// numbers.
     pub fn own_mark(&self) -> Option<&OwnMark> {
         self.own_mark.as_ref()
     }
@@ -193,7 +193,8 @@ impl Gateway {
         self.judge.set(judge).ok();
     }
 
-    /// How all is, or this provider `alone`, for apps of this provider; `None` before anybody can judge.
+    /// The state of everything, or of this provider `alone`, for apps of this provider; `None`
+    /// before there is a judge.
     pub(super) fn judge(&self, provider: &str, alone: bool) -> Option<Judgement> {
         Some(self.judge.get()?.judge(provider, alone))
     }
@@ -203,7 +204,7 @@ impl Gateway {
         self.pages.set(pages).ok();
     }
 
-    /// Who makes the status page; `None` before anybody can.
+    /// The maker of the status page; `None` before there is one.
     pub(super) fn pages(&self) -> Option<&Arc<dyn Pages>> {
         self.pages.get()
     }

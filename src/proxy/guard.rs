@@ -1,5 +1,5 @@
-//! Who may ask: the `Host` that a request names, the web page that it comes from, whose process
-//! sends it, and the client key that it shows; in this order. Pure.
+//! Decides who may ask: by the `Host` of a request, the web page that it comes from, the user of
+//! its process, and its client key; in this order. Pure.
 //!
 //! A page that rebinds its own name to 127.0.0.1 shows that name as `Host`; a page that merely
 //! sends a request shows itself as `Origin` or by `Sec-Fetch-Site` (Fetch standard).
@@ -53,7 +53,7 @@ const FORWARDING_PREFIXES: [&str; 7] = [
 /// Whose process is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// Our user's or root's; or nobody tells, as on another machine, where a key decides.
+    /// Our user's or root's; or unknown, as on another machine, where a key decides.
     Ours,
     /// Another user's of this machine, with its id where the system tells.
     Stranger(Option<u32>),
@@ -157,8 +157,8 @@ enum Page<'h> {
     Link,
 }
 
-/// The field that says that a request came through a reverse proxy or tunnel. One on this machine
-/// may run as our own user, or as root, while whoever asks it is anywhere.
+/// The field that shows that a request came through a reverse proxy or tunnel. One on this machine
+/// may run as our own user, or as root, while its client can be anywhere.
 fn forwarded_by(headers: &HeaderMap) -> Option<&str> {
     let mut names = headers.keys().map(HeaderName::as_str);
     names.find(|name| {

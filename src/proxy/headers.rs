@@ -1,4 +1,4 @@
-//! Which header fields pass, in both directions. Pure.
+//! The header fields that pass, in both directions. Pure.
 //!
 //! Towards the provider an allow-list, so that no cookie, key or address of an app leaves the
 //! machine; then the credential, set last, so that nothing a client sends can replace it.
@@ -163,7 +163,7 @@ fn is_json(kind: &HeaderValue) -> bool {
     essence(kind).eq_ignore_ascii_case("application/json") && !kind.as_bytes().contains(&b',')
 }
 
-/// A media type without its parameters; empty where it is no text.
+/// A media type without its parameters; empty if it is not text.
 pub(super) fn essence(kind: &HeaderValue) -> &str {
     let kind = kind.to_str().unwrap_or_default();
     kind.split([';', ',']).next().unwrap_or_default().trim()
@@ -206,7 +206,7 @@ pub(super) fn ask_for_plain(fields: &mut HeaderMap) {
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// Attaches the credential and what goes with it, over anything that stands there.
+/// Attaches the credential and its header fields, overriding existing ones.
 pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
     for (name, value) in &credential.headers {
         fields.insert(name, value.clone());

@@ -1,4 +1,4 @@
-//! Which addresses this machine has now.
+//! The addresses that this machine has now.
 
 use std::net::{IpAddr, SocketAddr};
 

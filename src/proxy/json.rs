@@ -1,5 +1,5 @@
-//! Where the members of a JSON object are in its text, so that one can be changed and all other bytes stay. Pure. The
-//! text has been read as JSON before; of anything else these say nothing.
+//! The positions of a JSON object's members in its text, so that one can be changed and all other bytes stay. Pure.
+//! The text must be valid JSON; otherwise the result means nothing.
 
 use std::ops::Range;
 

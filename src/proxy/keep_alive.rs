@@ -1,4 +1,4 @@
-//! Comments in an event stream that is silent, so that a reverse proxy in front doesn't cut it. Off unless
+//! Comments in a silent event stream, so that a reverse proxy in front doesn't cut it. Off unless
 //! `keep_alive_comment` is set.
 
 use std::future::Future;

@@ -1,7 +1,7 @@
-//! Where clients connect, and how their connections are accepted.
+//! The listeners, and how their connections are accepted.
 //!
-//! An address need not be there at the start: an interface's addresses come and go, and each is
-//! listened on while it is there.
+//! An address need not exist at the start: an interface's addresses come and go, and each is
+//! listened on while it exists.
 
 mod accepting;
 
@@ -47,8 +47,8 @@ enum Door {
     Within,
 }
 
-/// `[::1]` beside a listener on 127.0.0.1: an app that is told `localhost` may come to either, and to
-/// whoever else has the other one.
+/// `[::1]` beside a listener on 127.0.0.1: an app that is given `localhost` may come to either, and
+/// to another program that has the other one.
 #[derive(Debug)]
 struct Also {
     address: SocketAddr,
@@ -111,9 +111,9 @@ struct Site {
     within: Arc<OnceLock<Vec<Site>>>,
 }
 
-/// Binds the addresses of all listeners, or takes the sockets from `inherited` that have them; the sockets
-/// that no listener names come on top. An address that is not there yet is no error, and neither is one
-/// that another listener's contains.
+/// Binds the addresses of all listeners, or takes the sockets from `inherited` that have them; sockets
+/// that no listener names are added. An address that does not exist yet is not an error, and neither is
+/// one that another listener's contains.
 ///
 /// # Errors
 /// The system's, as when another process has an address.
@@ -211,8 +211,8 @@ impl Also {
     }
 }
 
-/// A Unix socket that everyone on this machine may use wants keys, whoever made it; systemd's
-/// sockets are so unless told otherwise.
+/// A Unix socket that all users of this machine may use requires keys, also one of systemd's,
+/// which are open by default.
 fn lock_if_open(setting: &mut Listener, address: &ListenAddress) {
     let open = matches!(address, ListenAddress::Unix { mode, .. } if mode & 0o007 != 0);
     if open && !setting.allow_unauthenticated {

@@ -1,5 +1,5 @@
-//! The answers that we give ourselves: health for people and probes, and metrics. Never a network call, a
-//! refresh or a file.
+//! The answers of our own: health for people and probes, and metrics. Never a network call, a refresh or
+//! a file.
 
 use std::fmt::{self, Write};
 
@@ -53,7 +53,7 @@ pub struct Trouble {
 }
 
 impl Judgement {
-    /// Before anybody can judge, or of a provider that is gone.
+    /// Before there is a judge, or for a provider that is gone.
     fn unknown() -> Self {
         Self {
             level: "bad",
@@ -78,7 +78,7 @@ pub(super) fn answer(
         judged.unwrap_or_else(Judgement::unknown)
     };
     match local {
-        // Before anybody makes the page.
+        // Before the page has a maker.
         Local::StatusJson => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Local::Nothing => {
             let mut response = Response::new(Bytes::new());

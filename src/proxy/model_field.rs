@@ -1,8 +1,7 @@
-//! Finds the model that a request's body names, and where it stands. Pure, with little memory.
+//! Finds the model that a request's body names, and its position. Pure, with little memory.
 //!
-//! The body is read as it comes, as far as an object's own keys matter: what is within a value is skipped at the speed
-//! of memory. Providers read JSON with many parsers, which differ where it is not quite JSON or says one thing twice;
-//! what two of them could read in two ways is refused.
+//! The body is read as it comes, as far as the keys of the outermost object matter: values are skipped at the speed of
+//! memory. Providers' JSON parsers differ about invalid or duplicate members; an ambiguous body is refused.
 
 mod form;
 mod names;
@@ -23,7 +22,7 @@ const LONGEST_KEY: usize = 6 * (KEY.len() + 1);
 const MORE: [&[u8]; 2] = [b"models", b"fallbacks"];
 /// The same room for these.
 const LONGEST_OF_MORE: usize = 6 * (b"fallbacks".len() + 1);
-/// The longest name of a model as it stands in a body, in bytes.
+/// The longest name of a model in a body, in bytes.
 const LONGEST_NAME: usize = 4096;
 /// The deepest nesting of lists and objects within the body's own. Most servers read 128 to 1000.
 const DEEPEST: u32 = 512;
@@ -92,7 +91,7 @@ pub enum Search {
 }
 
 impl Search {
-    /// The model, once it is certain but for a second one.
+    /// The model, once it is certain except for a second one.
     pub fn model(&self) -> Option<&Model> {
         match self {
             Self::Json(scanner) => scanner.model(),
@@ -222,7 +221,7 @@ impl Scanner {
         }
     }
 
-    /// The model, once it is certain but for a second one.
+    /// The model, once it is certain except for a second one.
     pub fn model(&self) -> Option<&Model> {
         self.model.as_ref()
     }
@@ -404,7 +403,7 @@ impl Scanner {
         if self.token.len() > self.longest_key() {
             return Ok(());
         }
-        // Some parsers leave out what is no text, or put something else in its place.
+        // Some parsers skip values that are not text, or replace them.
         if std::str::from_utf8(&self.token).is_err() {
             return Err(Flaw::Encoding);
         }

@@ -1,8 +1,8 @@
-//! What containers call this machine, where that is known to be true here.
+//! The names that containers have for this machine, if they are true here.
 //!
-//! Docker and Podman tell their containers these names. Anywhere else whoever answers this machine's
-//! DNS decides what they mean, and could let a web page rebind them (see [`super::guard`]). Where the
-//! hosts file says that one means this machine, no DNS is asked.
+//! Docker and Podman give their containers these names. Elsewhere, this machine's DNS decides their
+//! meaning, and could let a web page rebind them (see [`super::guard`]). If the hosts file maps one
+//! to this machine, no DNS is asked.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Where the status page is asked for: whether it is meant, what its maker is told of the reader, and the head that it
-//! goes out with. Whoever the guard lets in may read it.
+//! Requests for the status page: whether it is meant, the facts about the reader, and the head of the answer. Every
+//! client that the guard accepts may read it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Whose process is at the other end of a loopback connection.
+//! The user of the process at the other end of a loopback connection.
 //!
 //! TCP itself does not tell. On Linux the kernel does, for one connection (`sock_diag(7)`); that
-//! takes some ten microseconds. Elsewhere nobody is asked, and everybody on loopback is let in.
+//! takes some ten microseconds. On other systems nothing is asked, and every user on loopback is
+//! accepted.
 
 use std::net::SocketAddr;
 
@@ -60,7 +61,7 @@ mod platform {
     pub(super) fn owner(remote: SocketAddr, local: SocketAddr) -> Option<Peer> {
         let ours = rustix::process::geteuid().as_raw();
         match ask(remote, local) {
-            // A socket whose process has closed it belongs to nobody; the kernel says root then.
+            // A socket whose process has closed it has no owner; the kernel says root then.
             Ok(Some((_, 0)) | None) => Some(Peer::Stranger(None)),
             Ok(Some((uid, _))) if uid == ours || uid == 0 => Some(Peer::Ours),
             Ok(Some((uid, _))) => Some(Peer::Stranger(Some(uid))),

@@ -1,8 +1,8 @@
-//! Places for connections, over all listeners. When all are taken, a connection makes way for a
-//! newcomer: first one of a client that the guard has not let in, then one that waits for its next
-//! request, then one whose body comes so slowly that no honest client sends it. Only a request that the
-//! guard has let in protects its place, until it is answered. A few places are kept from requests that a provider
-//! answers, which can take hours, so that what is answered here always is.
+//! Places for connections, over all listeners. When all are taken, a connection makes way for a newcomer: first
+//! one of a client that the guard has not accepted, then one that waits for its next request, then one whose body
+//! comes more slowly than any honest client's. Only a request that the guard has accepted protects its place,
+//! until it is answered. A few places are kept free of requests to providers, which can take hours, so that our
+//! own answers always find one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -16,24 +16,25 @@ use tokio::time::{Instant, timeout};
 /// A newcomer has so many milliseconds to send a request before it must make way, so that under a flood of
 /// connections each is served that has something to ask.
 const GRACE: u64 = 250;
-/// Half of it after each newcomer that had to wait for it, so often at most: with few places a flood that
-/// waits in the kernel would else take its quarter of a second each, and whoever is behind it, many.
+/// It is halved after each newcomer that had to wait for it, at most this often: with few places a flood
+/// that waits in the kernel would otherwise take its quarter of a second each, and a request behind it,
+/// many.
 const HALVINGS: u32 = 7;
-/// It is whole again when nobody had to go before it was over for so many milliseconds.
+/// It is whole again after this many milliseconds without an early departure.
 const RECOVERY: u64 = 1_000;
-/// A body is waited for this long at its start, and then for a millisecond for each of its bytes, which
-/// is a kilobyte a second; only after that is it too slow for a full house. A telephone at the edge of
-/// its network sends ten times as much. Nothing is counted while nobody takes the body.
+/// A body is awaited this long at its start, and then for a millisecond for each of its bytes, which is
+/// a kilobyte a second; only after that is it too slow when all places are taken. A telephone at the
+/// edge of its network sends ten times as much. Time counts only while we read the body.
 const FIRST_CREDIT: i64 = 5_000;
 /// More is not saved up: a line that hangs for this long may be honest, while a flood could send much
 /// at once, and then nothing for hours.
 const MOST_CREDIT: i64 = 30_000;
 /// At a shutdown, a head may take this long.
 const LAST_HEAD: Duration = Duration::from_secs(2);
-/// How often a full house is looked through for somebody who can go.
+/// How often a full set of places is searched for a connection that can go.
 const LOOK: Duration = Duration::from_millis(50);
-/// Unfinished heads: what one may hold without being counted, and what all others together may, unless
-/// four of the largest ones are more. Nobody is let in before a head is whole.
+/// Unfinished heads: the uncounted part of each, and the limit of all others together, unless four of
+/// the largest ones are more. No client is accepted before its head is complete.
 const FREE_HEAD: usize = 4 * 1024;
 const ALL_HEADS: usize = 4 * 1024 * 1024;
 /// A full house is told again after it was not full for so long.
@@ -113,7 +114,7 @@ pub(super) struct Seat {
     /// Since when no such request is under way, in milliseconds from the first day, and one; 0: one is.
     /// Requests that are refused change nothing.
     waits_since: AtomicU64,
-    /// What it holds of a head that is not whole, beyond what everybody may.
+    /// Its unfinished head's bytes beyond the uncounted part.
     head: AtomicUsize,
     /// Since when the next bytes of a body are waited for, in the same way; 0: they are not.
     lacks_since: AtomicU64,
@@ -159,7 +160,7 @@ impl Places {
                 }
                 return place;
             }
-            // Where strangers have all that they may, nobody else's leaving helps another one.
+            // If strangers use their whole limit, closing another connection does not help.
             let strangers_only = self.is_full_of_strangers();
             let pause = match self.ask_somebody_to_leave(strangers_only) {
                 Some(wait) => {
@@ -179,7 +180,7 @@ impl Places {
         last == 0 || u128::from(now.saturating_sub(last)) >= QUIET.as_millis()
     }
 
-    /// Has somebody leave, as when no descriptor is left, and waits until somebody has, or for a
+    /// Closes a connection, as when no descriptor is left, and waits until one has ended, or for a
     /// short time.
     pub(super) async fn make_room(&self) {
         self.lobby.freed.notified().now_or_never();
@@ -228,7 +229,7 @@ impl Places {
         }
     }
 
-    /// Has somebody leave who can go. Where somebody can as soon as its time is over, says how soon.
+    /// Closes a connection that can go. If one can as soon as its time is over, returns how soon.
     fn ask_somebody_to_leave(&self, strangers_only: bool) -> Option<Duration> {
         let now = Seat::now(self.opened);
         let grace = self.pressure().grace(now);
@@ -237,7 +238,7 @@ impl Places {
             let seats = seats.values();
             seats.filter(|seat| !seat.asked.load(Ordering::Relaxed))
         };
-        // Strangers first, then whoever has waited longest.
+        // Strangers first, then the one that has waited longest.
         let mut idle = None;
         let mut soonest = None;
         for seat in others() {
@@ -291,13 +292,13 @@ impl Pressure {
         GRACE >> self.halvings
     }
 
-    /// A newcomer had to wait until somebody's time was over.
+    /// A newcomer had to wait until a connection's time was over.
     fn grows(&mut self, now: u64) {
         self.halvings = (self.halvings + 1).min(HALVINGS);
         self.at = now;
     }
 
-    /// Somebody went after so many milliseconds.
+    /// A connection went after this many milliseconds.
     fn took(&mut self, age: u64, now: u64) {
         if age < GRACE {
             self.at = now;
@@ -321,7 +322,8 @@ impl Lobby {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has whoever holds the largest unfinished head leave; of equal ones, who has waited longest.
+    /// Closes the connection with the largest unfinished head; of equal ones, the one that has
+    /// waited longest.
     fn ask_the_largest_head_to_leave(&self) {
         let seats = self.seats();
         let others = seats.values();

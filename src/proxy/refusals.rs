@@ -1,9 +1,9 @@
-//! Requests that are refused: told once for each code and origin, then counted.
+//! Refused requests: logged once for each code and origin, then counted.
 //!
-//! Whoever is refused may ask as often as they like, so a line for each would let another user or a
-//! web page push everything else out of the log. The first one has its line; those that follow are
-//! counted, and one line tells how many, after a minute at first and after an hour at most. The table
-//! is bounded: when it is full, what is new is told together, once for each code.
+//! A refused client may ask as often as it likes, so a line for each refusal would let another user
+//! or a web page push everything else out of the log. The first one has its line; later ones are
+//! counted, and one line reports the number, after a minute at first and after an hour at most. The
+//! table is bounded: when it is full, new origins are reported together, once for each code.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl Refusals {
             (id, Some(0))
         };
         drop(table);
-        // The number is that of a line that is there.
+        // The number of an existing line.
         self.all.add(code, told, refused.from, refused.about);
         if refused.matters {
             self.apps.add(code, told, refused.from, refused.about);
@@ -162,8 +162,8 @@ impl Refusals {
 const OTHERS: &str = "others";
 
 impl<'r> Refused<'r> {
-    /// What tells it from others with its code and place. A path only where the guard has let the app
-    /// in: whoever it refuses can name any number of them.
+    /// Its identity among others with its code and place. A path counts only if the guard has
+    /// accepted the app: a refused client can name any number of them.
     fn tells_apart(&self) -> &'r str {
         let by_path = matches!(
             self.kind,

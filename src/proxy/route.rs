@@ -1,12 +1,12 @@
-//! From a path to what serves it. Pure.
+//! From a path to the provider or endpoint that serves it. Pure.
 //!
-//! The path is compared with a table and nothing in it is decoded. What real apps get wrong is
-//! forgiven: repeated slashes, one slash at the end, a missing or doubled `/v1`. What goes
-//! upstream is the table's constant, never the client's text, but for an id where the table has a place for
-//! one: a segment in which nothing means anything in a URL.
+//! The path is compared with a table and nothing in it is decoded. Common mistakes of apps are tolerated:
+//! repeated slashes, one slash at the end, a missing or doubled `/v1`. The table's constant goes upstream,
+//! never the client's text, except for an id in a place that the table has for one: a segment without
+//! meaning in a URL.
 //!
 //! SDKs read a 404 as "no such model" and often show only the start of its text, so that begins with
-//! what to choose in the app.
+//! the setting to choose in the app.
 
 mod not_found;
 mod unserved;

@@ -1,4 +1,4 @@
-//! What a client is connected by: TCP, or a Unix socket; and what the system knows of a stream.
+//! A client's connection, TCP or a Unix socket, and what the system knows about a stream.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -183,7 +183,7 @@ impl WriteHalf {
                 if !matches!(ready, Ok(ready) if !ready.is_read_closed()) {
                     return;
                 }
-                // Windows tells nothing more before somebody has met the end of what it told.
+                // Windows reports nothing more until its last report was read.
                 #[cfg(windows)]
                 if !matches!(stream.peek(&mut [0; 1]).await, Ok(1..)) {
                     return;

@@ -1,5 +1,5 @@
-//! What requests came to, in numbers that monitoring adds up. Entering a request costs a few additions: no lock, and after
-//! a path's first request no allocation.
+//! Totals of requests for monitoring. Entering a request costs a few additions: no lock, and after a path's first
+//! request no allocation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,5 +1,4 @@
-//! What went wrong lately, for whoever asks how all is. A request that goes well costs one look at a
-//! counter.
+//! The latest failures, for the status. A request that goes well costs one look at a counter.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

@@ -1,9 +1,9 @@
 //! The client's body on its way to the provider.
 //!
 //! Its first part is kept while it passes, so that one replay is possible after the provider
-//! refused the credential; once the provider has answered anything else, what was kept is given
-//! back. The body is shared between the attempts: a replay sends what was kept and then goes on
-//! reading from the client.
+//! refused the credential; once the provider has answered anything else, that memory is released.
+//! The body is shared between the attempts: a replay sends the kept part and then continues to read
+//! from the client.
 
 mod naming;
 mod search;

@@ -1,5 +1,5 @@
-//! What fails because something of our own is lacking for a moment, such as descriptors: it says nothing
-//! of the client or the provider, and is tried again.
+//! Failures for a momentary lack of our own resources, such as descriptors: they say nothing about the
+//! client or the provider, and are tried again.
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Where requests are counted when they end: rows in memory, which `keeper` takes and writes every few seconds. Counting
-//! waits for nothing: not for a disk, and no longer than the taking of a map.
+//! Counts requests when they end: rows in memory, which `keeper` takes and writes every few seconds. Counting waits for
+//! nothing: not for a disk, and no longer than the taking of a map.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};

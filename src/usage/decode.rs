@@ -1,5 +1,5 @@
-//! Looks through an answer that comes compressed: a copy is unpacked on the side, as far as that is cheap, and thrown
-//! away as it is looked at. What passes is what came.
+//! Reads a compressed answer: a copy is unpacked on the side, as far as that is cheap, and discarded. The original
+//! bytes pass.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -250,7 +250,7 @@ mod tests {
         let mut look = Look::new(Form::Whole, Encoding::Gzip);
         look.pass(&bomb);
         assert!(matches!(look, Look::Blind));
-        // It has given its turn back, and a long text is none.
+        // It has given its turn back, and a long text does not count.
         let usage = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
         let words: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
         let long = gzip(&[&words[..], usage].concat());

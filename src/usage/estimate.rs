@@ -1,7 +1,8 @@
-//! About how many tokens a request takes whose answer does not tell: by the text that has passed. Pure.
+//! Estimates the tokens of a request whose answer does not report them: by the text that has
+//! passed. Pure.
 //!
-//! A token is about four bytes of text. In an event stream, most events bring one token and say a lot around it; the
-//! shortest event shows how much that is.
+//! A token is about four bytes of text. In an event stream, most events have one token and much text around it; the
+//! shortest event shows how much.
 
 use super::decode::Encoding;
 use super::scan::Form;
@@ -9,7 +10,7 @@ use crate::sse::{Tap, Tokenizer};
 
 /// Bytes of text that make a token.
 const BYTES: u64 = 4;
-/// What stands around the text of an event is no longer.
+/// The most bytes around the text of an event.
 const MOST_AROUND: u64 = 512;
 
 /// What a request's body is.
@@ -101,7 +102,7 @@ impl Estimate {
         }
     }
 
-    /// Of the answer. A whole document that tells no tokens is no text that was made, such as a list of embeddings.
+    /// Of the answer. A whole document without a token count is not generated text, such as a list of embeddings.
     pub(super) fn completion(&self, is_whole: bool) -> u64 {
         match &self.answer {
             Answer::Nothing => 0,

@@ -1,5 +1,5 @@
-//! The thread that writes the counts: every few seconds while there are some, when it is asked, and at the end. What it
-//! can't write it keeps, as far as there is room, and tries again.
+//! The thread that writes the counts: every few seconds while there are some, on request, and at the end. Counts that
+//! it can't write are kept, as far as there is room, and tried again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a row of the counts is about, and how it is found without memory being taken.
+//! The key of a row of the counts, and its look-up without an allocation.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher};

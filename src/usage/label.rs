@@ -1,4 +1,4 @@
-//! A short text that takes no memory of its own, since each request has some.
+//! A short text without an allocation, since each request has some.
 
 use std::fmt;
 

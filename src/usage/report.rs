@@ -1,4 +1,4 @@
-//! What is asked of the counts, and what they say. Pure.
+//! A query of the counts, and its answer. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

@@ -1,8 +1,8 @@
-//! Finds the `usage` of an answer while it passes: its name is looked for at the speed of memory, and only where it is
-//! found is it read whose it is. Pure; a piece is never copied, but for an object that comes in several.
+//! Finds the `usage` of an answer while it passes: its name is searched for at the speed of memory, and only there its
+//! owner is read. Pure; a piece is never copied, except for an object that comes in several.
 //!
-//! An object of that name anywhere else, such as in what a model hands to a tool, is not the answer's own and tells
-//! nothing. In a text, each of the name's quotes has a backslash before it, so it is not found there.
+//! An object of that name anywhere else, such as in a tool's arguments, is not the answer's own and does not count.
+//! In a string, each of the name's quotes has a backslash before it, so it is not found there.
 
 mod document;
 

@@ -39,7 +39,7 @@ const UPSERT_ERROR: &str = "
     INSERT INTO errors (usage, kind, requests) VALUES (?1, ?2, ?3)
     ON CONFLICT (usage, kind) DO UPDATE SET requests = requests + excluded.requests";
 
-/// Integers that overflow become floats, of which `TOTAL` makes a sum all the same.
+/// Integers that overflow become floats, which `TOTAL` still adds up.
 const SUMS: &str = "
     CAST(TOTAL(requests) AS INTEGER), CAST(TOTAL(failed) AS INTEGER), CAST(TOTAL(untold) AS INTEGER),
     CAST(TOTAL(bytes_in) AS INTEGER), CAST(TOTAL(bytes_out) AS INTEGER),
@@ -56,7 +56,7 @@ pub(super) enum Fault {
     /// The file system can't.
     #[error("{file}: {source}", file = .1.display(), source = .0)]
     Io(#[source] std::io::Error, PathBuf),
-    /// It may be anybody's.
+    /// It may belong to any user.
     #[error("{file} belongs to somebody else, or others may write it; remove it", file = .0.display())]
     NotOurs(PathBuf),
     /// It was written by a later version.
@@ -267,7 +267,7 @@ impl By {
 }
 
 /// The day from which rows are too old: today, if there are rows of the days before as of a clock that goes right. One
-/// that is ahead for some days would take away all that was before.
+/// that is ahead for some days would remove all that was before.
 fn known(batch: &Connection, today: NaiveDate) -> rusqlite::Result<NaiveDate> {
     let sql = "SELECT MIN(day) FROM (SELECT DISTINCT day FROM usage WHERE day < ?1 ORDER BY day DESC LIMIT ?2)";
     let earlier: Option<String> =

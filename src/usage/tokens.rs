@@ -1,4 +1,5 @@
-//! What a `usage` object of an answer says, on each wire of OpenAI's API and on Anthropic's Messages. Pure.
+//! The content of an answer's `usage` object, on each wire of OpenAI's API and on Anthropic's
+//! Messages. Pure.
 
 use std::num::NonZeroU64;
 use std::ops::AddAssign;

@@ -68,6 +68,7 @@ const PLAIN: &[&str] = &[
     "there was no",
     "there is none",
     "there are none",
+    "there was none",
     "is no longer",
     "are no longer",
     "was no longer",

@@ -1,9 +1,9 @@
-//! Which command was meant by one that is none. Pure.
+//! The command that a mistyped one was meant to be. Pure.
 
 use clap::Command;
 
-/// What people call our commands elsewhere: behind these words stands ours. The first fitting row
-/// counts; one with a noun counts within that noun alone.
+/// The names that people use elsewhere for our commands. The first matching row counts; one with a
+/// noun counts within that noun alone.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("auth add", "auth login"),
     ("auth remove", "auth logout"),

@@ -1,5 +1,5 @@
-//! What a shell suggests behind the words that stand on the line, with the names that a running machine
-//! knows. The script of `hermesctl completions` asks for it.
+//! What a shell suggests after the words on the line, with the names that a running machine knows. The
+//! script of `hermesctl completions` asks for it.
 
 use std::ffi::{OsStr, OsString};
 

@@ -1,5 +1,5 @@
-//! The shape holds together, and every command that is named anywhere is one. `UPDATE_GOLDEN=1`
-//! writes their list anew, which `tests/docs/commands.rs` runs.
+//! The command line is consistent, and every command that is named anywhere exists.
+//! `UPDATE_GOLDEN=1` rewrites their list, which `tests/docs/commands.rs` runs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,9 @@ fn json_is_understood_anywhere() {
 #[derive(Debug, PartialEq)]
 struct Named<'t> {
     line: &'t str,
-    /// Whether it ends where the line does: it stands in backticks or in a block of code.
+    /// Whether it ends where the line does: it is in backticks or in a block of code.
     whole: bool,
-    /// Whether nothing but a command can stand here.
+    /// Whether only a command can be here.
     sure: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The user's browser, where there is one before the user.
+//! Opens the user's browser, if the user is at this machine.
 
-/// Opens the page where a person can see it; otherwise, and when it fails, says nothing, as the
-/// page stands on the screen. `is_trusted` says that it is the provider's own.
+/// Opens the page for a person who can see it; otherwise, and when it fails, says nothing, as the
+/// page is on the screen. `is_trusted` says that it is the provider's own.
 pub(super) fn show(page: &str, is_trusted: bool) {
     let variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !is_trusted || !page.starts_with("https://") || !has_screen(variable) {

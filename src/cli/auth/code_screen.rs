@@ -1,5 +1,5 @@
-//! What a person sees who is to enter a code: where to go, the code in large letters, and a QR
-//! code for the telephone, as far as the terminal has room for it. Pure.
+//! The screen for entering a code: the address, the code in large letters, and a QR code for the
+//! telephone, as far as the terminal has room for it. Pure.
 
 use super::letters;
 use super::qr::Qr;

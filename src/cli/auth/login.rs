@@ -1,4 +1,4 @@
-//! `hermesctl auth login`: show the code or the page, wait, tell the end.
+//! `hermesctl auth login`: show the code or the page, wait, report the result.
 
 use std::io;
 use std::path::Path;
@@ -73,7 +73,7 @@ pub(super) async fn login(
             if opens {
                 browser::show(&page.url, page.trusted_uri);
             }
-            // A line that is drawn over and over would take away what the user pastes.
+            // A line that is drawn over and over would erase what the user pastes.
             let waiting = Waiting::new(reader.in_lines(), page.expires_in_seconds);
             let mut watch = Watch {
                 pastes: Some(Pastes::of_process()),
@@ -213,7 +213,8 @@ impl Watch {
         }
     }
 
-    /// Hands over what was pasted. What is no answer to the login is told, and the login goes on.
+    /// Passes on what was pasted. A text that does not answer the login is reported, and the login
+    /// continues.
     async fn paste(&mut self, client: &mut Client) -> Result<(), ClientError> {
         let Some(text) = self.pastes.as_mut().and_then(Pastes::next) else {
             return Ok(());

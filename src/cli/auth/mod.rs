@@ -1,4 +1,4 @@
-//! `hermesctl auth`: log in and out, with the daemon that runs or without one.
+//! `hermesctl auth`: log in and out, with a running daemon or without one.
 
 mod browser;
 mod code_screen;
@@ -208,7 +208,7 @@ async fn logout(
         };
         return pools::remove(choice, config, output).await;
     }
-    // Asked anew: while the person thinks, the daemon ends a silent connection.
+    // Asked again: while the person thinks, the daemon ends a silent connection.
     let choice = ProviderChoice {
         provider: flags.provider,
         store,
@@ -278,7 +278,7 @@ async fn given_up(provider: Option<&str>, config: Option<&Path>) -> Failure {
     }
 }
 
-/// Whether Hermes Agent uses the login; assumed where nobody knows yet.
+/// Whether Hermes Agent uses the login; assumed while it is unknown.
 fn is_shared(provider: &ProviderStatus, findings: &[Finding]) -> bool {
     let mine = judge::about(findings, &provider.name);
     match &provider.login {

@@ -1,4 +1,4 @@
-//! What a person sees who is to log in on a page. Pure.
+//! The screen for logging in on a page. Pure.
 
 use crate::cli::human::duration;
 use crate::cli::render::{Style, Tone, inline};

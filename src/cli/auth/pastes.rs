@@ -1,4 +1,4 @@
-//! What the user pastes: lines of standard input, read beside everything else.
+//! The user's pasted lines: standard input, read beside everything else.
 
 use std::io::{self, BufRead};
 
@@ -29,12 +29,12 @@ impl Pastes {
                 }
             }
         };
-        // Without it nothing can be pasted, and the browser may come back all the same.
+        // Without it nothing can be pasted, and the browser may still come back.
         drop(std::thread::Builder::new().spawn(reading));
         Self(lines)
     }
 
-    /// The next line that is there already.
+    /// The next line that is available already.
     pub(super) fn next(&mut self) -> Option<Key> {
         self.0.try_recv().ok()
     }

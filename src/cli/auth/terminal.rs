@@ -1,4 +1,4 @@
-//! Who reads standard error.
+//! The reader of standard error: a person or a program.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -70,12 +70,12 @@ impl Reader {
     }
 }
 
-/// Writes to standard error; nobody is left to tell when that fails.
+/// Writes to standard error; there is no other place to report a failure.
 pub(super) fn say(text: &str) {
     let _said = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// A person's yes or no; no when nobody can be asked, which is `None`.
+/// A person's yes or no; no if there is no person, which is `None`.
 pub(in crate::cli) fn confirmed(question: &str) -> Option<bool> {
     decided(&format!("{question} [y/N] "), false)
 }
@@ -103,7 +103,7 @@ pub(in crate::cli) enum Pick {
     One(usize),
     /// None of them.
     Nothing,
-    /// Nobody can be asked.
+    /// No person can be asked.
     Unasked,
 }
 

@@ -1,4 +1,4 @@
-//! The line that tells how a login goes, with the time that is left.
+//! The line that shows the state of a login, with the remaining time.
 
 use std::io;
 use std::iter::Cycle;
@@ -85,7 +85,7 @@ impl Waiting {
 
     fn draw(&mut self, message: &str) {
         if let Some(line) = &mut self.line {
-            // Nobody is left to tell when this can't be written.
+            // There is no other place to report a failed write.
             line.draw(message).ok();
         }
     }

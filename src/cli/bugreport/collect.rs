@@ -1,4 +1,4 @@
-//! What the report is made of.
+//! The sections of the report.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -243,7 +243,7 @@ async fn service() -> String {
     };
     let state = systemctl("show", PROPERTIES).words().await;
     let unit = state + "\n" + &systemctl("cat", "--no-pager").words().await;
-    // What stands behind a variable's name may be anything.
+    // The value of a variable may be anything.
     let unit = unit
         .lines()
         .map(|line| match line.split_once("Environment=") {

@@ -1,4 +1,4 @@
-//! `hermesctl bugreport`: one readable file for whoever is asked for help, without secrets.
+//! `hermesctl bugreport`: one readable file for a helper, without secrets.
 
 mod collect;
 mod logs;
@@ -22,7 +22,7 @@ use super::{render, screen};
 #[derive(Debug)]
 struct Section {
     title: &'static str,
-    /// What stands in it, before it is shown to anybody.
+    /// Its content, before anything is shown.
     about: &'static str,
     text: String,
 }

@@ -1,4 +1,5 @@
-//! Takes out of a text what others must not see: secrets first, then who and where somebody is; pure.
+//! Removes what others must not see from a text: secrets first, then names of people and places;
+//! pure.
 
 /// What takes a secret's place.
 const GONE: &str = "[redacted]";
@@ -47,18 +48,18 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// This text is a secret wherever it stands.
+    /// This text is a secret wherever it occurs.
     pub(super) fn secret(&mut self, text: &str) {
         let text = text.trim();
         if text.len() >= 6 && !self.secrets.iter().any(|known| known == text) {
             self.secrets.push(text.to_owned());
-            // One may stand within another.
+            // One may be within another.
             self.secrets
                 .sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         }
     }
 
-    /// This word is somebody's; here it has another name.
+    /// This word is a name; here it has another one.
     pub(super) fn name(&mut self, word: &str, instead: &str) {
         let ours = OUR_WORDS.contains(&word.to_ascii_lowercase().as_str());
         if word.len() >= 2 && !ours {
@@ -193,7 +194,7 @@ fn quoted(text: &str, quote: char, escaped: bool) -> (&str, &str) {
     (text, "")
 }
 
-/// Words that look like secrets, whatever stands before them.
+/// Words that look like secrets, after any text.
 fn marked(line: &str) -> String {
     let part = |c: char| c.is_ascii_alphanumeric() || "_-.~+=".contains(c);
     let mut done = String::new();
@@ -239,7 +240,7 @@ fn mail(line: &str) -> String {
     done + rest
 }
 
-/// Replaces a word where it stands alone. A path is one too.
+/// Replaces a word that is separate. A path is one too.
 fn replace_word(line: &str, word: &str, instead: &str) -> String {
     let mut done = String::new();
     let mut rest = line;

@@ -1,4 +1,4 @@
-//! What a JSON file is made of, without what stands in it; pure.
+//! The shape of a JSON file, without its content; pure.
 
 use std::fmt::Write;
 

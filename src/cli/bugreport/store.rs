@@ -1,4 +1,4 @@
-//! The shape of what lies in the stores: files with their modes, keys without values.
+//! The shape of the stores: files with their modes, keys without values.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ mod platform {
 mod platform {
     use std::path::Path;
 
-    /// Files lie in the user's profile.
+    /// Files are in the user's profile.
     pub(super) fn access(_path: &Path) -> String {
         "in the profile".to_owned()
     }

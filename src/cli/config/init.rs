@@ -1,4 +1,4 @@
-//! `hermesctl config init`: a file to begin with.
+//! `hermesctl config init`: a file to start from.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -63,7 +63,7 @@ fn schema() -> Option<String> {
     Some(format!("#:schema {url}\n"))
 }
 
-/// Writes the file for its user alone. One that is there stays, or is kept as a backup.
+/// Writes the file for its user alone. An existing one stays, or is kept as a backup.
 fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failure> {
     let failed = |error: io::Error| {
         let name = file.display();
@@ -139,7 +139,7 @@ fn create(file: &Path, text: &str) -> io::Result<()> {
     files::sync(&new)
 }
 
-/// Gives a file that is there a name that no other has.
+/// Gives an existing file an unused name.
 fn put_aside(file: &Path) -> io::Result<Option<PathBuf>> {
     if fs::symlink_metadata(file).is_err() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! `hermesctl config`: the file, with the daemon that runs or without one.
+//! `hermesctl config`: the file, with a running daemon or without one.
 
 mod check;
 mod init;

@@ -1,4 +1,4 @@
-//! `hermesctl config path`: which file is read, and why.
+//! `hermesctl config path`: the file that is read, and why.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ impl Place {
         let env = Environment::from_process();
         let daemon = match connect().await {
             Ok(mut client) => client.status().await.ok(),
-            // A daemon that can't be asked is none that says something else.
+            // A daemon that can't be asked does not contradict.
             Err(_) => None,
         };
         let theirs = daemon

@@ -1,4 +1,4 @@
-//! `hermesctl config show`: every setting that is in force, and where it comes from.
+//! `hermesctl config show`: every setting in effect, and its origin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -212,12 +212,12 @@ impl Effective {
         self.written
     }
 
-    /// The settings as a file; what only the environment says stands in comments.
+    /// The settings as a file; those of the environment alone are comments.
     pub(in crate::cli) fn text(&self, origins: bool) -> String {
         let origin = |setting: &Setting| {
             let mut shown = self.settings.iter();
             let origin = match &shown.find(|shown| shown.key == setting.place)?.origin {
-                // What stands here is the default; the variable has its own line below.
+                // This is the default; the variable has its own line below.
                 Origin::Environment { .. } | Origin::HermesEnv { .. } => &Origin::Default,
                 origin @ (Origin::Default | Origin::File { .. } | Origin::CommandLine { .. }) => {
                     origin

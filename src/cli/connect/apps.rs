@@ -1,4 +1,4 @@
-//! The apps that are known, and what connects each; pure.
+//! The table of apps, with their settings and notes; pure.
 
 use crate::control::wires::Wire;
 
@@ -17,7 +17,7 @@ pub(super) struct App {
     pub(super) snippets: &'static [Snippet],
     /// How it runs in a container, where it can.
     pub(super) container: Option<Container>,
-    /// What goes wrong easily. The snippets' placeholders stand here too.
+    /// Common mistakes. The snippets' placeholders are used here too.
     pub(super) notes: &'static [&'static str],
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Container {
     pub(super) service: &'static str,
     /// The snippet's file and where it is mounted, if the app reads one.
     pub(super) mount: Option<(&'static str, &'static str)>,
-    /// Whether hardly anybody runs it without a container.
+    /// Whether it hardly ever runs without a container.
     pub(super) is_usual: bool,
 }
 

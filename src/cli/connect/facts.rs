@@ -1,4 +1,4 @@
-//! What a connection is decided by: the daemon, running or not, and this machine.
+//! The facts behind a connection: the daemon, running or not, and this machine.
 
 use std::path::{Path, PathBuf};
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use super::apps::{App, Container, Snippet};
 use crate::containers::Target;
 
-/// What stands where the key belongs when nobody asks for one.
+/// The placeholder of the key, if none is requested.
 pub(super) const ANY_KEY: &str = "anything";
 /// What is put beside an app's compose file.
 pub(super) const COMPOSE: &str = "compose.override.yaml";
-/// What stands where a model belongs that is not known.
+/// The placeholder of an unknown model.
 const MODEL: &str = "YOUR-MODEL";
-/// What stands where a model for embeddings belongs that is not known.
+/// The placeholder of an unknown model for embeddings.
 const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
 /// The same for the length of its vectors.
 const DIMENSIONS: &str = "YOUR-DIMENSIONS";
@@ -75,7 +75,7 @@ pub(in crate::cli) struct File {
     pub(in crate::cli) text: String,
 }
 
-/// Whether a text can stand in every kind of snippet as it is: in quotes or not, in a shell or not.
+/// Whether a text can be in every kind of snippet unchanged: in quotes or not, in a shell or not.
 pub(super) fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@+[]%".contains(c);
     !text.is_empty() && text.len() <= 200 && text.chars().all(plain)

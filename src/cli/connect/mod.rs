@@ -1,8 +1,7 @@
-//! `hermesctl connect`: what an app is configured with, where it runs.
+//! `hermesctl connect`: an app's settings, for the place where it runs.
 //!
-//! What is known of the apps and of the snippets lies in pure files, the ways to the daemon are known by
-//! `containers`; here
-//! the daemon or the configuration is asked, and a key is made where one is needed.
+//! The facts about apps and snippets are in pure files, and `containers` knows the ways to the daemon;
+//! here the daemon or the configuration is asked, and a key is made if one is needed.
 
 pub(in crate::cli) mod apps;
 mod facts;
@@ -53,7 +52,7 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) base_url: String,
     /// Whether hermes-proxyd runs, and listens where the app looks for it.
     pub(in crate::cli) ready: bool,
-    /// The key that was made, which nobody can show again.
+    /// The key that was made, which can't be shown again.
     pub(in crate::cli) key: Option<String>,
     /// The name of the key that the app needs.
     pub(in crate::cli) key_name: Option<String>,
@@ -63,8 +62,8 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) embedding_model: Option<String>,
     /// The files, in the order in which they are needed.
     pub(in crate::cli) files: Vec<File>,
-    /// What has to be known first: what it is for, where nobody said it, and what became of the key.
-    /// Stands before the files, or first in the notes.
+    /// What the user must know first: the assumed place, if none was given, and what happened to the
+    /// key. It comes before the files, or first in the notes.
     #[serde(skip)]
     pub(in crate::cli) lead: Vec<String>,
     /// What is to be done, and what goes wrong easily.
@@ -165,7 +164,7 @@ fn serve(
 fn choose(app: &App, flags: &Connect, engines: &[Engine]) -> Choice {
     match flags.from {
         Some(place) => Choice::named(place, flags.socket),
-        // Whoever names the address knows where the app is.
+        // A user who names the address knows where the app is.
         None if flags.address.is_some() => Choice::named(Place::Bare, flags.socket),
         None => place::guess(app, flags.socket, engines),
     }
@@ -181,7 +180,7 @@ impl Plan {
         let find =
             |doors: &[Door]| containers::way(facts.world(doors), choice.place.into(), network);
         let now = find(&facts.doors);
-        // Lines that are there already would be there twice.
+        // Existing lines would be duplicated.
         let later = (now.lines().is_some() && !facts.planned.is_empty())
             .then(|| find(&facts.planned))
             .filter(|later| later.lines().is_none());
@@ -396,7 +395,7 @@ async fn put_together(
 ) -> Connected {
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
-    // Whoever reads the files has to know it before.
+    // A reader of the files has to know it before.
     let mut lead: Vec<String> = choice.lead.into_iter().collect();
     lead.extend(served.iter().filter_map(|served| served.note.clone()));
     lead.extend(key.iter().map(|key| key.note.clone()));
@@ -481,7 +480,7 @@ fn taking_effect(place: Place, files: &[File]) -> Option<String> {
     ))
 }
 
-/// What makes the way work, but for the lines of the configuration.
+/// The steps that make the way work, except the lines of the configuration.
 fn notes_on(way: &Way) -> Vec<String> {
     let mut notes = Vec::new();
     if let Reach::Blocked(why) = &way.reach {

@@ -1,4 +1,4 @@
-//! Which models there are, asked of the running daemon as an app would.
+//! The available models, asked of the running daemon as an app would.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where an app runs, when nobody says it; pure.
+//! Where an app runs, if the user does not say; pure.
 
 use super::apps::App;
 use crate::cli::args::Place;
@@ -10,7 +10,7 @@ pub(super) struct Choice {
     pub(super) place: Place,
     /// Whether a Unix socket is the way.
     pub(super) socket: bool,
-    /// Why there, and what to say if it is elsewhere; `None` where that is no question.
+    /// Why there, and what to say if it is elsewhere; `None` if it is certain.
     pub(super) lead: Option<String>,
 }
 

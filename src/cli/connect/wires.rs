@@ -1,5 +1,5 @@
-//! Which provider an app is connected to: one that has the API which the app speaks, else one for which the app's
-//! requests are translated. Pure.
+//! The provider for an app: one that serves the app's API, otherwise one for which the app's requests are
+//! translated. Pure.
 
 use super::apps::{App, Speaks};
 use crate::cli::output::{Exit, Failure};

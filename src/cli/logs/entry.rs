@@ -1,4 +1,4 @@
-//! One line of the log, as the journal, the JSON format or the format for people has it. Pure.
+//! One line of the log, in the form of the journal, the JSON format or the format for people. Pure.
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
@@ -170,7 +170,7 @@ fn unquoted(value: String) -> String {
         .unwrap_or(value)
 }
 
-/// A journal's value: text, or bytes as numbers where they are no UTF-8, or several.
+/// A journal's value: text, or bytes as numbers if they are not UTF-8, or several.
 fn journal_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

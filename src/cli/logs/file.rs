@@ -1,4 +1,4 @@
-//! A log's file, read to its end and then on, also when another one takes its place.
+//! A log's file, read to its end and followed, even when another one replaces it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek};
@@ -63,7 +63,7 @@ impl LogFile {
         &self.path
     }
 
-    /// The next line that is there, with its end. The last one has none, unless its end `may_come`.
+    /// The next available line, with its end. The last one has none, unless its end `may_come`.
     pub(super) fn line(&mut self, may_come: bool) -> io::Result<Option<Vec<u8>>> {
         loop {
             self.lines.read_until(b'\n', &mut self.begun)?;

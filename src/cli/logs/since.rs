@@ -1,4 +1,4 @@
-//! Times as they are given to `--since`. Pure.
+//! The times of `--since`. Pure.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 

@@ -1,4 +1,4 @@
-//! Where the log comes from: the running daemon, `journalctl`, or a file.
+//! The source of the log: the running daemon, `journalctl`, or a file.
 
 use std::collections::VecDeque;
 use std::io;
@@ -137,7 +137,7 @@ impl Source {
         }
     }
 
-    /// The next entry of those that are there.
+    /// The next available entry.
     pub(super) async fn next_old(&mut self) -> Result<Option<Entry>, Failure> {
         while let Some(line) = self.line(false).await? {
             if let Some(entry) = self.read(&line) {

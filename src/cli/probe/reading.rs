@@ -1,4 +1,4 @@
-//! What an answer says: the words in it, or the error. Pure.
+//! The content of an answer: its words, or the error. Pure.
 
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::models;
 use super::{Tokens, Trouble, Wire};
 
-/// Of an answer that is no JSON, so many characters are told.
+/// This many characters of an answer that is not JSON are shown.
 const EXCERPT: usize = 200;
 /// No event that we understand is longer, in bytes.
 const LONGEST: usize = 1024 * 1024;
@@ -158,7 +158,7 @@ impl Reading {
         Ok(self.answered)
     }
 
-    /// Where a line ends; a whole answer is no lines.
+    /// Where a line ends; a whole answer has no lines.
     fn line_end(&self) -> Option<usize> {
         let mut bytes = self.buffer.iter();
         self.streams

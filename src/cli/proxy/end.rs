@@ -1,4 +1,4 @@
-//! `hermesctl proxy stop` and `restart`: the daemon's end, wherever it runs.
+//! `hermesctl proxy stop` and `restart`: the daemon's end, with or without a service manager.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is told about logins.
+//! Texts about logins.
 
 use std::fmt::Display;
 
@@ -39,7 +39,7 @@ pub(in crate::cli) fn login_begun(begun: &LoginBegun, style: Style) -> String {
                 separate(existing.separate),
             ))
         }
-        // That stands on standard error.
+        // That is on standard error.
         LoginBegun::Code(_) | LoginBegun::Page(_) => String::new(),
     }
 }

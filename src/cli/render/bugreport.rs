@@ -1,9 +1,9 @@
-//! What is told of a bug report before it is written, and after.
+//! Texts about a bug report, before it is written and after.
 
 use super::{Style, inline};
 use crate::cli::bugreport::Planned;
 
-/// Where the sections' descriptions stand.
+/// The column of the sections' descriptions.
 const TITLES: usize = 16;
 
 /// What the report would contain, and where it would be written.

@@ -1,4 +1,4 @@
-//! What is told about the configuration's file.
+//! Texts about the configuration's file.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is told about connecting an app.
+//! Texts about connecting an app.
 
 use super::{Style, Tone, inline, printable};
 use crate::cli::connect::{Connected, Known};

@@ -1,13 +1,13 @@
-//! What `hermesctl doctor` found. Pure.
+//! The findings of `hermesctl doctor`. Pure.
 
 use super::{Style, Tone, inline, printable};
 use crate::doctor::{Finding, Fix, Report, Verdict};
 
-/// Below this width a finding's text stands under its name.
+/// Below this width a finding's text is under its name.
 const NARROW: usize = 72;
 /// A name longer than this has a line of its own.
 const LONGEST_NAME: usize = 24;
-/// What stands before a name: sign and verdict.
+/// The text before a name: sign and verdict.
 const MARGIN: usize = 10;
 /// What comes before a fix.
 const FIX: usize = MARGIN + 2;

@@ -20,10 +20,10 @@ pub(in crate::cli) fn foot(now: &str, seconds: u64) -> String {
     format!("{now} · every {seconds} s · Ctrl-C ends")
 }
 
-/// Where values stand in the head, and below a provider's name.
+/// The column of values in the head, and below a provider's name.
 const HEAD: usize = 12;
 const BELOW: usize = 14;
-/// A client that asked within so many seconds stands on the screen.
+/// A client that asked within this many seconds is on the screen.
 const LATELY: i64 = 3600;
 /// So many clients are named.
 const NAMED: usize = 5;

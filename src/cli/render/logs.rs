@@ -1,4 +1,4 @@
-//! What is told of the log.
+//! Texts about the log.
 
 use std::fmt::Display;
 

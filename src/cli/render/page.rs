@@ -1,4 +1,4 @@
-//! The page that a text is set on: colours, width, and lines that are too long for it. Pure.
+//! The page for a text: colours, width, and the breaking of long lines. Pure.
 
 /// How the reader sees a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What is told about the several logins of a provider.
+//! Texts about the several logins of a provider.
 
 use std::fmt::Display;
 

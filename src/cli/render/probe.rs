@@ -1,4 +1,4 @@
-//! What is told about a test request.
+//! Texts about a test request.
 
 use super::{Style, Tone, inline, printable};
 use crate::cli::human::count;
@@ -27,7 +27,7 @@ pub(in crate::cli) fn piece(piece: &Piece, _: Style) -> String {
 pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
     let mut text = String::new();
     if report.asked.stream && !report.text.is_empty() {
-        // The stream itself stands above.
+        // The stream itself is above.
         text += "\n\n";
     }
     text += &style.paint(Tone::Good, "It works.");

@@ -1,4 +1,4 @@
-//! What is told about routes.
+//! Texts about routes.
 
 use super::{Style, inline};
 use crate::cli::proxy::{DecidedBy, Request, Route, Routes};
@@ -72,7 +72,7 @@ fn one(request: &Request, routes: &Routes, style: Style) -> String {
             "the models of all providers that a request may go to",
         );
     }
-    // An empty name is none.
+    // An empty name does not count.
     let named = request.model.as_ref().filter(|model| !model.is_empty());
     match (named, &request.looked_at) {
         (Some(model), Some(meant)) if model != meant => {

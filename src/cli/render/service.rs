@@ -1,4 +1,4 @@
-//! What is told about the service, and what a command did step by step.
+//! Texts about the service, and the steps of a command.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::{Style, Tone, inline, printable};
 use crate::cli::service::{Report, ServiceJson, Uninstalled};
 use crate::service::{Outcome, Step};
 
-/// Where a step's words stand, behind what came of it.
+/// The column of a step's words, after its result.
 const RESULT: usize = 9;
 
 /// One step: what, and what came of it.

@@ -1,4 +1,4 @@
-//! What `hermesctl setup` says at its end.
+//! The last text of `hermesctl setup`.
 
 use super::{Style, Tone, inline};
 use crate::cli::setup::{Offer, SetUp};

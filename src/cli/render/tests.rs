@@ -81,7 +81,7 @@ fn a_state_says_only_what_is_known() {
     );
     let failed = told(ProviderState::Unavailable, error);
     assert!(failed.contains("can't be renewed"), "{failed}");
-    // Without a daemon, nobody has tried.
+    // Without a daemon, nothing has been tried.
     let untried = told(ProviderState::Unavailable, None);
     assert!(untried.contains("has not been renewed yet"), "{untried}");
 }

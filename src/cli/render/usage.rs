@@ -1,4 +1,4 @@
-//! Who used how much.
+//! The table of usage.
 
 use super::page::visible;
 use super::{Style, Tone, cut, inline};

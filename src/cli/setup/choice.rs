@@ -1,4 +1,4 @@
-//! Which provider is set up, where the command line does not say it.
+//! The provider to set up, if the command line does not name it.
 
 use super::Failure;
 use crate::cli::args::SetupFlags;
@@ -17,8 +17,8 @@ pub(in crate::cli) struct Offer {
     default: bool,
 }
 
-/// The provider that a person means, if that is not the default one. Asks only where several come into question and
-/// somebody can be asked.
+/// The provider that a person means, if that is not the default one. Asks only if there are several and a person
+/// can answer.
 pub(super) async fn choose(
     flags: &SetupFlags,
     is_first: bool,

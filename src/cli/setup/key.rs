@@ -1,4 +1,4 @@
-//! The client key of the first app, where the provider serves nobody without one.
+//! The client key of the first app, for a provider that requires one.
 
 use super::Failure;
 use crate::cli::connection::{Connection, finish};

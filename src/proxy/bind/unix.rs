@@ -1,4 +1,4 @@
-//! A Unix socket with its file: made, found, and removed only where it is ours.
+//! A Unix socket with its file: made, found, and removed only if it is ours.
 
 use std::fs::Permissions;
 use std::io;
@@ -123,7 +123,7 @@ pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFi
     Ok((listener, SocketFile(file)))
 }
 
-/// Gives a socket its name. What has the name by now is replaced only if nobody listens there.
+/// Gives a socket its name. What has the name now is replaced only if nothing listens there.
 fn put(hidden: &Path, path: &Path) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
         match rename_new(hidden, path) {
@@ -165,7 +165,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
-/// Whoever may put another socket there would get what apps send to ours.
+/// A user who can put another socket there would get the apps' requests.
 fn check_folder(folder: &Path) -> io::Result<()> {
     const STICKY: u32 = 0o1000;
     let there = folder.metadata()?;
@@ -186,8 +186,8 @@ fn check_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Nobody listens any more. One that we may not even ask is not known to be dead.
-/// It is asked without waiting: a living one that is busy accepts nobody for a while.
+/// Nothing listens any more. A socket that we may not ask is not known to be dead. It is asked
+/// without waiting: a busy living one accepts nothing for a while.
 fn is_dead(path: &Path) -> bool {
     let asked = (|| {
         let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;

@@ -1,4 +1,4 @@
-//! Lines, whole or as far as they have come.
+//! Lines, complete or in part.
 
 use memchr::memchr;
 

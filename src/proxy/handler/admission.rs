@@ -1,4 +1,5 @@
-//! What a request may, decided from its head: who asks, what for, which provider serves it, and whether that is allowed.
+//! What a request may do, decided from its head: its client, its path, its provider, and whether
+//! that is allowed.
 
 use std::sync::Arc;
 
@@ -47,12 +48,12 @@ pub(super) fn decide<'r>(
     let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
-        // Whoever names a listed page gets that far, so it protects no place.
+        // Every client can name a listed page, so this protects no place.
         request.connection.refuses();
         return Ok(Decision::Answer(preflight(&head.headers)));
     }
     if request.is_stranger() {
-        // A probe. Everybody may ask that, so it protects no place either.
+        // A probe. Every client may send it, so it protects no place either.
         request.connection.refuses();
     } else {
         request.connection.is_let_in();
@@ -160,7 +161,8 @@ impl Request<'_> {
     }
 }
 
-/// Whether a request shows the key that its provider demands.
+/// Requests for the status page: whether it is meant, the facts about the reader, and the head of
+/// the answer. Every client that the guard accepts may read it.
 fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> {
     if upstream.needs_key && presented != Presented::Valid {
         return Err(guard::key_of_provider(presented, upstream.name.as_str()));
@@ -276,8 +278,8 @@ fn all_ask() -> ProxyError {
     ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
 }
 
-/// Why an inference request is not sent while the provider has said that it is of no use. What hermesctl
-/// asks goes out all the same, and its success ends this.
+/// Why an inference request is not sent while the provider has reported it as useless. hermesctl's
+/// requests are still sent, and their success ends this.
 pub(super) fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError> {
     if *method != Method::POST {
         return None;

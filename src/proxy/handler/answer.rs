@@ -1,4 +1,4 @@
-//! The answer that the client gets: the provider's, one that was made of it, or one of ours.
+//! The client's answer: the provider's, one made from it, or one of ours.
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -119,9 +119,9 @@ fn clean(head: &mut hyper::http::response::Parts) {
     head.extensions.clear();
 }
 
-/// An error of ours. When the client may still be sending its body, or may mean something else by
-/// what it sends, the connection ends with this answer, so that nothing of it becomes the next
-/// request; `connection` sees to it that the client gets the answer.
+/// An error of ours. If the client may still be sending its body, or its bytes may be ambiguous,
+/// the connection ends with this answer, so that nothing of it becomes the next request;
+/// `connection` ensures that the client gets the answer.
 pub(super) fn refuse(
     error: &ProxyError,
     underway: Underway,
@@ -129,9 +129,9 @@ pub(super) fn refuse(
 ) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
     let mut response = whole(error.response(underway.error_format()), underway, end);
-    // Whoever names another host may be meant for another server, and so may be what follows.
-    // A client without the right to ask gets one answer for each connection: pipelined requests would
-    // otherwise have it make thousands, which keeps others waiting.
+    // A request for another host may be meant for another server, and so may the bytes after it. A
+    // client without the right to ask gets one answer per connection: otherwise pipelined requests
+    // would cause thousands, which keeps others waiting.
     let doubtful = matches!(
         error.kind,
         ErrorKind::BadRequest

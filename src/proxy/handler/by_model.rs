@@ -1,4 +1,5 @@
-//! A request that goes where its model says: its body is read until that is known, and the rest passes as it comes.
+//! A request that is routed by its model: its body is read until that is known, and the rest passes
+//! as it comes.
 
 use std::sync::Arc;
 

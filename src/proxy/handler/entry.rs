@@ -1,4 +1,4 @@
-//! Where a client connected, and what is known of it.
+//! The client's listener, and what is known about the connection.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -90,8 +90,8 @@ pub(super) fn about_peer<'e>(error: &'e ProxyError, entry: &Entry) -> Cow<'e, Pr
     }
 }
 
-/// Whether an app may miss what is refused. Nobody misses what a browser or a monitor asks for by
-/// itself, and a web page that is not listed is no app of the user's.
+/// Whether an app may miss the refused answer. Automatic requests of a browser or a monitor are not
+/// missed, and a web page that is not listed is not the user's app.
 pub(super) fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
     let has = |name: &HeaderName| head.headers.contains_key(name);
     let is_page = has(&ORIGIN) || has(&SEC_FETCH_SITE);

@@ -1,4 +1,5 @@
-//! A request's attempts at its provider: with a credential, and again with another where that one was refused.
+//! A request's attempts at its provider: with a credential, and again with another if that one was
+//! refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -90,12 +91,11 @@ impl Exchange<'_> {
         underway.goes_with(|| self.upstream.credentials.label_of(place));
     }
 
-    /// Sends the request, and once more with another credential when the provider refused this
-    /// one, nothing of the answer went out and the body can be sent again. When the replay comes
-    /// to nothing, the first answer stands. After many renewals in a row it is sent with the same
-    /// credential before that is replaced: the provider may refuse at random. Where the login has nothing left and the
-    /// provider has others, it is sent once more with the next one; where its token is refused, with each of the others
-    /// until one is not.
+    /// Sends the request, and once more with another credential if the provider refused this one, nothing of the answer
+    /// went out and the body can be sent again. If the replay fails, the first answer is final. After many renewals in
+    /// a row it is sent with the same credential before that is replaced: the provider may refuse at random. If the
+    /// login's quota is used up and the provider has other logins, it is sent once more with the next one; if its token
+    /// is refused, with each of the others until one is accepted.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
         let (lease, answer) = self.attempts().await?;
         self.login.store(lease.stamp().0, Ordering::Relaxed);
@@ -134,9 +134,9 @@ impl Exchange<'_> {
         self.method == Method::POST
     }
 
-    /// An answer that may have refused the credential. Where a login has nothing left, one other is asked; where its token
-    /// is refused, or the request may be why nothing is left, each of the others until one considers the request. Whose
-    /// fault it was, what they say shows: where all say the same, it is no login's.
+    /// An answer that may have refused the credential. If a login's quota is used up, one other is asked; if its token
+    /// is refused, or the request may be the cause, each of the others until one considers the request. Their answers
+    /// show the cause: if all are the same, it is not a login's.
     async fn reconsider(
         &self,
         lease: Lease,

@@ -1,4 +1,4 @@
-//! A request on its way to the provider that was found for it, and its answer on the way back.
+//! A request on its way to its provider, and the answer on its way back.
 
 use std::pin::Pin;
 use std::sync::Arc;

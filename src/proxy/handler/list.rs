@@ -1,4 +1,4 @@
-//! A request for models that is answered from memory.
+//! A request for models, answered from memory.
 
 use std::sync::Arc;
 

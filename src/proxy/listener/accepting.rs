@@ -1,4 +1,4 @@
-//! What comes at a bound socket is accepted, and served where there is a place for it.
+//! Accepts the connections of a bound socket, and serves them if there is a place.
 
 use std::io;
 use std::pin::pin;
@@ -73,7 +73,8 @@ pub(super) async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            // What is not accepted waits for whoever has the service manager's socket next.
+            // A connection that is not accepted waits for the next owner of the service manager's
+            // socket.
             () = stop.cancelled() => return,
             accepted = acceptor.accept() => accepted,
             another = &mut made => {
@@ -104,7 +105,7 @@ pub(super) async fn accept(
         // Accepted first, so that a quiet listener holds no place.
         let place = tokio::select! {
             biased;
-            // What is accepted is served, if there is a place for it: nobody else can.
+            // An accepted connection is served, if there is a place for it: no other process can.
             place = service.places.take() => place,
             () = stop.cancelled() => return,
         };

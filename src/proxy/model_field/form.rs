@@ -1,13 +1,13 @@
-//! The same in a form (`multipart/form-data`, RFC 7578): its model is the part of that name.
+//! The same for a form (`multipart/form-data`, RFC 7578): its model is the part with that name.
 //!
-//! Parsers differ about line ends, blanks behind a delimiter, and what stands before the first one. What is not written
+//! Parsers differ about line ends, blanks after a delimiter, and bytes before the first one. A form that is not written
 //! in the one way that all of them read is refused.
 
 use memchr::memmem;
 
 use super::{Flaw, LONGEST_NAME, Model};
 
-/// A part's head that is longer is no form field's, in bytes.
+/// The longest head of a form field's part, in bytes.
 const LONGEST_HEAD: usize = 8 * 1024;
 const END: &[u8] = b"\r\n";
 
@@ -86,7 +86,7 @@ impl Form {
         }
     }
 
-    /// The model, once it is certain but for a second one.
+    /// The model, once it is certain except for a second one.
     pub fn model(&self) -> Option<&Model> {
         self.model.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Names in the letters of JSON, and one put in the place of another.
+//! Names in JSON strings, and their replacement.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub(super) fn is_to_c(key: &[u8], raw: &[u8]) -> bool {
     key.iter().all(|letter| is(letter, next())) && next() == Some(0)
 }
 
-/// What stands between the quotes of a JSON text.
+/// The text between the quotes of a JSON string.
 pub(super) fn decode(raw: &[u8]) -> Option<String> {
     let mut quoted = Vec::with_capacity(raw.len() + 2);
     quoted.push(b'"');
@@ -36,7 +36,7 @@ pub(super) fn decode(raw: &[u8]) -> Option<String> {
     serde_json::from_slice(&quoted).ok()
 }
 
-/// A model's name as it stands in a body.
+/// A model's name, as a body has it.
 fn encode(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }

@@ -1,8 +1,8 @@
-//! Where a JSON text ends: the first quote that no backslash escapes.
+//! The end of a JSON string: the first quote that no backslash escapes.
 //!
-//! Most of a body is text, and code in it has an escaped quote in every line. Sixty-four bytes at a time are compared at
-//! once, and which backslashes escape follows from arithmetic on the marks of all of them (Langdale and Lemire, "Parsing
-//! gigabytes of JSON per second", 3.1.1), at a third of what a search from quote to quote costs.
+//! Most of a body is text, and code in it has an escaped quote in every line. Sixty-four bytes are compared at once,
+//! and arithmetic on all their marks shows which backslashes escape (Langdale and Lemire, "Parsing gigabytes of JSON
+//! per second", 3.1.1), at a third of the cost of a search from quote to quote.
 
 use wide::i8x16;
 

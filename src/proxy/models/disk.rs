@@ -1,7 +1,7 @@
-//! A provider's list in a file, for the next start: the provider may be away then.
+//! A provider's list in a file, for the next start, when the provider may be unreachable.
 //!
-//! The file is private, holds what the provider sent and no credential, and is read once. What it says goes out as a list
-//! that is older than it should be, until the provider has sent another one.
+//! The file is private, holds what the provider sent and no credential, and is read once. Its list counts as stale,
+//! until the provider has sent another one.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

@@ -109,7 +109,7 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
 
 /// Why an answer becomes no list.
 enum NotKept {
-    /// It breaks off, or is none.
+    /// It breaks off, or is missing.
     NoList,
     TooLong,
 }

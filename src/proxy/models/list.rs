@@ -27,7 +27,8 @@ pub(super) struct List {
     pub(super) base_url: BaseUrl,
     /// Which of a login's credentials it was asked for with.
     pub(super) stamp: (usize, u64),
-    /// When it came, by a clock that stands still while the machine is suspended, and by one that does not.
+    /// When it came, by a clock that stops while the machine is suspended, and by one that does
+    /// not.
     came: (Instant, DateTime<Utc>),
     /// Whether it is from before the start.
     pub(super) is_recalled: bool,
@@ -36,7 +37,7 @@ pub(super) struct List {
 }
 
 impl List {
-    /// The list that an answer holds; `None` where it is no JSON object.
+    /// The list in an answer; `None` if it is not a JSON object.
     pub(super) fn new(
         head: &HeaderMap,
         body: Bytes,
@@ -185,7 +186,7 @@ pub(super) async fn model_in(body: &Bytes, index: &Arc<Index>, id: &str) -> Opti
     index.find(body, id)
 }
 
-/// The models of a list, with where their ids are. No number and no text of them is read, so an odd one does no harm.
+/// The models of a list, with the positions of their ids. Numbers and texts are not parsed, so an odd one does no harm.
 fn found_in(body: &[u8]) -> Option<impl Iterator<Item = (&[u8], Range<usize>)>> {
     let [data] = json::last(json::members(body, json::start(body))?, ["data"]);
     let models = json::items(body, data?.start)?;

@@ -1,4 +1,4 @@
-//! One list over all providers, where routes lead from one address to several of them.
+//! One list over all providers, if routes lead from one address to several of them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ struct Made {
 enum Part {
     /// The app may not use the provider.
     Hidden,
-    /// There is none now.
+    /// There is no list now.
     Missing,
     There(Arc<List>),
 }
@@ -129,7 +129,7 @@ impl Merged {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The whole list, made anew when something of it has changed.
+    /// The whole list, rebuilt when a part of it has changed.
     fn body(
         &self,
         rules: &Rules,

@@ -1,8 +1,8 @@
 //! `GET /v1/models` from memory.
 //!
-//! Apps ask for it every second and wait for it at their start, so a provider's list is kept and renewed
-//! behind the answer, and lies in a file for the next start. What is kept is the provider's own bytes. A request that may get another answer than
-//! that, by its query or its fields, is forwarded like any other.
+//! Apps ask for it every second and wait for it at their start, so a provider's list is kept and renewed in the
+//! background, and is in a file for the next start. The kept list is the provider's own bytes. A request that may get a
+//! different answer, by its query or its fields, is forwarded like any other.
 
 mod disk;
 mod fetch;
@@ -158,7 +158,7 @@ fn too_slow(upstream: &Upstream) -> ProxyError {
     ProxyError::new(ErrorKind::UpstreamTimeout, message)
 }
 
-/// Why the provider's answer is no list.
+/// Why the provider's answer is not a list.
 fn no_list(upstream: &Upstream, status: StatusCode) -> ProxyError {
     let kind = match status {
         StatusCode::UNAUTHORIZED => ErrorKind::UpstreamAuthFailed,

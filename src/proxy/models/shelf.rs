@@ -1,4 +1,4 @@
-//! Where a provider's list is kept, and when it is asked for anew: once for all who want it.
+//! Keeps a provider's list, and decides when to fetch it again: once for all waiting requests.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,7 +134,7 @@ impl Shelf {
         self.emptied.fetch_add(1, Ordering::Relaxed);
         self.list.store(None);
         self.fails.store(false, Ordering::Relaxed);
-        // Whoever asks from now on waits for no list that was asked for before.
+        // Later requests wait for no list that was requested before.
         *flight = Flight::default();
         drop(flight);
         self.forget_file();
@@ -172,7 +172,7 @@ impl Shelf {
         let emptied = self.emptied.load(Ordering::Relaxed);
         drop(flight);
         let upstream = upstream.clone();
-        // It goes on when whoever asked first has left.
+        // It continues when the first requester has left.
         self.tasks.spawn(async move {
             let outcome = fetch::list(&upstream).await;
             let is_kept = upstream.models.ended(&upstream, &outcome, fresh, emptied);

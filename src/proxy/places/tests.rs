@@ -58,7 +58,7 @@ async fn strangers_go_before_clients_that_were_let_in_and_some_places_are_kept_f
     for _ in 0..14 {
         strangers.push(takes(&places).await.unwrap());
     }
-    // They ask and are refused, over and over, which protects nobody.
+    // They ask and are refused, over and over, which protects no place.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for _ in 0..100 {
         let oldest = strangers.remove(0);
@@ -233,7 +233,7 @@ async fn behind_a_thousand_who_ask_nothing_nobody_waits_for_long() {
         }
         let took = began.elapsed();
         assert!(took < Duration::from_secs(1), "{took:?}");
-        // Whoever comes without hurry has the whole time again.
+        // A later connection without a rush has the whole time again.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut all = Vec::new();
         for _ in 0..14 {

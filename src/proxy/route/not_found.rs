@@ -1,4 +1,4 @@
-//! What an app is told whose path leads nowhere: first what to choose in it. Pure.
+//! The text for a path that leads nowhere: first the setting to choose in the app. Pure.
 
 use super::super::error::{ErrorKind, ProxyError};
 use super::{ENDPOINTS, Serves, is_path, served_by, unserved, without_version};

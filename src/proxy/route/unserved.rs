@@ -1,5 +1,5 @@
-//! The way out where a provider does not serve the API that an app speaks: another provider, the API to choose in the
-//! app, translation, or a route. Pure.
+//! The advice if a provider does not serve the app's API: another provider, the API to choose in the app,
+//! translation, or a route. Pure.
 
 use std::borrow::Cow;
 
@@ -236,7 +236,7 @@ mod tests {
         let first = "Set the app's base URL to one that ends in /two/v1: the provider two serves \
                      /responses; or choose Chat Completions in the app";
         assert!(text.starts_with(first), "{text}");
-        // Whoever asks for that one by name is told of the others.
+        // A request for that one by name is told of the others.
         let text = said(
             "/two/v1/messages",
             &[fake("one", &["/messages"]), fake("two", &[chat])],

@@ -1,4 +1,4 @@
-//! A timer for whatever a connection waits for. It is set once and looks, when it fires, whether the deadline has moved
+//! A timer for all of a connection's waits. It is set once and checks, when it fires, whether the deadline has moved
 //! since: most waits end long before.
 
 use std::pin::Pin;

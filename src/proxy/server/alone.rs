@@ -1,4 +1,4 @@
-//! The loop without anything around it, for what holds it against other servers.
+//! The loop alone, for comparison with other servers.
 
 use std::sync::Arc;
 

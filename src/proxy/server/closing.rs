@@ -1,5 +1,5 @@
-//! How a connection ends: in order, so that the client gets all that was written, or so that a cut answer does not
-//! look whole.
+//! How a connection ends: in order, so that the client gets everything that was written, or so that a cut answer
+//! does not look complete.
 
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ pub(super) fn write(to: &mut Vec<u8>) {
         for (to, from) in text.iter_mut().zip(date.bytes()) {
             *to = from;
         }
-        // A suspended machine's timers stand still; not for longer than that.
+        // A suspended machine's timers stop; not for longer than that.
         let fresh = (now + left.min(Duration::from_secs(1)), text);
         WRITTEN.set(Some(fresh));
         fresh

@@ -1,4 +1,4 @@
-//! What a request knows of its connection, and tells it.
+//! A request's view of its connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

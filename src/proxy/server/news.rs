@@ -1,4 +1,4 @@
-//! What ends a connection, or its requests, from outside.
+//! Events from outside that end a connection, or its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The answer to a head that is no request, or that did not come in time.
+//! The answer to a head that is not a request, or that did not come in time.
 
 use std::sync::Arc;
 

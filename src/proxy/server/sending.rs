@@ -1,5 +1,5 @@
-//! An answer on its way: what there is of it is written at once, and while the client does not take it, no more of it is
-//! asked for.
+//! An answer under way: available bytes are written at once, and while the client does not take them, no more are
+//! requested.
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! A path that the provider lacks, served in terms of one that it has: what an app speaks on one wire of OpenAI's API
-//! goes over to the other ([`crate::translate`]), and its answer comes back.
+//! A path that the provider lacks, served by one that it has: the app's wire of OpenAI's API is translated to the
+//! other ([`crate::translate`]), and its answer comes back.
 
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,

@@ -1,5 +1,5 @@
-//! A stream on its way back to the app over a bridge: each piece of the provider's becomes events of the other wire. What
-//! is long is read off the serving thread, and goes out in pieces, between which others have their turn.
+//! A stream on its way back to the app over a bridge: each piece of the provider's becomes events of the other wire.
+//! Long ones are read off the serving thread, and go out in pieces, between which others have their turn.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! A whole answer out of a stream of the Responses API. A tap: it keeps the items that are done, and what ends the
+//! Folds a stream of the Responses API into a whole answer. A tap: it keeps the finished items, and the end of the
 //! response. Pure.
 //!
-//! A stream that ends before its response does gives nothing.
+//! A stream that ends before its response gives nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -146,7 +146,7 @@ impl Fold {
                 self.keep(index.and_then(number), item);
             }
         } else if is("\"response.completed\"") || is("\"response.incomplete\"") {
-            // What is no object is no response, and so no end.
+            // A value that is not an object is not a response, and so not an end.
             let response = response.filter(|response| response.starts_with(b"{"));
             let items: Vec<_> = self.items.values().map(Vec::as_slice).collect();
             // What came in pieces alone is missing.

@@ -1,4 +1,5 @@
-//! The memory that bodies take while they are held whole, which all requests share with what is kept for replays.
+//! The memory of bodies that are held whole, which all requests share with what is kept for
+//! replays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,7 +89,7 @@ impl Held {
         }
     }
 
-    /// It takes so many bytes from now on, which are no more than before.
+    /// It takes this many bytes from now on, which is not more than before.
     pub(super) fn gives_back(&mut self, bytes: usize) {
         if bytes < self.bytes {
             self.counts(bytes);

@@ -1,9 +1,9 @@
-//! The translation stage: where a provider's bodies are not those of OpenAI's API, a request's body becomes what the
-//! provider takes, and its answer what the client asked for. It is the only thing that writes another body, and nothing
-//! runs through it where the adapter names no [`Dialect`] for the path.
+//! The translation stage: for a provider that deviates from OpenAI's API, a request's body is changed to what the
+//! provider accepts, and its answer to what the client expects. Only this stage rewrites bodies, and nothing runs
+//! through it if the adapter names no [`Dialect`] for the path.
 //!
-//! `request` and `fold` are pure; `memory` counts what is held whole. `bridge` serves a path in terms of another
-//! one, by [`crate::translate`]: its request goes through this stage behind that one. `crossed` is a stream on its way back.
+//! `request` and `fold` are pure; `memory` counts what is held whole. `bridge` serves a path by another one, with
+//! [`crate::translate`]: its request goes through that stage first. `crossed` is a stream on its way back.
 
 mod bridge;
 mod crossed;
@@ -246,7 +246,7 @@ pub(super) async fn whole(
             let read = move || ((list.read)(&body), body, held);
             let (made, body, held) = aside(length, read).await;
             let Some(made) = made else {
-                // What is no such list passes as it came, and is called what it was called.
+                // An answer that is not such a list passes unchanged, with its own type.
                 head.headers.remove(TRANSFER_ENCODING);
                 return Ok(Whole {
                     response: Response::from_parts(head, held.keep(body)),
@@ -298,7 +298,7 @@ pub(super) async fn name_events(answer: &mut Response<Answer>) {
     const BEGINNINGS: [&[u8]; 3] = [b"event:", b"data:", b":"];
     /// The longest of them.
     const LENGTH: usize = 6;
-    /// What is silent for longer is taken for what its head says.
+    /// A longer silence means that the head decides.
     const LIMIT: Duration = Duration::from_secs(2);
     let fields = answer.headers();
     if answer.status() != StatusCode::OK || is_events(fields) || is_encoded(fields) {

@@ -1,4 +1,5 @@
-//! A request's body as the provider takes it. Pure: what the rules name is changed, and every other byte stays.
+//! A request's body in the provider's dialect. Pure: the members that the rules name are changed,
+//! and every other byte stays.
 
 use std::ops::Range;
 
@@ -18,13 +19,13 @@ const MESSAGE: (&str, &str) = (
 pub(super) struct Turned {
     /// The new one; `None` where the old one is right as it is.
     pub(super) body: Option<Vec<u8>>,
-    /// Whether the client asked for a stream.
+    /// A client key is needed, and this one is not valid.
     pub(super) wants_stream: bool,
     /// A member for which the request is refused, and why.
     pub(super) refused: Option<(&'static str, &'static str)>,
 }
 
-/// A body that is written anew, from its beginning to its end.
+/// A rewritten body, from its beginning to its end.
 #[derive(Debug)]
 struct Rewrite<'b> {
     body: &'b [u8],
@@ -50,8 +51,8 @@ struct Look {
     refused: Option<(&'static str, &'static str)>,
 }
 
-/// The body by these rules; `None` where it is no JSON object, about which the provider may say what it likes. It takes
-/// no memory beside the new body.
+/// The body by these rules; `None` if it is not a JSON object, which the provider may judge. It takes no memory besides
+/// the new body.
 pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
     // Checked as text first: what is skipped as JSON may hold any byte.
     serde_json::from_str::<IgnoredAny>(std::str::from_utf8(body).ok()?).ok()?;

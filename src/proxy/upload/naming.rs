@@ -1,5 +1,5 @@
-//! Hears a body's model as it passes, for the counts of usage. It stops no body: one that is read in two ways names its
-//! first model, or none. It listens to the beginning alone, since reading costs more than passing on.
+//! Reads a body's model as it passes, for the counts of usage. It stops no body: an ambiguous one has its first model,
+//! or none. It reads only the beginning, since reading costs more than passing on.
 
 use crate::proxy::model_field::{Model, Scanner, Search};
 use crate::usage::Label;

@@ -1,4 +1,5 @@
-//! A body's beginning, read ahead until its model is known, and sent on with another one in its place.
+//! A body's beginning, read ahead until its model is known, and sent on with another model in its
+//! place.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! Follows a JSON document while it passes, as far as it takes to know whose a `usage` object is. Pure; a piece is never
-//! copied, but for a `usage` object that comes in several.
+//! Follows a JSON document while it passes, as far as needed to know the owner of a `usage` object. Pure; a piece is
+//! never copied, except for a `usage` object that comes in several.
 
 use memchr::memchr2;
 

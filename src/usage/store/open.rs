@@ -1,4 +1,4 @@
-//! The file is found, made, or set aside.
+//! Finds, makes or sets aside the file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -145,8 +145,8 @@ fn closes(_: &File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Gives a damaged file another name, with what belongs to it. Those that were set aside before stay, but for
-/// the last of many.
+/// Gives a damaged file another name, with its companions. Earlier renamed ones stay, except for the last of
+/// many.
 pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
     let with = |ending: &str| {
         let mut name = OsString::from(file);

@@ -97,7 +97,7 @@ fn rows_add_up_over_batches_and_runs() {
     assert!(keys.contains(&key("2026-11-30", "zed", "a")));
 }
 
-/// The days of the rows that are there.
+/// The days of the existing rows.
 fn days(store: &Store) -> Vec<String> {
     let sql = "SELECT DISTINCT day FROM usage ORDER BY day";
     let mut statement = store.connection.prepare(sql).unwrap();
@@ -257,7 +257,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     for (aside, damaged) in set_aside.iter().zip(all) {
         assert_eq!(std::fs::read(aside).unwrap(), damaged);
     }
-    // An empty file is none yet.
+    // An empty file does not count yet.
     std::fs::write(&file, "").unwrap();
     assert!(Store::look(&file).unwrap().is_none());
     let (store, aside) = open(&folder);

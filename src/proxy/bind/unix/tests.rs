@@ -1,6 +1,6 @@
 use super::*;
 
-/// Whoever can replace the socket gets the apps' prompts.
+/// A program that can replace the socket gets the apps' prompts.
 #[tokio::test]
 async fn a_folder_in_which_others_could_replace_the_socket_is_refused() {
     let name = format!("hp-shared-{}", std::process::id());
@@ -17,7 +17,7 @@ async fn a_folder_in_which_others_could_replace_the_socket_is_refused() {
     std::fs::remove_dir(&folder).unwrap();
 }
 
-/// Two that start at the same moment both see that nobody listens.
+/// Two that start at the same moment both find no listener.
 #[test]
 fn a_socket_that_another_process_has_put_there_since_is_not_replaced() {
     let name = format!("hp-race-{}", std::process::id());
