@@ -123,7 +123,7 @@ fn scratch_home() -> Result<TempDir> {
     Ok(home)
 }
 
-/// The daemon's usual port, or another one when somebody has it.
+/// The daemon's usual port, or a free one if that is taken.
 fn free_port() -> Result<u16> {
     let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT));
     let listener = usual.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
@@ -252,7 +252,7 @@ async fn ask(base: &str) -> Result<()> {
     }
 }
 
-/// Ctrl-C, or the word of whoever started us that it is over.
+/// Ctrl-C or SIGTERM.
 async fn interrupted() -> std::io::Result<()> {
     #[cfg(unix)]
     {

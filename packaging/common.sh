@@ -32,7 +32,7 @@ need() {
     fi
 }
 
-# Cargo without SOURCE_DATE_EPOCH, for each of which it would build aws-lc-sys anew, and all that needs it.
+# Cargo without SOURCE_DATE_EPOCH, since each value would rebuild aws-lc-sys and everything that needs it.
 # The programs hold no time.
 compile() { env -u SOURCE_DATE_EPOCH cargo "$@"; }
 

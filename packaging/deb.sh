@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The .deb of this machine's architecture. What dpkg reads of it stands in packaging/debian.
+# The .deb of this machine's architecture. packaging/debian has the files for dpkg.
 # shellcheck source=packaging/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -41,7 +41,7 @@ sed -e "s|@VERSION@|$VERSION|" -e "s|@ARCHITECTURE@|$architecture|" -e "s|@AUTHO
     -e "s|@SIZE@|$(du -sk --apparent-size "$root/usr" | cut -f1)|" -e "s|@DEPENDS@|${depends#shlibs:Depends=}|" \
     packaging/debian/control >"$root/DEBIAN/control"
 find "$root" -type d -exec chmod 755 {} +
-# The programs with all that a debugger wants are large, and nobody downloads them.
+# The programs with their debug symbols are large, and are not downloaded.
 level=6
 [ "$PROFILE" = dev ] && level=0
 dpkg-deb --root-owner-group -z$level --build "$root" "$OUT/${NAME}_$VERSION-1_$architecture.deb" >&2

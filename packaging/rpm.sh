@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The .rpm of this machine's architecture. What is in it stands in packaging/hermes-proxyd.spec.
+# The .rpm of this machine's architecture. packaging/hermes-proxyd.spec has its contents.
 # shellcheck source=packaging/common.sh
 . "$(dirname "$0")/common.sh"
 

@@ -1,4 +1,4 @@
-"""Packs files, and what lies in folders, into one folder of a .zip: zip.py ARCHIVE FOLDER FILE…"""
+"""Packs files, and the contents of folders, into one folder of a .zip: zip.py ARCHIVE FOLDER FILE…"""
 
 import os
 import sys

@@ -77,7 +77,7 @@ impl Setting {
             .args(["--port", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // Its log is written as always, but nobody's time goes into reading it.
+            // Its log is written as always, but not read.
             .stderr(Stdio::null());
         if self.log_file {
             command.arg("--log-file").arg(folder.join("log"));

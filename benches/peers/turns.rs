@@ -185,7 +185,7 @@ impl<'w> Field<'w> {
             return Ok(vec![None]);
         }
         let mut cloud = Cloud::start(Kind::Due);
-        // As a job is stopped: whoever connects is accepted, and waits.
+        // Like a stopped job: connections are accepted, and wait.
         let portal = Pid::from_child(cloud.process.child());
         kill_process(portal, Signal::STOP).map_err(|error| error.to_string())?;
         let running = contestant

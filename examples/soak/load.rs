@@ -345,7 +345,7 @@ pub(crate) fn question(mark: u64) -> String {
     format!("request {mark}: größe?")
 }
 
-/// An event that belongs to no other request and stands in no other place.
+/// An event that belongs to no other request and occurs only once.
 pub(crate) fn event(mark: u64, index: usize) -> String {
     format!("data: {{\"mark\":{mark},\"index\":{index},\"text\":\"größe ✓\"}}\n\n")
 }

@@ -18,7 +18,7 @@ pub(crate) enum Door {
     Unix(PathBuf),
 }
 
-/// How fast somebody sends or reads.
+/// The speed of sending or reading.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) piece: usize,

@@ -303,7 +303,7 @@ impl Daemon {
     }
 }
 
-/// Reads at the speed at which the daemon writes, which waits for nobody else.
+/// Reads at the speed at which the daemon writes, which waits for no reader.
 fn read_log(stderr: impl Read, log: &Mutex<Log>) {
     let mut reader = BufReader::with_capacity(256 * 1024, stderr);
     let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! What must hold for any bytes, one module for each place where somebody else's bytes are read. libFuzzer runs them
+//! What must hold for any bytes, one module for each place that reads foreign bytes. libFuzzer runs them
 //! (`fuzz_targets`), and so does `tests/alone/fuzz.rs`, on a stable compiler and for a bounded time.
 
 pub mod answers_hyper;
