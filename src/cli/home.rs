@@ -68,7 +68,7 @@ async fn ask() -> Result<Home, Failure> {
 }
 
 impl Home {
-    /// What this daemon told, if there is one.
+    /// This daemon's answers, if there is one.
     pub(super) fn of(status: Option<Status>, clients: Option<Vec<ClientEntry>>) -> Self {
         let home = Self {
             running: status.is_some(),
@@ -99,7 +99,7 @@ impl Home {
         }
     }
 
-    /// With the findings of all that is known by now.
+    /// With all findings known so far.
     fn judged(mut self) -> Self {
         let service = self.service.as_ref();
         let Some(status) = &mut self.status else {

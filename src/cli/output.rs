@@ -98,7 +98,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A daemon lives, and its socket is not where it is looked for.
+    /// A daemon lives, and its socket is elsewhere.
     pub(super) fn unreachable(address: &Path, pid: u32) -> Self {
         let message = format!(
             "hermes-proxyd is running (process {pid}), but nothing listens at {}.",
@@ -343,7 +343,7 @@ impl Output {
         self.lines = true;
     }
 
-    /// Writes what `render` makes for a person; a program is told nothing.
+    /// Prints the result of `render` for a person; a program gets nothing.
     pub(super) fn tell(&self, render: impl FnOnce(Style) -> String) -> io::Result<()> {
         if self.json {
             return Ok(());

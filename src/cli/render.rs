@@ -127,7 +127,7 @@ pub(super) fn inline(text: &str) -> String {
     printable(text).replace('\n', " ")
 }
 
-/// Clocks of two machines differ by so many seconds without being wrong.
+/// Two machines' clocks may differ by this many seconds without a fault.
 const SKEW: i64 = 60;
 
 /// The daemon's clock and the reader's zone.

@@ -218,8 +218,8 @@ fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure>
     })
 }
 
-/// Writes the configuration, if there is none, and checks the one that is there. Gives the provider its table,
-/// if it needs one.
+/// Writes the configuration, if there is none, and checks an existing one. Adds the provider's table, if it
+/// needs one.
 async fn configuration(environment: &Environment, provider: Option<&str>) -> Result<Line, Failure> {
     let file = config_file(environment)?;
     let failed = |error| Failure::new(format!("{} can't be written: {error}.", file.display()));
@@ -343,7 +343,7 @@ async fn make_login(
     Ok(None)
 }
 
-/// A login that failed, with the command that goes on from here, and not only with that of the login.
+/// A failed login, with the command that continues from here, and not only that of the login.
 pub(super) fn begin_again(failure: Failure) -> Failure {
     let ended = ["login_denied", "login_expired", "login_failed"];
     if ended.iter().any(|code| failure.is(code)) {

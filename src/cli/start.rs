@@ -35,7 +35,7 @@ pub(super) fn absent(program: &Path, error: &io::Error) -> Failure {
         .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
 }
 
-/// The hermes-proxyd beside hermesctl, else the one in `PATH`.
+/// The hermes-proxyd beside hermesctl, otherwise the one in `PATH`.
 pub(super) fn program() -> PathBuf {
     let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
     let beside = std::env::current_exe().ok();

@@ -215,7 +215,7 @@ where
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(WireError::Http)?;
     let tracker = TaskTracker::new();
-    // What ends it is told to whom reads the answer.
+    // Its failure shows to the reader of the answer.
     tracker.spawn(async move { connection.await.ok() });
     let response = timeout(SILENCE, sender.send_request(request)).await;
     let response = response

@@ -30,7 +30,7 @@ pub struct Used {
     pub requests: u64,
     /// Tokens of today.
     pub tokens: u64,
-    /// Those of them that no answer has told.
+    /// Those without a reported count.
     pub estimated: u64,
 }
 
@@ -203,7 +203,7 @@ impl Allowance {
         sum
     }
 
-    /// When what is used of today counts no more.
+    /// When today's use stops counting.
     fn free_at(&self) -> i64 {
         let ends = self.days.last().map_or(0, |day| day.ends);
         if self.ahead_since == 0 {
@@ -256,8 +256,8 @@ impl Allowance {
         }
     }
 
-    /// A day behind the one that ends then was entered by a clock that was ahead, or the present one is behind. It counts
-    /// for a day, since either may be true, and is forgotten then.
+    /// A day after the current one was entered by a clock that was ahead, or the present clock is behind. It counts for
+    /// a day, since either may be true, and is then forgotten.
     fn look_ahead(&mut self, now: i64, ends: i64) {
         if self.days.last().is_none_or(|day| day.ends <= ends) {
             self.ahead_since = 0;

@@ -87,7 +87,7 @@ fn private(_file: &Path, _place: &Spot, _metadata: &fs::Metadata) -> Result<(), 
     Ok(())
 }
 
-/// A whole new version beside the file, synced and not yet in its place.
+/// A complete new version beside the file, synced and not yet in its place.
 #[derive(Debug)]
 pub(super) struct Prepared(Temporary);
 

@@ -10,7 +10,7 @@ use crate::files::quoted;
 /// the keys in force stay as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// It is there, but it can't be read: never the same as no keys.
+    /// It exists, but can't be read: never the same as no keys.
     #[error(
         "{file} can't be read ({source}); make it a file that you can read, or move it away and \
          add the keys again with `hermesctl clients add NAME`"

@@ -20,7 +20,7 @@ const LONGEST_NAME: usize = 64;
 pub struct Token {
     /// Whose it is, in Hermes Agent's words.
     pub label: String,
-    /// The token; it goes on working as it is.
+    /// The token; it continues to work.
     pub key: Secret,
 }
 

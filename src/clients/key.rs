@@ -86,8 +86,8 @@ pub(super) fn make() -> Result<Secret, ClientsError> {
     Ok(Secret::new(key))
 }
 
-/// What requests of hermesctl's show, so that they count as no app's. Drawn at each start and told over
-/// the control socket alone: else an app could keep its requests out of the counts with it.
+/// The mark of hermesctl's requests, so that they don't count as an app's. Drawn at each start and sent
+/// over the control socket alone: otherwise an app could keep its requests out of the counts with it.
 #[derive(Debug)]
 pub struct OwnMark(Secret);
 

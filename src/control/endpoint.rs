@@ -41,7 +41,7 @@ pub struct Listener {
     lock: Arc<Locked>,
 }
 
-/// What tells whether clients find a daemon's socket.
+/// The identity of a daemon's socket for its clients.
 #[derive(Debug, Clone)]
 pub struct Mark {
     address: PathBuf,
@@ -147,8 +147,8 @@ impl Endpoint {
         })
     }
 
-    /// Connects to the daemon, and makes sure that it is this user's. One in another container can't be told: then an error
-    /// of kind `HostUnreachable`.
+    /// Connects to the daemon, and makes sure that it is this user's. For one in another container that is unknown:
+    /// then an error of kind `HostUnreachable`.
     pub async fn connect(&self) -> std::io::Result<Stream> {
         let way = platform::way(&self.folder)?;
         let stream = Stream::connect(name(way.path())?).await?;
@@ -177,7 +177,7 @@ impl Listener {
         self.prod.clone()
     }
 
-    /// What tells whether clients find this socket.
+    /// The identity of this socket for its clients.
     pub fn mark(&self) -> Mark {
         Mark {
             address: self.endpoint.address(),
@@ -511,8 +511,8 @@ mod platform {
         Ok(())
     }
 
-    /// Any user may make a pipe of our name while no daemon of ours runs, so the process behind it
-    /// is looked at. Another user's can't even be opened.
+    /// Any user may make a pipe of our name while no daemon of ours runs, so its process is
+    /// checked. Another user's can't even be opened.
     pub(super) fn check_server(stream: &Stream) -> io::Result<()> {
         let denied = || {
             let reason = "the process at the pipe belongs to another user";

@@ -14,9 +14,9 @@ use super::protocol::{
 
 /// This many consecutive failures are not an accident.
 const NO_ACCIDENT: u64 = 3;
-/// What went wrong is news for so many seconds.
+/// How long a failure is news, in seconds.
 const NEWS: i64 = 3600;
-/// Who was refused is news for so many seconds: a machine has stray visitors.
+/// How long a refused client is news, in seconds: a machine has stray visitors.
 const REFUSED: i64 = 600;
 /// A clock that differs from others by more than this is wrong, in seconds: tokens are renewed minutes
 /// before they expire.
@@ -74,7 +74,7 @@ pub fn judge(status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// What is wrong for apps whose `/v1` means this provider, whichever the default one is.
+/// The faults for apps whose `/v1` means this provider, whatever the default one.
 pub fn judge_for(status: &Status, provider: &str) -> Vec<Finding> {
     let mut providers = status.providers.iter();
     let found = providers.find(|one| one.name == provider);
@@ -326,7 +326,7 @@ fn clock(providers: &[ProviderStatus]) -> Option<Finding> {
 /// nothing.
 fn troubles(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Finding> {
     let mut troubles: Vec<_> = state(provider, is_meant).into_iter().collect();
-    // Where the state tells why, that goes first.
+    // If the state has the reason, that comes first.
     let told = provider.failing.as_ref().filter(|_| troubles.is_empty());
     troubles.extend(told.map(|one| failing(provider, one, (is_meant, now))));
     troubles.extend(unkept(provider));
@@ -403,7 +403,7 @@ fn unsavable(provider: &ProviderStatus, of: &str) -> Option<Finding> {
     Some(bad(FindingCode::StoreUnusable, text, Some(command)))
 }
 
-/// A fault without the advice behind it.
+/// A fault without its advice.
 fn reason(message: &str) -> &str {
     let reason = message
         .rsplit_once("; ")
@@ -432,7 +432,7 @@ impl<'p> Unreadable<'p> {
                 is_served: told.copied && !blocks,
             });
         }
-        // An old daemon tells it in another way, and not whether a copy serves.
+        // An old daemon reports it in another way, without whether a copy serves.
         let error = provider.last_error.as_ref();
         let error = error.filter(|error| blocks || error.code == "store_unreadable");
         if error.is_none() && !blocks {
@@ -525,7 +525,7 @@ fn pool(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Findin
     troubles
 }
 
-/// A quota of the only login that is used up. Of several logins, those that have nothing left cool down.
+/// A used-up quota of the only login. With several logins, those without quota cool down.
 fn quota(provider: &ProviderStatus) -> Option<Finding> {
     if provider.pool.as_ref().is_some_and(|pool| pool.logins > 1) {
         return None;

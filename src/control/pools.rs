@@ -52,7 +52,7 @@ pub struct LoginEntry {
     /// Whether the next request goes with it, as far as is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
-    /// Why it has nothing left, and until when; `None` while it is used.
+    /// Why its quota is used up, and until when; `None` while it is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Cooldown>,
     /// When its credential expires, if it does.
@@ -124,7 +124,7 @@ pub struct PoolStatus {
 }
 
 impl PoolStatus {
-    /// What is told of logins that have ended while others of the provider serve.
+    /// The report on logins that have ended while others of the provider serve.
     pub fn told_of_ended(&self, provider: &str) -> String {
         format!(
             "Login ended: {} ({} of {} logins of {provider})",

@@ -12,7 +12,7 @@ pub struct UsageQuery {
     /// The first day, such as `2026-11-24`, in the time zone of the daemon's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Where there is no such day: so many days, today being one.
+    /// Without such a day: this many days, including today.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
 }
@@ -96,7 +96,7 @@ pub struct UsageSums {
     pub reasoning_tokens: u64,
     /// The providers' own sums.
     pub total_tokens: u64,
-    /// Requests that succeeded and told no tokens.
+    /// Requests that succeeded without a token count.
     pub without_tokens: u64,
 }
 

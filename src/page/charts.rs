@@ -91,7 +91,7 @@ fn height(value: u64, most: u64) -> u64 {
     u64::try_from(height).unwrap_or(HEIGHT).clamp(LEAST, HEIGHT)
 }
 
-/// How large a value is beside the largest one.
+/// A value's size relative to the largest one.
 pub(super) fn share(page: &mut Html, value: u64, most: u64) {
     put!(
         page,

@@ -11,7 +11,7 @@ use crate::control::human;
 use crate::control::protocol::ClientEntry;
 use crate::control::usage::{UsageReport, UsageSums};
 
-/// So many days are a week, and so many are shown.
+/// The days of a week, and the days that are shown.
 const WEEK: usize = 7;
 const SHOWN: u64 = 30;
 /// So many models and clients are listed.
@@ -24,7 +24,7 @@ pub(super) fn today(sight: &Sight) -> Option<UsageSums> {
     Some(row.map_or_else(UsageSums::default, |row| row.sums.clone()))
 }
 
-/// Requests, tokens and failures of the last so many days.
+/// Requests, tokens and failures of this many days.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sums {
     pub(super) requests: u64,
@@ -328,7 +328,7 @@ fn cells(page: &mut Html, used: &Used<'_>) {
     page.markup("</tr>\n");
 }
 
-/// The rest of an element with a number, and its unit behind it, for which a phone has no room.
+/// The rest of an element with a number, and its unit after it, for which a phone has no room.
 fn number(page: &mut Html, number: u64, unit: &'static str) {
     put!(
         page,

@@ -38,9 +38,9 @@ pub enum Presented {
     Empty,
     /// A user name and a password, in this field.
     Password(&'static str),
-    /// Something else, in this field and with so many characters.
+    /// Any other text, in this field and with this many characters.
     Other(&'static str, usize),
-    /// What begins like a client key and is not one, with so many characters.
+    /// A text that begins like a client key and is not one, with this many characters.
     Invalid(usize),
     /// A token that was a client key once.
     Revoked,
@@ -48,8 +48,8 @@ pub enum Presented {
     Valid,
 }
 
-/// What a request presents as its API key, and whose it is. `identify` tells it of one candidate;
-/// the usual request has one.
+/// The API key of a request, and its client. `identify` checks one candidate; the usual request has
+/// one.
 pub fn find<C>(
     headers: &HeaderMap,
     identify: impl Fn(&[u8]) -> Identity<C>,

@@ -13,12 +13,12 @@ const LONG: usize = 256 * 1024;
 /// So many bodies are worked on at a time.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
-/// Whether so many bytes are worked on elsewhere.
+/// Whether this many bytes are worked on elsewhere.
 pub(super) fn is_long(bytes: usize) -> bool {
     bytes >= LONG
 }
 
-/// Does work on so many bytes: at once where they are few, else on a thread of its own.
+/// Does work on this many bytes: at once if they are few, otherwise on a separate thread.
 pub(super) async fn aside<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -35,7 +35,7 @@ pub(super) async fn aside<T: Send + 'static>(
     });
     match done.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,
-        // A defect costs its own request, as elsewhere.
+        // A panic costs its own request, as elsewhere.
         Err(Ok(panic)) => resume_unwind(panic),
         // The process ends, and its waiting tasks with it.
         Err(Err(_)) => std::future::pending().await,

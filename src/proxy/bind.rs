@@ -43,7 +43,7 @@ pub enum Inherited {
 }
 
 /// The sockets for all of the machine's addresses at a port, of one protocol or of both. A specific address
-/// at the same port can't have a socket beside them.
+/// at the same port can't have another socket.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wide(Vec<(SocketAddr, Protocols)>);
 
@@ -259,7 +259,7 @@ fn allow_absent(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere the listener tries again until the address is there.
+/// On other systems the listener tries again until the address exists.
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Linux")]
 fn allow_absent(_: &TcpSocket, _: SocketAddr) -> io::Result<()> {

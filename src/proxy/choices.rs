@@ -17,11 +17,11 @@ pub(super) struct Choices {
     /// One bit for each index.
     begun: u128,
     finished: u128,
-    /// An error was told, or more choices than are counted.
+    /// There was an error, or more choices than are counted.
     unknown: bool,
     /// Brackets that are open.
     depth: u32,
-    /// The string that the place is in, and whether behind a backslash of it.
+    /// The string that contains the position, and whether it follows a backslash.
     text: Text,
     escaped: bool,
     /// What a key is so far.
@@ -72,7 +72,7 @@ enum Place {
 }
 
 impl Choices {
-    /// All choices that began have finished, at least one did, and nothing of an error was told.
+    /// All choices that began have finished, at least one did, and there was no error.
     pub(super) fn are_finished(&self) -> bool {
         !self.unknown && self.begun != 0 && self.begun == self.finished
     }
@@ -220,7 +220,7 @@ impl Choices {
         }
     }
 
-    /// A choice was told whole.
+    /// A choice was sent whole.
     fn count(&mut self) {
         if self.index >= MOST {
             self.unknown = true;
@@ -231,7 +231,7 @@ impl Choices {
         if self.ends {
             self.finished |= bit;
         } else {
-            // It goes on behind its end.
+            // It continues after its end.
             self.finished &= !bit;
         }
     }

@@ -30,8 +30,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
-/// What was sent must be acknowledged by the peer's kernel within this time. Without a limit of
-/// ours Linux goes on for some 15 minutes.
+/// The peer's kernel must acknowledge sent bytes within this time. Without a limit of ours Linux
+/// waits some 15 minutes.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 

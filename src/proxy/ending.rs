@@ -20,7 +20,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Of a stream at its start. `looks`: whether its end is looked for.
+    /// A stream at its start. `looks`: whether to look for its end.
     pub(super) fn new(looks: bool) -> Self {
         Self {
             head: [0; HEAD],

@@ -67,7 +67,7 @@ pub enum ErrorKind {
     TooManyRequests,
     /// The provider has said that the account's rate limit is used up, and until when.
     UpstreamRateLimited,
-    /// All of the provider's logins have nothing left for a while.
+    /// The quotas of all the provider's logins are used up for a while.
     CredentialsCoolingDown,
     /// The path is on no list.
     PathNotAllowed,
@@ -97,13 +97,13 @@ pub enum ErrorKind {
     AnswerTooLarge,
     /// A request of our own came back to us.
     LoopDetected,
-    /// HTTP/1.0 where a cut answer could not be told from a whole one.
+    /// HTTP/1.0 on a connection where a cut answer would look complete.
     HttpVersionNotSupported,
     /// We are short of something of our own, such as descriptors, for a moment.
     Overloaded,
     /// The service is being stopped.
     ShuttingDown,
-    /// A defect of ours.
+    /// A panic.
     Internal,
 }
 
@@ -254,7 +254,7 @@ impl ProxyError {
         Self { kind, ..self }
     }
 
-    /// With the time after which the client should try again. It is told a minute at most.
+    /// With the time after which the client should try again, which is sent as a minute at most.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);

@@ -10,11 +10,11 @@ use crate::sse::Tap;
 /// A longer event never explains why an account is refused.
 const LONGEST: usize = 4 * 1024;
 
-/// What tells of an account's refusal.
+/// The marks of an account's refusal.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorEvents {
     reads: ReadError,
-    /// What an event holds that tells of the quota.
+    /// The mark of an event with quota usage.
     quota: Option<&'static str>,
     /// The present event's data.
     event: Vec<u8>,
@@ -34,7 +34,7 @@ impl ErrorEvents {
         }
     }
 
-    /// The last event that told of the quota, once.
+    /// The last event with quota usage, once.
     pub(super) fn told(&mut self) -> Option<Vec<u8>> {
         self.told.take()
     }

@@ -44,7 +44,7 @@ pub struct Upstream {
     pub credentials: Pool,
     /// The connections.
     pub client: Client,
-    /// Request fields that pass beside the usual ones.
+    /// Request fields that pass besides the usual ones.
     pub forward_headers: Vec<HeaderName>,
     /// What the names of further ones begin with.
     pub forward_prefix: Option<&'static str>,
@@ -188,7 +188,7 @@ impl Gateway {
         &self.ledger
     }
 
-    /// From now on, `judge` says how all is; a second one is not heard.
+    /// From now on, `judge` judges the state; a second one is ignored.
     pub fn judged_by(&self, judge: Arc<dyn Judge>) {
         self.judge.set(judge).ok();
     }

@@ -61,7 +61,7 @@ pub enum Peer {
     Untold,
 }
 
-/// What is known of a request beside its head.
+/// A request's facts besides its head.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// The address that the client connected to; `None` for a Unix socket.
@@ -224,7 +224,7 @@ fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
     Err(refused_key(arrival.presented, &why))
 }
 
-/// What an app is told without a client key, at a provider that serves none without.
+/// The error without a client key, at a provider that requires one.
 pub(super) fn key_of_provider(presented: Presented, provider: &str) -> ProxyError {
     let why = format!("the provider {provider} serves only apps with a client key");
     refused_key(presented, &why)
@@ -319,8 +319,8 @@ fn host(
     Err(ProxyError::new(ErrorKind::HostNotAllowed, message).about(&name))
 }
 
-/// Whether a request could come from a web page: such has an `Origin` or fetch metadata. Only
-/// `Sec-Fetch-Mode` says nothing, since Node's fetch sends it from servers.
+/// Whether a request could come from a web page: such a request has an `Origin` or fetch metadata.
+/// `Sec-Fetch-Mode` alone does not count, since Node's fetch sends it from servers.
 pub fn may_be_a_page(headers: &HeaderMap) -> bool {
     let fields = [
         ORIGIN.as_str(),

@@ -31,8 +31,8 @@ const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
 /// What the names of our own response fields begin with.
 const OURS: &str = "x-hermes-";
-/// The response fields that a listed web page may read beside those of the Fetch standard: what SDKs
-/// look at, and what tells our errors from the provider's.
+/// The response fields that a listed web page may read besides those of the Fetch standard: those of
+/// SDKs, and those that distinguish our errors from the provider's.
 const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-hermes-stale, x-hermes-translated, x-should-retry, \
                        x-request-id, \
                        allow, www-authenticate, openai-processing-ms, x-ratelimit-limit-requests, \
@@ -73,7 +73,7 @@ const DROPPED: [HeaderName; 16] = [
     CLEAR_SITE_DATA,
 ];
 
-/// What passes to a provider beside what always does.
+/// The fields that pass to a provider besides the usual ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Passing<'a> {
     /// The configuration's fields.
@@ -183,8 +183,8 @@ pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
     }
 }
 
-/// Says that the request went through us too, behind those that it went through before. Only for
-/// a base URL that is the operator's own word: a provider's host needs to know nothing of it.
+/// Adds us to the chain of proxies of the request. Only for an operator's base URL: a provider's
+/// own host does not need it.
 pub(super) fn mark(fields: &mut HeaderMap, client: &HeaderMap, own: &HeaderValue) {
     for before in client.get_all(MARKS) {
         fields.append(MARKS, before.clone());

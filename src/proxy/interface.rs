@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::ListenAddress;
 
-/// The addresses that a listener stands for, as far as they are there. IPv6 addresses of the link
-/// alone are left out: no app can be configured with one.
+/// The addresses of a listener, as far as they exist. Link-local IPv6 addresses are skipped: no app
+/// can be configured with one.
 pub(super) fn addresses(address: &ListenAddress) -> Vec<SocketAddr> {
     match address {
         ListenAddress::Ip(address) if is_here(address.ip()) => vec![*address],

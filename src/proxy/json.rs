@@ -125,7 +125,7 @@ fn inside(text: &[u8], at: usize, bracket: u8) -> Option<usize> {
     (text.get(at) == Some(&bracket)).then(|| blank(text, at + 1))
 }
 
-/// What follows a value: the next one behind its comma, or the closing bracket.
+/// The token after a value: the next one after its comma, or the closing bracket.
 fn next(text: &[u8], end: usize) -> Option<usize> {
     let at = blank(text, end);
     match text.get(at)? {

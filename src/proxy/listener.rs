@@ -25,7 +25,7 @@ use super::places::Places;
 use super::socket::Socket;
 use crate::config::{Auth, ListenAddress, Listener};
 
-/// How often an address that may come or go is looked for, and whether a Unix socket is still there.
+/// How often to check for an address that may come or go, and for a Unix socket.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// A listener that does not accept yet.
@@ -41,7 +41,7 @@ pub struct Bound {
 enum Door {
     /// By a socket of its own.
     Open(Acceptor),
-    /// Its address has to be looked for.
+    /// Its address has to be polled.
     LookedFor(Wide),
     /// By the socket of a listener that has all addresses.
     Within,
@@ -84,7 +84,7 @@ pub struct Service {
     pub drain: CancellationToken,
     /// Everything ends at once.
     pub abort: CancellationToken,
-    /// `notify_waiters` has Unix sockets looked after at once.
+    /// `notify_waiters` has Unix sockets checked at once.
     pub look: Arc<Notify>,
     /// Waits for every task of the port.
     pub tracker: TaskTracker,
@@ -187,7 +187,7 @@ fn bind(
 }
 
 impl Also {
-    /// What a listener at this port holds beside its own address.
+    /// The extra address of a listener at this port.
     fn beside(listener: &Listener, port: u16, wide: &Wide, taken: &[SocketAddr]) -> Option<Self> {
         let address = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
         let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -401,7 +401,7 @@ fn announce(site: &Site, url: &str) {
     }
 }
 
-/// Listens on the addresses that a listener's address stands for, while each is there.
+/// Listens on a listener's addresses, while each exists.
 async fn look_out(site: Site, service: Service, wide: Wide) {
     let mut running: BTreeMap<SocketAddr, CancellationToken> = BTreeMap::new();
     let mut failed: BTreeMap<SocketAddr, io::ErrorKind> = BTreeMap::new();

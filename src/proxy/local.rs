@@ -14,7 +14,7 @@ use super::route::Local;
 use crate::clients::Client;
 use crate::metrics::Format;
 
-/// Who judges how all is. It knows more than the port does.
+/// The judge of the daemon's state. It knows more than the port does.
 pub trait Judge: fmt::Debug + Send + Sync {
     /// For apps whose `/v1` means this provider, and of the daemon as a whole or of this provider `alone`. Answers from
     /// memory.
@@ -64,7 +64,7 @@ impl Judgement {
     }
 }
 
-/// Answers a local path. A stranger, who has no key, is told in a word.
+/// Answers a local path. A stranger without a key gets one word.
 pub(super) fn answer(
     local: Local,
     fields: &HeaderMap,
@@ -109,7 +109,7 @@ fn metrics(gateway: &Gateway, fields: &HeaderMap, client: Option<&Client>) -> Re
     response
 }
 
-/// The word, then what is wrong with its code: `ready; The login of nous ends in 3 d; run `…`
+/// The word, then the fault and its code: `ready; The login of nous ends in 3 d; run `…`
 /// (login_ends_soon)`.
 fn readiness(judgement: &Judgement, is_stranger: bool) -> Response<Bytes> {
     let (status, word) = if judgement.ready {
@@ -133,7 +133,7 @@ fn readiness(judgement: &Judgement, is_stranger: bool) -> Response<Bytes> {
     text(status, page)
 }
 
-/// The first fields are the original's; the rest tells of the login.
+/// The first fields are the original's; the rest is about the login.
 fn health(judgement: &Judgement, upstream: Option<&Upstream>) -> Value {
     let status = upstream.map(|upstream| upstream.credentials.status());
     let login = status.as_ref().and_then(|status| status.login.as_ref());

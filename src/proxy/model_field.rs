@@ -43,7 +43,7 @@ pub enum Model {
     },
 }
 
-/// Why a body's model can't be told for certain.
+/// Why a body's model is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// It begins with something else.
@@ -120,7 +120,7 @@ impl Search {
         matches!(self, Self::Json(scanner) if scanner.before == 0 && scanner.state == State::Start)
     }
 
-    /// Reads the next piece until the model is known; nothing behind it matters.
+    /// Reads the next piece until the model is known; the rest does not matter.
     ///
     /// # Errors
     /// What makes the model uncertain.
@@ -147,14 +147,14 @@ impl Search {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Start,
-    /// Behind the object's bracket, or behind a comma.
+    /// After the object's bracket, or after a comma.
     BeforeKey {
         is_first: bool,
     },
     Key,
     BeforeColon,
     BeforeValue,
-    /// In a text, within so many brackets.
+    /// In a string, within this many brackets.
     Text,
     /// In a number or a word.
     Word,
@@ -239,7 +239,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Reads the next piece until the model is known, and nothing behind it.
+    /// Reads the next piece until the model is known, and nothing after it.
     ///
     /// # Errors
     /// What makes the model uncertain.

@@ -33,7 +33,8 @@ pub trait Pages: fmt::Debug + Send + Sync {
 /// Who reads the page, and from where.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// The app whose key was shown; the page tells nothing of providers that this key is not for.
+    /// The app whose key was shown; the page shows nothing about providers that this key is not
+    /// for.
     pub client: Option<Arc<Client>>,
     /// Scheme, host and port as the reader wrote them.
     pub origin: String,
@@ -98,7 +99,8 @@ pub(super) fn asks_for_key(error: &ProxyError, head: &Parts) -> bool {
     error.kind == ErrorKind::InvalidClientKey && is_page && is_browser(&head.headers)
 }
 
-/// Scheme, host and port as the reader wrote them, which is where its apps connect too. The guard has looked at the host.
+/// Scheme, host and port as the reader wrote them, which is also its apps' address. The guard has
+/// checked the host.
 pub(super) fn origin(fields: &HeaderMap) -> String {
     let host = fields.get(HOST).and_then(|host| host.to_str().ok());
     let forwarded = fields.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes);

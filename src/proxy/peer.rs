@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 
 use super::guard::Peer;
 
-/// Who has the other end: `remote` is the client's address, `local` ours. With neither on loopback
-/// the client may be on another machine, or in a container: there a key decides. A client that
-/// reaches loopback from another address is one of this machine that chose it, and is asked for.
-/// `None` where it can't be found out right now, for want of descriptors or memory.
+/// The user of the other end: `remote` is the client's address, `local` ours. If neither is on
+/// loopback, the client may be on another machine, or in a container: there a key decides. A client
+/// that reaches loopback from another address is one of this machine that chose it, and is looked
+/// up. `None` if the look-up fails right now, for want of descriptors or memory.
 pub(super) fn of_connection(remote: SocketAddr, local: SocketAddr) -> Option<Peer> {
     let (remote, local) = (canonical(remote), canonical(local));
     if !remote.ip().is_loopback() && !local.ip().is_loopback() {
@@ -55,7 +55,7 @@ mod platform {
     use crate::proxy::guard::Peer;
     use crate::proxy::want;
 
-    /// The kernel answers at once; this is for a defect.
+    /// The kernel answers at once; this is for a bug.
     const PATIENCE: Duration = Duration::from_millis(200);
 
     pub(super) fn owner(remote: SocketAddr, local: SocketAddr) -> Option<Peer> {
@@ -104,7 +104,7 @@ mod platform {
         match message.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
                 let id = &found.header.socket_id;
-                // Where there is no such connection, the kernel goes on to look for a listener.
+                // Without such a connection, the kernel continues with the listeners.
                 let source = SocketAddr::new(id.source_address, id.source_port);
                 let destination = SocketAddr::new(id.destination_address, id.destination_port);
                 let same = (canonical(source), canonical(destination)) == (remote, local);

@@ -13,8 +13,8 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// A newcomer has so many milliseconds to send a request before it must make way, so that under a flood of
-/// connections each is served that has something to ask.
+/// How many milliseconds a newcomer has for its request before it must make way, so that under a flood of
+/// connections each one with a request is served.
 const GRACE: u64 = 250;
 /// It is halved after each newcomer that had to wait for it, at most this often: with few places a flood
 /// that waits in the kernel would otherwise take its quarter of a second each, and a request behind it,
@@ -37,13 +37,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// the largest ones are more. No client is accepted before its head is complete.
 const FREE_HEAD: usize = 4 * 1024;
 const ALL_HEADS: usize = 4 * 1024 * 1024;
-/// A full house is told again after it was not full for so long.
+/// A full set of places is logged again only after it was not full for this long.
 const QUIET: Duration = Duration::from_mins(1);
-/// One place in so many is kept for clients that the guard has let in.
+/// One place in this many is kept for clients that the guard has accepted.
 const KEPT: usize = 8;
-/// One place in so many is kept from requests that are sent on to a provider.
+/// One place in this many is kept free of requests to providers.
 const KEPT_FROM_ASKING: usize = 64;
-/// A client key may have one place in so many for such requests, unless it was given a number.
+/// A client key may have one place in this many for such requests, unless it was given a number.
 const SHARE: usize = 4;
 
 /// The places.
@@ -436,8 +436,8 @@ impl Seat {
         }
     }
 
-    /// Of a head that may be as large as `limit`, so much has come, and it is not whole; 0 where none
-    /// is under way. Where all of them together take too much, the largest goes.
+    /// How many bytes of an unfinished head, which may have `limit`, have come; 0 without one. If all
+    /// of them together take too much, the largest goes.
     pub(super) fn holds_head(&self, bytes: usize, limit: usize) {
         let bytes = bytes.saturating_sub(FREE_HEAD);
         let before = self.head.load(Ordering::Relaxed);

@@ -16,16 +16,17 @@ use super::error::ErrorKind;
 use super::record::RequestId;
 use super::trouble::Mishaps;
 
-/// So many codes and origins are told apart.
+/// How many codes and origins are distinguished.
 const MOST: usize = 64;
-/// How often it is looked whether something is to be told.
+/// How often due reports are checked.
 const LOOK: Duration = Duration::from_mins(1);
-/// What goes on is told no more often than after this; doubled each time, up to the longest.
+/// The shortest interval between reports of a continuing flood; doubled each time, up to the
+/// longest.
 const PERIOD: Duration = Duration::from_mins(1);
 const LONGEST_PERIOD: Duration = Duration::from_hours(1);
-/// What is quiet for so long makes room.
+/// An entry that is quiet for this long makes room.
 const QUIET: Duration = Duration::from_mins(10);
-/// Of a place or a path, so many characters tell one from another.
+/// How many characters of a place or a path count.
 const LONGEST: usize = 100;
 
 /// What was refused, and whom.
@@ -50,7 +51,7 @@ pub struct Refusals {
     /// Those that an app may miss.
     pub apps: Mishaps,
     table: Mutex<Vec<Entry>>,
-    /// Something is counted that is still to be told.
+    /// There is an unreported count.
     counted: Notify,
 }
 
@@ -59,7 +60,7 @@ struct Entry {
     code: &'static str,
     from: Box<str>,
     about: Box<str>,
-    /// The request that was told.
+    /// The request that was logged.
     id: RequestId,
     told_at: Instant,
     last_at: Instant,
@@ -69,7 +70,7 @@ struct Entry {
 }
 
 impl Refusals {
-    /// One more. Some: it is to be told, and so many like it were not; `None`: it is counted.
+    /// One more. `Some`: it is to be logged, with this many unlogged ones; `None`: it is counted.
     pub(super) fn add(&self, refused: &Refused<'_>, id: RequestId) -> Option<u64> {
         let now = Instant::now();
         let code = refused.kind.code();
@@ -158,7 +159,7 @@ impl Refusals {
     }
 }
 
-/// Where what is new is told when the table is full.
+/// The entry for new origins when the table is full.
 const OTHERS: &str = "others";
 
 impl<'r> Refused<'r> {
@@ -198,7 +199,7 @@ impl Entry {
         Some(self.tell(now))
     }
 
-    /// It is told now; how many were not. What goes on is told ever more seldom.
+    /// It is logged now; returns how many were not. A continuing flood is logged ever more rarely.
     fn tell(&mut self, now: Instant) -> u64 {
         let untold = std::mem::take(&mut self.untold);
         self.told_at = now;

@@ -44,7 +44,7 @@ pub enum Route {
         /// Index into its paths.
         path: usize,
     },
-    /// The provider's list of models, which has one of the id behind it.
+    /// The provider's list of models, which has one with the id that follows.
     Model {
         /// Index into the providers.
         provider: usize,
@@ -227,7 +227,7 @@ fn list_of_model(paths: &[AllowedPath], segments: &[&str]) -> Option<usize> {
     paths.iter().position(is_list).filter(|_| is_model)
 }
 
-/// The id of a model in a client's path, behind so many segments. Nothing of it goes upstream.
+/// The id of a model in a client's path, after this many segments. Nothing of it goes upstream.
 pub fn model(path: &str, before: usize) -> Option<String> {
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     id_of(segments.skip(before))
@@ -323,7 +323,7 @@ pub fn find_by_routes(
     found.map(Choice::Settled)
 }
 
-/// What serves a request whose destination is known.
+/// The destination of a request, once it is known.
 ///
 /// # Errors
 /// Those of [`find`], with the provider that was chosen.
@@ -410,7 +410,7 @@ fn served_by(providers: &[impl Serves], at: Option<usize>) -> &[AllowedPath] {
 /// Which API's errors the client of a path reads, whether or not anything serves it. Asked for every request.
 pub fn error_format(path: &str) -> ErrorFormat {
     let path = path.trim_end_matches('/');
-    // Hardly any path goes on from here.
+    // Hardly any path continues from here.
     if !path.ends_with("messages") && !path.ends_with("count_tokens") {
         return ErrorFormat::OpenAi;
     }

@@ -13,7 +13,8 @@ use tokio::net::{TcpStream, tcp};
 use tokio::net::{UnixStream, unix};
 use tokio::time::sleep;
 
-/// How often a client is looked at, whether it has hung up behind bytes that were not read, where the system does not tell.
+/// How often to check whether a client has hung up behind unread bytes, if the system does not
+/// tell.
 const LOOK: Duration = Duration::from_millis(40);
 
 /// A client's stream of bytes.
@@ -48,7 +49,7 @@ impl Socket {
         }
     }
 
-    /// At most about so many bytes wait in the kernel for a client that does not read.
+    /// At most about this many bytes wait in the kernel for a client that does not read.
     pub(super) fn set_send_buffer(&self, bytes: usize) {
         match self {
             Self::Tcp(stream) => set_tcp_send_buffer(stream, bytes),
@@ -82,8 +83,8 @@ fn set_tcp_send_buffer(stream: &TcpStream, bytes: usize) {
 #[cfg(not(unix))]
 fn set_tcp_send_buffer(_: &TcpStream, _: usize) {}
 
-/// Whether something has come that was not read, be it the end. The system is asked, one `recv(2)` with `MSG_PEEK`: the
-/// runtime may tell of it later.
+/// Whether unread bytes, or the end, have come. The system is asked, one `recv(2)` with `MSG_PEEK`: the runtime may
+/// report it later.
 #[cfg(unix)]
 pub(super) fn has_unread(stream: &TcpStream) -> bool {
     use rustix::io::Errno;
@@ -118,7 +119,7 @@ pub(super) enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
 }
 
-/// Calls a method of whichever stream it is.
+/// Calls a method of either kind of stream.
 macro_rules! either {
     ($kind:ident, $half:expr, $stream:ident => $call:expr) => {
         match $half {
@@ -168,13 +169,13 @@ impl WriteHalf {
         either!(Self, self, half => half.shutdown().await)
     }
 
-    /// Waits until the client has closed its side or reset the connection, even behind bytes that
-    /// were not read.
+    /// Waits until the client has closed its side or reset the connection, even behind unread
+    /// bytes.
     pub(super) async fn hung_up(&self) {
         either!(Self, self, half => {
             let stream = half.as_ref();
             loop {
-                // Linux tells of the end apart from readable bytes: nothing else makes the other interest ready,
+                // Linux reports the end apart from readable bytes: nothing else makes the other interest ready,
                 // since urgent data was not asked for.
                 #[cfg(target_os = "linux")]
                 let ready = stream.ready(Interest::PRIORITY).await;
@@ -199,7 +200,7 @@ impl WriteHalf {
         match self {
             Self::Tcp(half) => {
                 half.as_ref().set_zero_linger().ok();
-                // Its end would be told before the reset.
+                // Its end would be reported before the reset.
                 half.forget();
             }
             #[cfg(unix)]

@@ -65,7 +65,7 @@ impl Traffic {
         self.bytes_in.fetch_add(record.bytes_in, Ordering::Relaxed);
         self.bytes_out
             .fetch_add(record.bytes_out, Ordering::Relaxed);
-        // What is answered here says nothing of how fast the provider is.
+        // Our own answers say nothing about the provider's speed.
         if record.status.is_none() || matches!(record.end, End::Kept | End::Refused(_)) {
             return;
         }

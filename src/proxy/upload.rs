@@ -29,7 +29,7 @@ pub(super) use self::search::NotFound;
 
 /// Pieces below this size are copied to be kept.
 const SMALL: usize = 4096;
-/// What a kept piece takes beside its bytes.
+/// A kept piece's size in addition to its bytes.
 const PIECE: usize = 64;
 
 /// What limits an upload.

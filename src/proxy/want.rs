@@ -49,7 +49,7 @@ pub(super) fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// What a client is told: what can't be done right now.
+/// The error for a momentary shortage.
 pub(super) fn error(what: &str) -> ProxyError {
     let message = format!(
         "hermes-proxyd: short of file descriptors or memory right now, so {what}; try again in a \

@@ -34,7 +34,7 @@ pub(super) struct Counts {
     pub(super) requests: u64,
     /// Those without a whole answer of success.
     pub(super) failed: u64,
-    /// Successes that should have told of tokens, and did not.
+    /// Successes that should have had a token count.
     pub(super) untold: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -262,7 +262,7 @@ impl State {
 }
 
 impl Today {
-    /// It is this day; what is known of another one is forgotten.
+    /// It is this day; everything about another one is forgotten.
     pub(super) fn turns(&mut self, day: NaiveDate) {
         if self.day != day {
             *self = Self {
@@ -308,7 +308,7 @@ impl Today {
     }
 }
 
-/// Whether a name is among those that are told apart.
+/// Whether a name has its own row.
 fn has_room(names: &mut HashSet<Box<str>>, name: &str, most: usize) -> bool {
     if names.contains(name) {
         return true;

@@ -159,7 +159,7 @@ impl Look {
         }
     }
 
-    /// What the answer has told.
+    /// The usage in the answer.
     pub(super) fn tokens(&self) -> Option<Tokens> {
         match self {
             Self::Plain(scan) => scan.tokens(),
@@ -184,7 +184,7 @@ impl Packed {
         }
     }
 
-    /// An answer that was cut has told what it has.
+    /// A cut answer has reported what it has.
     fn ends(&mut self) {
         match &mut self.unpacker {
             Unpacker::Gzip(gzip) => gzip.try_finish().ok(),

@@ -20,7 +20,7 @@ pub enum Body {
     Text,
     /// The same, compressed.
     Packed,
-    /// A form or a file, which says nothing of tokens.
+    /// A form or a file, which has no tokens.
     Other,
 }
 
@@ -93,7 +93,7 @@ impl Estimate {
         matches!(&self.answer, Answer::Events(_, events) if events.is_over)
     }
 
-    /// Of the request, whose body has so many bytes.
+    /// The tokens of the request, whose body has this many bytes.
     pub(super) fn prompt(&self, bytes: u64) -> u64 {
         match self.body {
             Body::Text => bytes.div_ceil(BYTES),

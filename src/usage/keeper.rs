@@ -18,13 +18,13 @@ use super::report::{Query, Question, Report};
 use super::store::{Fault, Store};
 use crate::clock::Clock;
 
-/// Counts wait for so long: a kill loses those of this time.
+/// How long counts wait: a kill loses those of this time.
 const PERIOD: Duration = Duration::from_secs(10);
 /// A question waits for a disk no longer than this.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Another program may have the file locked for so long while there is no question.
+/// How long another program may have the file locked, without a query.
 const LOCKED: Duration = Duration::from_secs(5);
-/// And for so long at the end.
+/// The same at the end.
 const LOCKED_AT_THE_END: Duration = Duration::from_millis(1200);
 /// A write that takes longer waits for a disk that hangs, or for another program that has the file locked.
 const LATE: Duration = Duration::from_secs(6);
@@ -32,7 +32,7 @@ const LATE: Duration = Duration::from_secs(6);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What is said of a write or a question that takes too long.
 const NO_ANSWER: &str = "the disk has not answered, or another program has the file locked";
-/// Why nothing is told behind the end.
+/// Why there are no reports after the end.
 const ENDED: &str = "the thread that keeps them has ended";
 /// The file of the counts in our state folder.
 pub const FILE: &str = "usage.db";
@@ -68,7 +68,7 @@ struct Worker {
     store: Option<Store>,
     /// What was taken and is not written.
     batch: Rows<NaiveDate>,
-    /// Whether the log has told of the present trouble.
+    /// Whether the log has the present fault.
     told: bool,
 }
 
@@ -98,7 +98,7 @@ impl Book {
         Ok((book, Keeper { shared, done }))
     }
 
-    /// What the counts say, with all that has been counted by now.
+    /// The report, with everything that has been counted so far.
     ///
     /// # Errors
     /// Why they can't be read, as a sentence without its full stop.

@@ -55,13 +55,13 @@ pub struct Sums {
     pub requests: u64,
     /// Those without a whole answer of success.
     pub failed: u64,
-    /// Successes that should have told of tokens, and did not.
+    /// Successes that should have had a token count.
     pub untold: u64,
     /// Bytes of their bodies.
     pub bytes_in: u64,
     /// Bytes of their answers' bodies.
     pub bytes_out: u64,
-    /// What their answers told.
+    /// The usage in their answers.
     pub tokens: Tokens,
     /// Failures by their kinds.
     pub errors: BTreeMap<String, u64>,

@@ -35,11 +35,11 @@ pub(super) enum Scan {
     Events(Events),
 }
 
-/// How far a whole answer has been looked through. Most have their `usage` at the end: there is little to
-/// read behind it, and its end says whose it was.
+/// How far a whole answer has been read. Most have their `usage` at the end: there is little to read
+/// after it, and its end shows its owner.
 #[derive(Debug, Clone)]
 pub(super) enum Whole {
-    /// The name is looked for; so much of it came at the end of the piece before.
+    /// The name is being searched for; this much of it came at the end of the previous piece.
     Name(usize),
     /// Behind the name.
     Colon,
@@ -97,7 +97,7 @@ impl Scan {
         }
     }
 
-    /// What the answer has told; `None` where it has told nothing.
+    /// The usage in the answer; `None` without one.
     pub(super) fn tokens(&self) -> Option<Tokens> {
         match self {
             Self::Whole(Whole::Rest(document)) => document.tokens(),
@@ -127,7 +127,7 @@ impl Whole {
         }
     }
 
-    /// Looks through the beginning of `rest`; what is left of it.
+    /// Reads the beginning of `rest`; returns the remainder.
     fn step<'r>(&mut self, rest: &'r [u8]) -> &'r [u8] {
         match self {
             Self::Name(matched) => {
@@ -146,8 +146,8 @@ impl Whole {
         }
     }
 
-    /// Goes on behind blanks where this byte follows, and else looks for the name again. The bracket of an object is
-    /// left, since it belongs to it.
+    /// Continues after blanks if this byte follows, and otherwise searches for the name again. The bracket of an
+    /// object stays, since it belongs to it.
     fn after_blanks<'r>(&mut self, rest: &'r [u8], wanted: u8) -> &'r [u8] {
         let Some(at) = rest.iter().position(|byte| !byte.is_ascii_whitespace()) else {
             return &[];
@@ -211,7 +211,8 @@ impl Tap for Document {
     }
 }
 
-/// The place behind the last empty line of a text that begins between two events: there the last event begins.
+/// The position after the last empty line of a text that begins between two events: there the last
+/// event begins.
 fn event_start(text: &[u8]) -> usize {
     let mut rest = text;
     // Most pieces end with an event.
@@ -227,8 +228,8 @@ fn event_start(text: &[u8]) -> usize {
     0
 }
 
-/// The place in `piece` behind the first name, of which so much came before; where there is none, how much of one the
-/// piece ends with. No part of the name but the whole begins as it does, so one that is not gone on with is over.
+/// The position in `piece` after the first name, of which this much came before; without one, how much of a name the
+/// piece ends with. No part of the name has the same beginning as the whole, so an unfinished one is over.
 fn find(matched: &mut usize, piece: &[u8]) -> Option<usize> {
     let begun = std::mem::take(matched);
     if begun > 0 {

@@ -15,7 +15,7 @@ use super::key::Key;
 use super::report::{By, Query, Report, Sums};
 use super::tokens::Tokens;
 
-/// A clock that is ahead on so many days takes no older row away.
+/// A clock that is ahead on this many days removes no older row.
 const DAYS_AHEAD: u32 = 3;
 
 const UPSERT: &str = "
@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    /// The same of a file that is there; `None` where there is none.
+    /// The same for an existing file; `None` without one.
     ///
     /// # Errors
     /// When it can't be read.
@@ -116,7 +116,7 @@ impl Store {
         }
     }
 
-    /// Adds these rows, all or none, and takes out those that are older than so many days.
+    /// Adds these rows, all or none, and removes those that are older than this many days.
     ///
     /// # Errors
     /// When they can't be written; then nothing has changed.
@@ -335,7 +335,7 @@ fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or_default())
 }
 
-/// The sums behind a row's name.
+/// The sums after a row's name.
 fn sums(row: &Row<'_>) -> rusqlite::Result<Sums> {
     Ok(Sums {
         requests: count(row, 1)?,

@@ -39,7 +39,7 @@ impl AddAssign for Tokens {
     }
 }
 
-/// One more than a number that was told.
+/// One more than a reported number.
 type Seen = Option<NonZeroU64>;
 
 fn told(seen: Seen) -> Option<u64> {
@@ -56,7 +56,7 @@ pub(super) struct Told {
     cached: Seen,
     reasoning: Seen,
     total: Seen,
-    /// Messages counts what was read from a cache and what was written to one beside its input.
+    /// Messages counts tokens read from a cache and written to one in addition to its input.
     cache_read: Seen,
     cache_written: Seen,
 }
@@ -129,7 +129,7 @@ impl Told {
         *place = NonZeroU64::new(value.min(MOST) + 1);
     }
 
-    /// The sums; `None` where nothing was told.
+    /// The sums; `None` without a report.
     pub(super) fn tokens(&self) -> Option<Tokens> {
         if *self == Self::default() {
             return None;
@@ -153,7 +153,7 @@ impl Told {
     }
 }
 
-/// The text that ends with the first quote, if its name matters, and what is behind that.
+/// The text up to the first quote, if its name matters, and the rest after it.
 fn string(text: &[u8]) -> Option<(Option<Name>, &[u8])> {
     // Found without a look for its end.
     let known = match text {
@@ -194,7 +194,7 @@ fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// The number that a text begins with, and what is behind it. Too many digits are a large number.
+/// The number at the start of a text, and the rest after it. Too many digits are a large number.
 fn number(text: &[u8]) -> (Option<u64>, &[u8]) {
     let (mut sum, mut rest) = (0_u64, text);
     while let [digit @ b'0'..=b'9', after @ ..] = rest {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::book::OTHER;
 use super::tokens::Tokens;
 
-/// So many models have a total of their own, over all providers; answers of others share one of each provider. Each is
-/// a time series for good, and a name takes its place only with an answer that tells of tokens.
+/// How many models have their own total, over all providers; answers of others share one per provider. Each is a time
+/// series for good, and a name takes its place only with an answer that has a token count.
 const MOST_MODELS: usize = 50;
 
 /// By the model's name.

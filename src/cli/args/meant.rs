@@ -43,8 +43,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("whoami", "auth status"),
 ];
 
-/// The commands that may be meant by these words, the program's name left out; none where the words
-/// are a command, or nothing is like them.
+/// The commands that these words may mean, without the program's name; empty if the words are a
+/// command, or resemble none.
 pub(super) fn meant(root: &Command, words: &[&str]) -> Vec<String> {
     let mut within = root;
     let mut rest = words;
@@ -98,7 +98,7 @@ fn instead(
     vec![with_verb(root, &line, following)]
 }
 
-/// The command, but with the verb that was typed behind its noun, if the noun has one like it.
+/// The command with the typed verb after its noun, if the noun has a similar one.
 fn with_verb(root: &Command, line: &str, following: Option<&str>) -> String {
     let noun = line.split(' ').next().unwrap_or(line);
     let verbs = root.find_subcommand(noun).map(Command::get_subcommands);
@@ -110,7 +110,7 @@ fn with_verb(root: &Command, line: &str, following: Option<&str>) -> String {
     }
 }
 
-/// Every command: nouns without verbs, and each verb behind its noun.
+/// Every command: nouns without verbs, and each verb after its noun.
 fn verbs(root: &Command) -> Vec<String> {
     let mut lines = Vec::new();
     for noun in root.get_subcommands() {

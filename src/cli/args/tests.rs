@@ -167,7 +167,7 @@ fn filled(word: &str, value: &str) -> String {
     let mut text = String::new();
     for (place, part) in word.split('{').enumerate() {
         let (_, rest) = part.split_once('}').unwrap_or(("", part));
-        // One behind a word, or behind another one, may be nothing.
+        // A placeholder after a word, or after another one, may be empty.
         if place > 0 && (text.is_empty() || text.ends_with(['=', '/'])) {
             text.push_str(value);
         }
@@ -222,7 +222,7 @@ fn look(shape: &clap::Command, named: &Named<'_>) -> Result<Option<String>, Stri
     if !known && !named.sure {
         return Ok(None);
     }
-    // The sentence may go on behind it, but not with a flag.
+    // The sentence may continue after it, but not with a flag.
     let mut complaint = understood(shape, &words);
     let noun = shape.find_subcommand(first);
     let least = if noun.is_some_and(clap::Command::has_subcommands) {

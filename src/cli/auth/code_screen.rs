@@ -20,7 +20,7 @@ pub(in crate::cli) struct Room {
     pub(in crate::cli) rows: usize,
 }
 
-/// For a terminal. Leaves a row for the line that tells how it goes.
+/// For a terminal. Leaves a row for the line that shows the progress.
 pub(in crate::cli) fn screen(code: &LoginCode, room: Room, style: Style) -> String {
     let head = head(code);
     let taken: usize = head
@@ -80,7 +80,7 @@ fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
     lines
 }
 
-/// The QR code and the letters beside it; without room for both the letters; else nothing.
+/// The QR code and the letters beside it; without room for both the letters; otherwise nothing.
 fn picture(code: &LoginCode, room: Room, style: Style) -> Vec<String> {
     let forms = letter_forms(&code.user_code);
     let fits = |rows: &[String], columns: usize| {

@@ -225,15 +225,15 @@ impl Watch {
             Err(ClientError::Daemon(error)) if error.code == ErrorCode::LoginPasteRefused => {
                 self.waiting.say(&error.message);
             }
-            // The login was faster; the next question tells how it ended.
+            // The login was faster; the next question shows how it ended.
             Err(ClientError::Daemon(error)) if error.code == ErrorCode::NoSuchSession => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Asks once, and draws the line meanwhile. The answer is waited for also after Ctrl-C, as it
-    /// may be that the login is there; `None` after a second one.
+    /// Asks once, and draws the line meanwhile. The answer is awaited even after Ctrl-C, as the
+    /// login may be done; `None` after a second one.
     async fn ask(&mut self, client: &mut Client) -> Result<Option<LoginProgress>, ClientError> {
         let mut asked = pin!(async {
             sleep(PAUSE).await;

@@ -49,7 +49,7 @@ impl Reader {
         }
     }
 
-    /// The same, told in lines instead of one that is drawn over and over.
+    /// The same, in lines instead of one that is redrawn.
     pub(super) fn in_lines(self) -> Self {
         match self {
             Self::Terminal { .. } | Self::Pipe => Self::Pipe,
@@ -85,7 +85,7 @@ pub(in crate::cli) fn agreed(question: &str) -> Option<bool> {
     decided(&format!("{question} [Y/n] "), true)
 }
 
-/// Asks until the answer is one; after so many others it is a no.
+/// Asks until the answer is valid; after this many others it counts as no.
 fn decided(question: &str, enter: bool) -> Option<bool> {
     for _ in 0..TRIES {
         match meant(&asked(question)?, enter) {

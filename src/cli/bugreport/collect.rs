@@ -291,7 +291,7 @@ async fn status() -> String {
     match connect().await {
         Ok(mut client) => {
             let mut status = client.status().await.map_err(Failure::from);
-            // Places of apps stay out, as in what is told of the keys.
+            // Addresses of apps stay out, as in the report on the keys.
             if let Ok(status) = &mut status {
                 let both = [&mut status.refused, &mut status.refused_apps];
                 for refused in both.into_iter().flatten() {

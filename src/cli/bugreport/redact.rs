@@ -155,7 +155,7 @@ fn assigned(after: &str, bearer: bool) -> Option<(&str, &str)> {
     after.split_at_checked(after.len() - value.len())
 }
 
-/// Skips a value; what is left of the text.
+/// Skips a value; returns the rest of the text.
 fn without_value<'t>(done: &mut String, text: &'t str) -> &'t str {
     // Within a text of JSON in JSON, a quote has a backslash at both ends.
     let open = text.trim_start_matches('\\');

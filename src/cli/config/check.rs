@@ -37,7 +37,7 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
     Ok(Exit::Ok)
 }
 
-/// Fails where the next start with this configuration would. Gives the file, and what is warned of.
+/// Fails if the next start with this configuration would. Returns the file, and the warnings.
 pub(in crate::cli) async fn next_start(
     place: &Place,
 ) -> Result<(Option<PathBuf>, Vec<String>), Failure> {
@@ -47,8 +47,8 @@ pub(in crate::cli) async fn next_start(
     Ok((loaded.file, warnings))
 }
 
-/// What only the daemon knows: whether a certificate can be read, or a provider be built. Where its
-/// program is not there, nothing of it can be wrong. Gives what it warns of.
+/// The checks that only the daemon can make: whether a certificate can be read, or a provider be
+/// built. Without its program there are none. Returns its warnings.
 async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let mut arguments = vec![OsStr::new("--check")];
     if let Some(file) = file {

@@ -22,7 +22,7 @@ const SCHEMA: &str = "share/hermes-proxyd/hermes-proxyd.schema.json";
 #[derive(Serialize)]
 pub(in crate::cli) struct Written {
     pub(in crate::cli) file: PathBuf,
-    /// Where the file that was there is kept.
+    /// The backup of the former file.
     pub(in crate::cli) backup: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ fn with_schema(text: &str) -> String {
 
 /// A line that leads editors to the schema, where that is installed.
 fn schema() -> Option<String> {
-    // Beside the link to our program, where an update leaves it, or else beside the program.
+    // Beside the link to our program, which an update keeps, or otherwise beside the program.
     let ctl = programs::ctl()?;
     let installed = |program: &Path| {
         let schema = program.parent()?.parent()?.join(SCHEMA);
@@ -101,7 +101,7 @@ pub(in crate::cli) fn begin(file: &Path, provider: Option<&str>) -> io::Result<b
     }
 }
 
-/// What was written behind a file's end.
+/// The text after a file's end.
 pub(in crate::cli) struct Appended {
     file: fs::File,
     /// How long it was.
@@ -115,7 +115,7 @@ impl Appended {
     }
 }
 
-/// Writes a table behind the file's end.
+/// Writes a table at the file's end.
 pub(in crate::cli) fn append(file: &Path, table: &str) -> io::Result<Appended> {
     let text = fs::read_to_string(file)?;
     let gap = if text.is_empty() || text.ends_with('\n') {

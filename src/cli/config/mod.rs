@@ -42,7 +42,7 @@ pub(super) async fn in_force() -> Result<Vec<Setting>, Failure> {
     Ok(show::effective(&place)?.into_written())
 }
 
-/// The file that is in force, what it says with the running daemon's flags, and what is to be said of it.
+/// The file in effect, its settings with the running daemon's flags, and the notes about it.
 pub(super) async fn in_force_config() -> Result<(Option<PathBuf>, Config, Vec<String>), Failure> {
     let place = place::Place::find(None).await?;
     let loaded = config::load(place.to_load(), &Environment::from_process());

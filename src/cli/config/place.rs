@@ -37,7 +37,7 @@ enum Why {
     Default,
 }
 
-/// A daemon that runs, and what it knows of the file.
+/// A running daemon, and its state of the file.
 #[derive(Debug, Serialize)]
 pub(super) struct Reader {
     pub(super) pid: u32,
@@ -164,7 +164,7 @@ impl Place {
         }
     }
 
-    /// All that is to be told of it.
+    /// The notes about it.
     pub(in crate::cli) fn said(&self) -> Vec<String> {
         let why = self.why().into_iter();
         why.chain(self.warning()).collect()
@@ -222,7 +222,7 @@ impl Reader {
     }
 }
 
-/// Says something beside the answer.
+/// Prints a note besides the answer.
 pub(in crate::cli) fn talk(lines: &[String]) -> io::Result<()> {
     let said = screen::error_style().prose(&lines.join("\n"));
     io::stderr().lock().write_all(said.as_bytes())

@@ -125,7 +125,7 @@ fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
     }
 }
 
-/// Of a file with one key, beside a daemon.
+/// For a file with one key, beside a daemon.
 #[cfg(test)]
 pub(in crate::cli) fn sample() -> Effective {
     let place = super::place::sample();

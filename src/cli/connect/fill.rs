@@ -7,7 +7,7 @@ use crate::containers::Target;
 
 /// The placeholder of the key, if none is requested.
 pub(super) const ANY_KEY: &str = "anything";
-/// What is put beside an app's compose file.
+/// The file to put beside an app's compose file.
 pub(super) const COMPOSE: &str = "compose.override.yaml";
 /// The placeholder of an unknown model.
 const MODEL: &str = "YOUR-MODEL";

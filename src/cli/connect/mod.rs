@@ -42,7 +42,7 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) title: &'static str,
     /// Where it runs.
     pub(in crate::cli) from: &'static str,
-    /// The provider that `base_url` leads to; routes may choose others there.
+    /// Reads an answer's whole body, up to this size.
     pub(in crate::cli) provider: String,
     /// The API that the app has to use, by its path below `/v1`; `None` where that is not known.
     pub(in crate::cli) path: Option<&'static str>,
@@ -241,7 +241,7 @@ fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure>
     })
 }
 
-/// The path of the provider below a door whose own provider is `default`.
+/// The path of the provider at a door whose own provider is `default`.
 fn provider_path(flags: &Connect, default: &str) -> String {
     match flags.provider.as_deref() {
         Some(name) if name != default => format!("/{name}/v1"),
@@ -507,7 +507,7 @@ fn notes_on(way: &Way) -> Vec<String> {
     notes
 }
 
-/// Whether no file of the app's tells how its container is started.
+/// Whether no file of the app's covers the start of its container.
 fn is_by_hand(app: &App, way: &Way) -> bool {
     let in_container = match way.kind {
         WayKind::Bridge | WayKind::MappedLoopback => true,
@@ -572,7 +572,7 @@ async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec
     models::list(address, &path, key.as_ref()).await
 }
 
-/// Shows the files on standard output and what is to be said of them on standard error.
+/// Prints the files to standard output and the notes to standard error.
 fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> {
     let lead = std::mem::take(&mut connected.lead);
     if output.is_json() {

@@ -17,7 +17,7 @@ use crate::control::protocol::Key;
 /// Apps give up sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the app is told to ask for.
+/// The models for the app.
 #[derive(Debug, Default)]
 pub(super) struct Models {
     /// The model, if it is known.
@@ -29,8 +29,8 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Takes the first of the provider's that chats, one whose name begins with `preferred` if there is one, and the
-    /// first for embeddings, where the user named none, and tells of those that the provider does not list.
+    /// Takes the provider's first chat model, preferably one whose name begins with `preferred`, and the first for
+    /// embeddings, if the user named none, and notes those that the provider does not list.
     pub(super) fn choose(&mut self, listed: &[Model], preferred: &str) {
         for named in [&self.model, &self.embedding].into_iter().flatten() {
             if !listed.is_empty() && !listed.iter().any(|model| model.id == *named) {

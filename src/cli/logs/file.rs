@@ -10,7 +10,7 @@ use crate::paths::older_log;
 pub(super) struct LogFile {
     path: PathBuf,
     lines: BufReader<File>,
-    /// What is there of a line.
+    /// The part of a line that has come.
     begun: Vec<u8>,
     reads: Reads,
 }
@@ -18,7 +18,7 @@ pub(super) struct LogFile {
 /// Which file is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
-    /// What was there before the file.
+    /// The content before the file.
     Older,
     /// The file.
     Current,
@@ -106,7 +106,7 @@ impl LogFile {
         }
     }
 
-    /// Whether the path leads to another file by now, or this one was emptied.
+    /// Whether the path now leads to another file, or this one was emptied.
     fn is_replaced(&mut self) -> io::Result<bool> {
         let now = match fs::metadata(&self.path) {
             Ok(now) => now,

@@ -21,7 +21,7 @@ use crate::tools::{Call, Stream, ToolError};
 
 /// A daemon that does not say in time where it logs is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a file or the daemon is looked at for more.
+/// How often a file or the daemon is polled.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A log that is read to its end, and then on.

@@ -87,7 +87,7 @@ fn a_value_with_blanks_is_whole() {
                 over 20 s command=\"mv \\\"a b\\\" c=d; ls\" path=/v1 n=7";
     let entry = Entry::of_line(line).unwrap();
     assert_eq!(entry.message, "it failed");
-    // An unquoted value can't be told from a field that follows it.
+    // An unquoted value looks the same as a following field.
     assert_eq!(entry.text("error"), Some("another process has held"));
     assert_eq!(entry.text("a"), Some("b /x/auth.lock for over 20 s"));
     assert_eq!(entry.text("command"), Some("mv \"a b\" c=d; ls"));

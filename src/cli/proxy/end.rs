@@ -17,7 +17,7 @@ use crate::service::Service;
 const DRAIN: Duration = Duration::from_mins(10);
 /// A daemon that starts again answers within this time after the old one's end.
 const ANSWERS: Duration = Duration::from_secs(20);
-/// The service manager tells in a moment whose the daemon is.
+/// The service manager knows the daemon's owner in a moment.
 const GLANCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -109,7 +109,7 @@ async fn answering() -> Result<u32, Failure> {
     }
 }
 
-/// The service whose process this is.
+/// The service that runs this process.
 async fn service_of(pid: u32) -> Option<Service> {
     let service = Service::here(&Environment::from_process()).ok()?;
     let state = timeout(GLANCE, service.state()).await.ok()?.ok()?;

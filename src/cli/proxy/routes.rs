@@ -10,7 +10,7 @@ use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::{connect, render};
 use crate::config::{AllowedPath, By, ByPath, Config, Listener, ProviderName, RouteRule, Routing};
 
-/// The path of a request of which only the model is told.
+/// The path of a request of which only the model is known.
 const USUAL: &str = "/chat/completions";
 const MODELS: &str = "/models";
 /// Paths that are served without a word in the configuration.
@@ -75,7 +75,7 @@ pub(in crate::cli) struct Request {
     pub(in crate::cli) all_models: bool,
 }
 
-/// An address whose `/v1` is a provider of its own.
+/// An address whose `/v1` is a different provider.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Address {
     pub(in crate::cli) address: String,

@@ -70,7 +70,7 @@ where
     text
 }
 
-/// How the service is, beside the daemon of this process.
+/// The service's state, beside the daemon of this process.
 fn service_row(service: &ServiceJson, daemon: Option<u32>) -> String {
     if !service.installed {
         return "not installed; `hermesctl service install` installs it".to_owned();

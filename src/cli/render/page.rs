@@ -34,7 +34,7 @@ impl Style {
         columns: USUAL,
     };
 
-    /// The same with so many columns.
+    /// The same with this many columns.
     pub(in crate::cli) fn in_columns(self, columns: usize) -> Self {
         Self { columns, ..self }
     }
@@ -52,7 +52,7 @@ impl Style {
         self.coloured
     }
 
-    /// A label and its value, which goes on below itself where it is too long.
+    /// A label and its value, which continues below itself if it is too long.
     pub(in crate::cli) fn row(
         self,
         indent: &str,
@@ -64,12 +64,12 @@ impl Style {
         self.hanging(&format!("{indent}{label}"), indent.len() + width, value)
     }
 
-    /// A text beside its head, below whose end it goes on.
+    /// A text beside its head, which continues below itself.
     pub(in crate::cli) fn beside(self, head: &str, text: &str) -> String {
         self.hanging(head, visible(head), text)
     }
 
-    /// One of several points, behind its dash.
+    /// One of several points, after its dash.
     pub(in crate::cli) fn point(self, text: &str) -> String {
         self.hanging("-", 2, &format!(" {text}"))
     }
@@ -80,7 +80,7 @@ impl Style {
         lines.collect()
     }
 
-    /// A text behind `head`; the lines after the first begin at the column `hang`.
+    /// A text after `head`; the lines after the first begin at the column `hang`.
     fn hanging(self, head: &str, hang: usize, text: &str) -> String {
         let mut whole = head.to_owned();
         let mut column = visible(head);
@@ -145,8 +145,7 @@ pub(in crate::cli) fn visible(text: &str) -> usize {
     seen.count()
 }
 
-/// As much of a line as there is room for, and where something is left out an ellipsis. Its colours
-/// go on behind that.
+/// As much of a line as fits, with an ellipsis if it is cut. Its colours continue after that.
 pub(in crate::cli) fn cut(line: &str, columns: usize) -> String {
     if visible(line) <= columns {
         return line.to_owned();

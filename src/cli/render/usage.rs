@@ -51,7 +51,7 @@ pub(in crate::cli) fn report(report: &UsageReport, style: Style) -> String {
     text
 }
 
-/// The columns behind the name.
+/// The columns after the name.
 const HEADS: [&str; 4] = ["requests", "failed", "in", "out"];
 
 fn table(report: &UsageReport, style: Style) -> String {

@@ -27,7 +27,7 @@ pub(super) async fn choose(
     if flags.yes || output.is_json() {
         return Ok(None);
     }
-    // What is wrong is told by the steps that follow.
+    // The following steps report faults.
     let Ok(all) = ask(None, async |daemon| daemon.providers().await).await else {
         return Ok(None);
     };

@@ -4,8 +4,7 @@ use memchr::memchr;
 
 use super::Violation;
 
-/// How much of the line under way was looked at, so that no byte is looked at for each piece in which
-/// a line comes.
+/// How much of the current line was read, so that no byte is read again for each piece of a line.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     seen: usize,
@@ -14,9 +13,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// How long the line at the start of `bytes` is, its end included; `None` until that has come. It has
-    /// room for so many bytes, its end among them. What is told of a line must not depend on how it was
-    /// cut: so the first byte that is wrong by itself counts, then the length, then the rest.
+    /// The length of the line at the start of `bytes`, its end included; `None` until that has come. It
+    /// may have this many bytes, its end included. The result must not depend on how a line was cut: so
+    /// the first byte that is wrong by itself counts, then the length, then the rest.
     pub(super) fn next(
         &mut self,
         bytes: &[u8],
@@ -71,7 +70,7 @@ fn check(bytes: &[u8], size: usize, begins: bool) -> Result<(), Violation> {
 /// No control character but tabs; a carriage return only at the very end.
 fn clean(text: &[u8], begins_request: bool) -> Result<(), Violation> {
     let body = text.strip_suffix(b"\r").unwrap_or(text);
-    // Without an early end, so that many bytes are looked at in one instruction.
+    // Without an early end, so that many bytes are compared in one instruction.
     if !body.iter().fold(false, |bad, byte| bad | is_control(*byte)) {
         return Ok(());
     }

@@ -92,7 +92,7 @@ pub(super) fn decide<'r>(
         Choice::ByModel { provider, path } => (provider, path, false),
     };
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
-    // The list of all providers has what the key is for, whichever provider the address means.
+    // The list of all providers has the key's models, whatever the address's provider.
     if is_settled && !request.lists_all(upstream, path, (head, body)) {
         request.may_ask(upstream, path, head)?;
     }
@@ -146,7 +146,7 @@ impl Request<'_> {
         let at = default.and_then(|at| all.get(at));
         let at = at.and_then(|at| open.iter().position(|one| Arc::ptr_eq(one, at)));
         let path = head.uri.path();
-        // An address whose provider the key is not for has nothing else to tell.
+        // An address whose provider the key is not for has no other answer.
         let is_told = match route::provider_named(path, all) {
             Some(named) => all.get(named).is_some_and(|one| is_open(&one)),
             None => at.is_some(),

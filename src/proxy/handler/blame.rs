@@ -17,11 +17,12 @@ pub(super) struct Mark {
 /// What a login made of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It has nothing left, or the request can't be served whatever login it comes with.
+    /// Its quota is used up, or the request can't be served with any login.
     Doubtful(Mark),
-    /// It looked at the request: it has something left.
+    /// It considered the request: its quota is not used up.
     Considered,
-    /// Nothing follows for the others: its token is refused, it has surely nothing left, or the server failed.
+    /// This says nothing about the others: its token is refused, its quota is surely used up, or
+    /// the server failed.
     Untold,
 }
 

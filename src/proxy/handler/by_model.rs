@@ -121,7 +121,7 @@ pub(super) fn only_looks(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Sends a request on whose provider is known, if its model is one of its key's.
+/// Forwards a request whose provider is known, if its model is one of the key's.
 pub(super) async fn check_and_forward(
     request: Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
@@ -139,7 +139,7 @@ pub(super) async fn check_and_forward(
             underway.asks_for(name);
             may_use(request.client, name.into_iter())
         }
-        // It can't be told, and no route needs it.
+        // It is unknown, and no route needs it.
         Err(error) if is_about_its_model(error.kind) => {
             Err(error.of_kind(ErrorKind::ModelNotAllowed))
         }

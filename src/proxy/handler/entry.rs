@@ -16,7 +16,7 @@ use crate::config::ProviderName;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Where a client connected, and what the system tells of it.
+/// The client's listener, and what the system reports about it.
 #[derive(Debug)]
 pub(in crate::proxy) struct Entry {
     /// Both ends of a TCP connection: the client's address and ours.

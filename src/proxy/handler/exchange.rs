@@ -25,7 +25,7 @@ use crate::provider::{Heard, Reply, Verdict};
 /// So much of an answer's body is enough to know what it is about.
 const START: usize = 8 * 1024;
 
-/// And so long it is waited for.
+/// How long it is awaited.
 const START_LIMIT: Duration = Duration::from_secs(2);
 
 /// What came of a request with one login.
@@ -42,15 +42,15 @@ struct Settled {
 struct Asked {
     lease: Lease,
     outcome: Outcome,
-    /// `None` where the answer says nothing of the login yet.
+    /// `None` if the answer says nothing about the login yet.
     suspicion: Option<(Verdict, StatusCode)>,
 }
 
-/// Why the provider refuses the account, beside its answer.
+/// Why the provider refuses the account, in addition to its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked(pub(super) &'static str);
 
-/// The place of the login that an answer came to, where its events tell of that login.
+/// The place of the login of an answer, if its events concern that login.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct With(pub(super) usize);
 
@@ -226,8 +226,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// What comes of an answer with the same login: where that refused the credential, the one to the request sent once
-    /// more with another one. With the credential that it was given for, and what it says of that.
+    /// The result of an answer with the same login: if that refused the credential, the answer to the request sent once
+    /// more with another one. With its credential, and what it says about that.
     async fn settled(&self, lease: Lease, mut answer: Response<Answer>) -> Settled {
         let verdict = self.verdict(&mut answer).await;
         let mut settled = Settled {
@@ -296,8 +296,8 @@ impl Exchange<'_> {
         })
     }
 
-    /// The same; where the head does not tell, or what it says is compared with other logins' answers, the beginning of
-    /// the body is waited for, for a moment.
+    /// The same; if the head is not enough, or the answer is compared with other logins' answers, the beginning of the
+    /// body is awaited for a moment.
     async fn verdict(&self, answer: &mut Response<Answer>) -> Verdict {
         let verdict = self.judge(answer);
         let is_compared = matches!(
@@ -432,7 +432,7 @@ fn authority(url: &Uri) -> &str {
         .map_or(authority, |(_, host)| host)
 }
 
-/// Puts down beside an answer why the provider refuses the account.
+/// Records why the provider refuses the account.
 fn note(answer: &mut Response<Answer>, verdict: Verdict) {
     let code = match verdict {
         Verdict::Blocked(code) => Some(code),
@@ -467,7 +467,7 @@ pub(in crate::proxy) fn no_credential(refusal: NoCredential, upstream: &Upstream
     }
 }
 
-/// What a client is told whose body ended too soon.
+/// The error for a body that ended too soon.
 pub(super) fn upload_error(error: UploadError, upload: &Upload) -> ProxyError {
     match error {
         UploadError::TooLarge => too_large(upload.limit()),

@@ -214,7 +214,7 @@ async fn answer_turned(
     }
 }
 
-/// An answer that was made whole, after the provider has heard what it tells of the quota.
+/// An answer that was made whole, after the adapter has read its quota usage.
 fn pass_made(
     made: Whole,
     (upstream, with): (&Upstream, With),

@@ -37,7 +37,7 @@ async fn made_again(path: Option<SocketPath>, site: &Site, look: &Notify) -> Acc
             () = tokio::time::sleep(LOOK) => {}
         }
         let looked_at = path.clone();
-        // A file system that hangs says nothing of the socket.
+        // A file system that hangs says nothing about the socket.
         let Ok(is_found) = desk.run(move || looked_at.is_found()).await else {
             continue;
         };

@@ -273,8 +273,8 @@ fn is_model(head: &[u8]) -> Result<bool, Flaw> {
     Ok(true)
 }
 
-/// Parameters behind a value's first semicolon, with their names in small letters; texts in quotes keep their
-/// backslashes. `None` where they are not well formed.
+/// Parameters after a value's first semicolon, with their names in lower case; quoted texts keep their
+/// backslashes. `None` if they are malformed.
 fn parameters_of(mut text: &str) -> Option<Vec<(String, String)>> {
     let mut all = Vec::new();
     loop {

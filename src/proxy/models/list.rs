@@ -132,13 +132,13 @@ pub(super) fn models_in(body: &[u8]) -> impl Iterator<Item = Model<'_>> {
     })
 }
 
-/// Whether a list has more models than so many.
+/// Whether a list has more models than this.
 pub(super) fn has_more_than(body: &[u8], most: usize) -> bool {
     found_in(body).is_some_and(|mut found| found.nth(most).is_some())
 }
 
-/// Where a list's models are by their ids. Made when the first one is looked for, since apps ask for one model after the
-/// other, and for such as there are not.
+/// The positions of a list's models by id. Made when the first one is requested, since apps ask for one model after the
+/// other, even for missing ones.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     hasher: RandomState,

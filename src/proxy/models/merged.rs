@@ -87,7 +87,7 @@ pub(in crate::proxy) async fn reply(
             Some(Found::Nothing(_) | Found::NoLogin(_) | Found::TooSlow) => Part::Missing,
         });
     }
-    // Then the provider of the address tells what is wrong.
+    // Then the provider of the address reports the fault.
     if !lists.iter().any(|part| matches!(part, Part::There(_))) {
         if let Some(refused) = refused {
             return Reply::Error(refused);

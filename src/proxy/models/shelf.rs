@@ -19,11 +19,11 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::no_credential;
 
-/// Where no list is kept, it is waited for so long. Open WebUI waits for ten seconds.
+/// How long a missing list is awaited. Open WebUI waits for ten seconds.
 pub(super) const FIRST: Duration = Duration::from_secs(8);
 /// A list that is much older than it should be goes out after this time, if no other one has come.
 const RENEWED: Duration = Duration::from_millis(1500);
-/// hermesctl waits so long for lists that are not known.
+/// How long hermesctl waits for unknown lists.
 const SOON: Duration = Duration::from_secs(3);
 /// So many times as old as it should be is much older.
 const MUCH_OLDER: u32 = 6;
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// A list that is on its way.
 type Next = watch::Receiver<Option<Outcome>>;
 
-/// A provider's list, if it is there, and the request for the next one, if one is under way.
+/// A provider's list, if it exists, and the request for the next one, if one is under way.
 #[derive(Debug, Default)]
 pub struct Shelf {
     list: ArcSwapOption<List>,
@@ -44,7 +44,7 @@ pub struct Shelf {
     flight: Mutex<Flight>,
     tasks: TaskTracker,
     disk: Option<Arc<Disk>>,
-    /// Whether the file was looked at: once, and not any more when its list may be another's.
+    /// Whether the file was read: once, and never again if its list may be another account's.
     looked: OnceCell<()>,
 }
 
@@ -52,7 +52,7 @@ pub struct Shelf {
 struct Flight {
     under_way: Option<Next>,
     failed: Option<Instant>,
-    /// When a list came that is too long to be kept, and what is told of it.
+    /// When a list came that is too long to keep, and its error.
     too_long: Option<(Instant, ProxyError)>,
 }
 
@@ -73,7 +73,7 @@ pub(super) enum Outcome {
 pub(super) enum Found {
     List {
         list: Arc<List>,
-        /// Its age, where it is older than it should be or no other one is to be had.
+        /// Its age, if it is stale or can't be renewed.
         stale: Option<Duration>,
         /// Whether the provider has just sent it.
         is_new: bool,
@@ -222,7 +222,7 @@ impl Shelf {
 /// The provider's list: the kept one at once while it is good enough, else the one that comes in time.
 pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     let shelf = &upstream.models;
-    // The credential is looked at and not waited for: a kept list needs none.
+    // The credential is read without waiting: a kept list needs none.
     let lease = upstream.credentials.lease_for_nothing().now_or_never();
     if let Some(Err(refusal @ Refusal::LoginNeeded { .. })) = lease {
         shelf.empty();
@@ -313,7 +313,7 @@ fn pause(fresh: Duration) -> Duration {
     PAUSE.min(fresh)
 }
 
-/// Whether the same login has another credential by now: it may be another account's.
+/// Whether the same login has another credential now: it may be another account's.
 fn is_of_another(list: &List, lease: Option<&Lease>) -> bool {
     lease.is_some_and(|lease| {
         let (place, count) = lease.stamp();

@@ -24,7 +24,7 @@ pub(super) fn other_service(segments: &[&str]) -> Option<&'static str> {
     }
 }
 
-/// The same for what is behind `/v1`.
+/// The same for the part after `/v1`.
 fn other_api(segments: &[&str]) -> Option<&'static str> {
     match segments {
         ["realtime" | "assistants" | "threads" | "conversations", ..] => {

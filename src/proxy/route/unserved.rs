@@ -15,7 +15,7 @@ struct Api {
     setting: &'static str,
     /// What it can be translated to.
     other: Option<&'static str>,
-    /// What an app's base URL ends in behind the provider's name.
+    /// The end of an app's base URL after the provider's name.
     base_ends: &'static str,
 }
 

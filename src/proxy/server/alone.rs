@@ -13,7 +13,7 @@ use super::refusal::Teller;
 use super::{Handle, Limits, RequestBody, Stop, drive};
 use crate::config::Timeouts;
 
-/// Answers whatever comes by this function, with heads of at most so many bytes.
+/// Answers every request by this function, with heads of at most this many bytes.
 #[doc(hidden)]
 pub async fn serve_alone<F, B>(
     stream: tokio::net::UnixStream,

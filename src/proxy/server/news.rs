@@ -32,8 +32,8 @@ pub(super) enum Event {
     HungUp,
 }
 
-/// Where a connection hears of it. Only what it has not heard yet is listened for, and the sources are asked only when one
-/// of them has something to say: a connection's task is woken far more often for something else.
+/// A connection's subscription. It waits only for news that it has not had yet, and the sources are asked only when one
+/// of them has some: a connection's task is woken far more often for something else.
 pub(super) struct News<'c> {
     sources: (&'c Stop, &'c Place, &'c WriteHalf),
     heard: u8,

@@ -24,7 +24,7 @@ pub(super) struct Teller {
     pub(super) gateway: Option<Arc<Gateway>>,
 }
 
-/// A refusal that is being told.
+/// A refusal that is being sent.
 pub(super) struct Told {
     underway: Underway,
     code: &'static str,

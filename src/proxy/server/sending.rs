@@ -48,7 +48,8 @@ impl Connection<'_> {
         let persists = asked.persists
             && self.draining.is_none()
             && !says_close(&head.headers)
-            // The rest of a body that was not read must not become a request. The client is told, where that is known.
+            // The rest of an unread body must not become a request. The client is told, if
+            // possible.
             && !(is_ready && self.inbound.lacks_body());
         let asked = Asked { persists, ..asked };
         let announced = self.outbound.begin(&head, asked, hint.as_ref());

@@ -11,7 +11,7 @@ use crate::proxy::error::ErrorFormat;
 use crate::proxy::places::Places;
 use crate::proxy::record::RequestId;
 
-/// A body that has a defect behind its first piece.
+/// A body that panics after its first piece.
 #[derive(Default)]
 struct Defective(bool);
 
@@ -169,7 +169,8 @@ fn pieces(status: u16, pieces: &[&str], length: Option<usize>) -> Response<Piece
     response
 }
 
-/// Asks twice at once and compares the answers; `|` ends a line. Where the connection goes on, both are answered.
+/// Asks twice at once and compares the answers; `|` ends a line. If the connection continues, both
+/// are answered.
 async fn framed(
     request: &str,
     (status, body, length): (u16, &'static [&'static str], Option<usize>),

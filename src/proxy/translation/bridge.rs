@@ -89,7 +89,7 @@ pub(in crate::proxy) struct Crossing {
 }
 
 impl Wires {
-    /// Bytes that reading a request takes beside its text.
+    /// Bytes for parsing a request, in addition to its text.
     fn weight(self, body: &[u8]) -> usize {
         match self {
             Self::ChatToResponses => chat::weight(body),
@@ -121,7 +121,7 @@ impl Wires {
             let error = ProxyError::new(ErrorKind::NotTranslatable, message);
             Failure::Ours(error.param(&refused.field))
         })?;
-        // Both are there for a moment.
+        // Both exist for a moment.
         held.takes(body.len() + turned.body.len())
             .map_err(Failure::Ours)?;
         drop(body);
@@ -306,7 +306,7 @@ impl Crossing {
     }
 }
 
-/// A chat on its way beside the response that it is made of.
+/// A chat under way, with the response that it is made of.
 impl Beside for chat::Fold {
     fn pass(&mut self, piece: &[u8]) -> Result<(), ProxyError> {
         Self::pass(self, piece).map_err(unreadable)

@@ -15,7 +15,7 @@ use super::bridge::unreadable;
 use super::memory::{Held, RESERVE};
 use crate::translate::{self, Pieces, chat_on_responses as chat, responses_on_chat as responses};
 
-/// Of what an event becomes, so much goes out at a time.
+/// How much of an event's output is sent at a time.
 const MOST_AT_ONCE: usize = 64 * 1024;
 
 /// A stream on its way back to the app.
@@ -76,7 +76,7 @@ impl Over {
                 (stream.pass(piece, &mut made), Pieces::of(made))
             }
             Stream::Responses(stream) => {
-                // An event of this wire says more beside its text.
+                // An event of this wire has more around its text.
                 let mut made = Pieces::with_room(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass_in_pieces(piece, &mut made), made)
             }

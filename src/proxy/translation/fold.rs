@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::super::json;
 use crate::sse::Tap;
 
-/// What an event has to hold to be looked at; most have none of these words.
+/// The words of an event that matters; most have none of them.
 const WORDS: [&[u8]; 5] = [
     b"response.output_item.done",
     b"response.completed",
@@ -38,9 +38,9 @@ const STATUSES: [(&str, StatusCode); 12] = [
     ("server_error", StatusCode::INTERNAL_SERVER_ERROR),
 ];
 
-/// A longer event tells nothing of the account's quota.
+/// A longer event has no quota usage.
 const LONGEST: usize = 4 * 1024;
-/// What a kept item takes beside its bytes.
+/// A kept item's size in addition to its bytes.
 const ITEM: usize = 64;
 
 /// What the stream came to.
@@ -52,8 +52,7 @@ pub(super) enum Outcome {
     Failed(StatusCode, Vec<u8>),
 }
 
-/// Where an item is in the answer: by its `output_index`, and behind that for those without one, in the order in which
-/// they came.
+/// An item's place in the answer: by its `output_index`, and after those the ones without it, in their order.
 type Place = (u64, u64);
 
 /// A stream on its way to one answer.
@@ -71,12 +70,12 @@ pub(super) struct Fold {
     outcome: Option<Outcome>,
     /// The event that an error came in.
     error: Option<Vec<u8>>,
-    /// What an event holds that tells of the account's quota, and the last one that did.
+    /// The mark of an event with quota usage, and the last such event.
     quota: (Option<&'static str>, Option<Vec<u8>>),
 }
 
 impl Fold {
-    /// Of a stream at its start; `quota` is what an event holds that tells of the account's quota.
+    /// A stream at its start; `quota` is the mark of an event with quota usage.
     pub(super) fn new(quota: Option<&'static str>) -> Self {
         Self {
             quota: (quota, None),
@@ -84,7 +83,7 @@ impl Fold {
         }
     }
 
-    /// The last event that told of the account's quota.
+    /// The last event with quota usage.
     pub(super) fn told(&mut self) -> Option<Vec<u8>> {
         self.quota.1.take()
     }
@@ -237,7 +236,7 @@ fn failed(event: &[u8]) -> Outcome {
     let places = [of_response, event.get("error"), Some(&event)];
     let error = places.into_iter().flatten().find(|place| place.is_object());
     let text = |key: &str| error?.get(key)?.as_str();
-    // The event's own type says nothing.
+    // The event's own type does not matter.
     let kind = text("type").filter(|kind| *kind != "error");
     let code = text("code").or(kind);
     let message = text("message").or_else(|| event.get("error")?.as_str());

@@ -13,8 +13,8 @@ use super::too_large_to_turn;
 /// When it may be worth another try.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// So many bytes are always there for one body, however much the others take: an ordinary question is answered, and an
-/// event of an answer under way goes on.
+/// This many bytes are always available for one body, whatever the others take: an ordinary question is answered, and
+/// an event of an answer under way continues.
 pub(in crate::proxy) const RESERVE: usize = 64 * 1024;
 
 /// What bodies that are held whole may take.
@@ -33,7 +33,7 @@ pub(super) enum Side {
     Answer,
 }
 
-/// What requests may take of so many bytes for all bodies.
+/// The share of requests in this many bytes for all bodies.
 pub(in crate::proxy) fn of_requests(total: usize) -> usize {
     total - total / 4
 }
@@ -76,7 +76,7 @@ impl Held {
         }
     }
 
-    /// It takes so many bytes from now on; what all requests take then, if that has become more.
+    /// It takes this many bytes from now on; returns the sum of all requests, if that has grown.
     fn counts(&mut self, bytes: usize) -> usize {
         let used = &self.memory.used;
         let before = std::mem::replace(&mut self.bytes, bytes);
@@ -102,7 +102,7 @@ impl Held {
         Bytes::from_owner(Kept { body, _held: self })
     }
 
-    /// It takes so many bytes from now on.
+    /// It takes this many bytes from now on.
     ///
     /// # Errors
     /// 503 when all together would take too many; when it alone takes more than all may, 413 for a request, and 502 for

@@ -71,7 +71,7 @@ pub(super) struct Whole {
     pub(super) response: Response<Bytes>,
     /// Why the provider refuses the account, where the stream said so.
     pub(super) blocked: Option<&'static str>,
-    /// An event that told of the account's quota.
+    /// An event with quota usage.
     pub(super) told: Option<Vec<u8>>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Reading<'r> {
     pub(super) memory: &'r Memory,
     /// What reads of an error why the account is refused.
     pub(super) reads: Option<ReadError>,
-    /// What an event holds that tells of the account's quota.
+    /// The mark of an event with quota usage.
     pub(super) quota: Option<&'static str>,
 }
 
@@ -140,7 +140,7 @@ async fn translate(
         );
         return Err(Failure::Ours(error.param(name)));
     }
-    // For the moment of the change both are there, and one is counted.
+    // During the change both exist, and one is counted.
     let length = turned.body.as_ref().map_or(body.len(), Vec::len);
     held.takes(length).map_err(Failure::Ours)?;
     upload.put_whole(turned.body.unwrap_or(body).into());
@@ -266,14 +266,14 @@ pub(super) async fn whole(
     })
 }
 
-/// The head of an answer whose body is another one.
+/// The head of an answer with a new body.
 fn becomes_json(fields: &mut HeaderMap) {
     becomes_another(fields);
     let json = HeaderValue::from_static("application/json");
     fields.insert(CONTENT_TYPE, json);
 }
 
-/// Takes out what is said of the body that came.
+/// Removes the fields about the original body.
 fn becomes_another(fields: &mut HeaderMap) {
     for name in [
         CONTENT_LENGTH,
@@ -365,7 +365,7 @@ async fn fold_stream<B: Beside>(
     Ok(((fold, beside), held))
 }
 
-/// Reads an answer's whole body, of which there may be so much.
+/// Reads an answer's whole body, up to this size.
 async fn read_whole(
     mut body: Answer,
     reading: Reading<'_>,

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::super::json::{self, Member};
 use crate::provider::dialect::Rules;
 
-/// What goes before and behind a text that becomes a user's message.
+/// The texts before and after one that becomes a user's message.
 const MESSAGE: (&str, &str) = (
     "[{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":",
     "}]}]",
@@ -41,7 +41,7 @@ struct Look {
     kept: Option<(usize, usize)>,
     /// Where the last member ends.
     end: Option<usize>,
-    /// Whether each of [`Rules::set`] is there.
+    /// Whether each of [`Rules::set`] is present.
     set: Vec<bool>,
     /// The last member for each of [`Rules::default`], by its place in the order.
     default: Vec<Option<usize>>,
@@ -61,7 +61,8 @@ pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
     let mut rewrite = Rewrite::of(body);
     let mut members = json::members(body, start)?.enumerate().peekable();
     while let Some((place, member)) = members.next() {
-        // What is taken out at the end takes the comma before it along; everything else the one behind it.
+        // A member removed at the end takes the comma before it along; any other one the comma
+        // after it.
         if look.kept.is_none_or(|(kept, _)| place > kept) {
             break;
         }
@@ -205,7 +206,7 @@ impl<'b> Rewrite<'b> {
         }
     }
 
-    /// Puts a text in the place of these bytes, which come behind all that were replaced before.
+    /// Replaces these bytes, which come after all replaced ones, with a text.
     fn replace(&mut self, place: Range<usize>, text: &[&[u8]]) {
         if self.written.capacity() == 0 {
             // Most bodies grow by a few members.

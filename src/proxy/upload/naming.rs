@@ -15,7 +15,7 @@ pub(super) enum Naming {
     /// So many bytes more are read.
     Listening(Box<Search>, usize),
     Known(Label),
-    /// Its model can't be told.
+    /// Its model is unknown.
     Unknown,
 }
 
@@ -28,7 +28,7 @@ impl Naming {
         }
     }
 
-    /// A piece passes. Behind the model's name nothing is looked at.
+    /// A piece passes. After the model's name nothing is read.
     pub(super) fn pass(&mut self, piece: &[u8]) {
         if matches!(self, Self::Begins) {
             *self = match first_member(piece) {

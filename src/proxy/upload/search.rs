@@ -19,7 +19,7 @@ use crate::proxy::translation::RESERVE;
 /// Why a body's model is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum NotFound {
-    /// The body ended too soon, or its model can't be told for certain.
+    /// The body ended too soon, or its model is ambiguous.
     Upload(UploadError),
     /// It is not within the first part that may be read ahead.
     TooFar,

@@ -17,7 +17,7 @@ fn start(file: PathBuf) -> (Book, Keeper) {
     Book::start(settings, Arc::new(SystemClock)).unwrap()
 }
 
-/// A request whose answer says so many tokens.
+/// A request whose answer reports this many tokens.
 fn enter(book: &Book, model: &str, tokens: u64) {
     let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
     let mut meter = Meter::new(true, None);
@@ -119,7 +119,7 @@ fn locks(file: &Path, sql: &str) -> rusqlite::Connection {
     other
 }
 
-/// What is told in the end, however busy the machine is.
+/// The final report, on a busy machine too.
 async fn answer(book: &Book) -> Report {
     for _ in 0..20 {
         if let Ok(report) = book.ask(QUERY).await {
@@ -136,7 +136,7 @@ async fn another_programs_lock_holds_up_no_question_for_long() {
     let (book, keeper) = start(file.clone());
     enter(&book, "m", 1);
     book.ask(QUERY).await.unwrap();
-    // A reader: the counts can be read and not saved, and all are told.
+    // A reader: the counts can be read and not saved, and all are reported.
     let reader = locks(&file, "BEGIN; SELECT COUNT(*) FROM usage;");
     enter(&book, "m", 2);
     let report = answer(&book).await;

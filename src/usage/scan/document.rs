@@ -30,7 +30,8 @@ pub(in crate::usage) struct Document {
 enum Origin {
     /// At its beginning.
     Start,
-    /// Behind a `usage` of any depth. Its end tells whose that was; here is the depth of the outermost so far.
+    /// After a `usage` of any depth. Its end shows its owner; this is the depth of the outermost so
+    /// far.
     Middle(i32),
 }
 
@@ -46,7 +47,7 @@ enum At {
     Value,
 }
 
-/// The beginning of a text, as far as a name is looked for.
+/// The beginning of a text, as far as it may be a name.
 #[derive(Debug, Clone, Copy, Default)]
 struct Name {
     bytes: [u8; LONGEST_NAME],
@@ -85,7 +86,7 @@ impl Document {
         }
     }
 
-    /// It has ended, and another begins. What was told stays.
+    /// It has ended, and another begins. Its usage stays.
     pub(super) fn begins(&mut self) {
         let told = self.told;
         *self = Self {
@@ -94,7 +95,7 @@ impl Document {
         };
     }
 
-    /// What its own `usage` has told; `None` where there was none, or where its end is missing that says so.
+    /// Its own `usage`; `None` if there is none, or if the end that proves its owner is missing.
     pub(super) fn tokens(&self) -> Option<Tokens> {
         match self.origin {
             Origin::Middle(outermost) if outermost.saturating_sub(self.depth) != 1 => None,
@@ -170,13 +171,13 @@ impl Document {
             self.at = At::Named;
         } else {
             self.at = At::Escape;
-            // No name that is looked for has an escape.
+            // None of the names has an escape.
             self.name.length = LONGEST_NAME + 1;
         }
         end + 1
     }
 
-    /// Behind a text or behind the colon of a `usage`.
+    /// After a text or after the colon of a `usage`.
     fn behind(&mut self, rest: &[u8]) -> usize {
         let wanted = if self.at == At::Named { b':' } else { b'{' };
         let was = std::mem::replace(&mut self.at, At::Plain);
@@ -209,7 +210,7 @@ impl Document {
         1
     }
 
-    /// Whether a `usage` here is the answer's, as far as can be told.
+    /// Whether a `usage` here is the answer's, as far as is known.
     fn is_its_own(&self) -> bool {
         match (self.origin, self.depth) {
             (Origin::Start, depth) => depth == 1 || (depth == 2 && self.parent == Parent::Answer),

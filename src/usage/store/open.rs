@@ -13,7 +13,7 @@ use crate::files::Spot;
 
 /// Counts up with each change of the tables.
 const VERSION: u32 = 1;
-/// "hpxu", so that `file` and a person with a hex editor know whose it is.
+/// "hpxu", so that `file` and a person with a hex editor recognise it.
 const APPLICATION: u32 = 0x6870_7875;
 /// Another daemon of this user, or a reader, may have the file locked. A caller that has more time tries again.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const MOST_ASIDE: u32 = 9;
 
 /// A rollback journal, since one thread writes once in ten seconds: a write-ahead log would leave two more files beside
-/// this one, which every reader has to be able to write, and does not work on a network's file systems. Whatever a kill
-/// leaves is rolled back when the file is opened next.
+/// this one, which every reader has to be able to write, and does not work on network file systems. A kill's leftovers
+/// are rolled back when the file is opened next.
 const SETTINGS: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA journal_mode = DELETE;
@@ -94,7 +94,7 @@ pub(super) fn make(file: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// Opens the file, which is there, and looks whether it is whole.
+/// Opens the existing file, and checks whether it is intact.
 pub(super) fn there(file: &Path) -> Result<Connection, Fault> {
     let fault = |error| Fault::Sqlite(error, file.to_owned());
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
