@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
+use super::flights::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
@@ -298,6 +299,11 @@ impl Client {
     /// Asks who used how much; a slow disk may take a while.
     pub async fn usage(&mut self, query: UsageQuery) -> Result<UsageReport, ClientError> {
         self.call(Operation::Usage(query), WAIT_PATIENCE).await
+    }
+
+    /// Asks for the requests in flight.
+    pub async fn in_flight(&mut self, query: InFlightQuery) -> Result<InFlightReport, ClientError> {
+        self.call(Operation::InFlight(query), PATIENCE).await
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {

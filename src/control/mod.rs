@@ -26,6 +26,7 @@
 //!
 //! - [`protocol`]: the messages; [`pools`]: those about several logins of a provider.
 //! - [`usage`]: those about who used how much.
+//! - [`flights`]: those about requests in flight.
 //! - [`wires`]: which APIs for chats a provider serves.
 //! - [`judge`]: what is wrong, of a status: the one judgement that every surface lays out.
 //! - [`human`]: numbers and times in its words.
@@ -37,6 +38,7 @@
 pub mod client;
 pub mod codec;
 pub mod endpoint;
+pub mod flights;
 pub mod human;
 pub mod judge;
 pub mod life;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::flights::InFlightQuery;
 use super::pools::{LoginChoice, PoolStatus};
 use super::usage::UsageQuery;
 use super::wires::Wires;
@@ -115,6 +116,8 @@ pub enum Operation {
     ClientImport(ClientImport),
     /// Who used how much; answered with [`UsageReport`](super::usage::UsageReport).
     Usage(UsageQuery),
+    /// The requests in flight; answered with [`InFlightReport`](super::flights::InFlightReport).
+    InFlight(InFlightQuery),
     /// The name of an operation of a newer client, with arguments or without; answered with
     /// [`ErrorCode::UnknownOperation`].
     #[serde(untagged)]
@@ -122,7 +125,7 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 14] = [
+const WITH_ARGUMENTS: [&str; 15] = [
     "log",
     "login_begin",
     "login_wait",
@@ -137,6 +140,7 @@ const WITH_ARGUMENTS: [&str; 14] = [
     "client_rotate",
     "client_import",
     "usage",
+    "in_flight",
 ];
 
 /// The name in `"name"` or `{"name":…}`.

@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::client::Client;
 use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
+use super::flights::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
     ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
@@ -127,6 +128,14 @@ pub trait Handler: Send + Sync {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "Usage is not counted here.",
+        ))
+    }
+
+    /// The requests in flight.
+    async fn in_flight(&self, _query: InFlightQuery) -> Result<InFlightReport, ControlError> {
+        Err(ControlError::new(
+            ErrorCode::UnknownOperation,
+            "There is no port here.",
         ))
     }
 
@@ -443,6 +452,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.reply(id, handler.client_import(tokens).await).await
             }
             Operation::Usage(query) => self.reply(id, handler.usage(query).await).await,
+            Operation::InFlight(query) => self.reply(id, handler.in_flight(query).await).await,
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =

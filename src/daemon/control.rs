@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::clients;
 use super::fleet::{Fleet, Report};
+use super::flights;
 use super::logging::Tail;
 use super::logins::{self, Logins};
 use super::pools;
@@ -22,6 +23,7 @@ use crate::clients::Registry;
 use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::containers::{self, Door};
+use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::judge;
 use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::{
@@ -95,7 +97,8 @@ pub(super) struct Answers {
     /// What a restart would start with.
     pub(super) origin: Origin,
     pub(super) view: Arc<ArcSwap<View>>,
-    pub(super) refused: Arc<proxy::Refusals>,
+    /// Where every request is entered.
+    pub(super) ledger: Arc<proxy::Ledger>,
     /// `None` without a log.
     pub(super) log: Option<Tail>,
     /// What hermesctl's own requests on the port show.
@@ -254,6 +257,12 @@ impl Handler for Answers {
         self.usage.report(query, self.clock.now()).await
     }
 
+    async fn in_flight(&self, query: InFlightQuery) -> Result<InFlightReport, ControlError> {
+        let is_counted = self.usage.book().is_some();
+        let told = (self.clock.now(), is_counted);
+        Ok(flights::report(self.ledger.flights(), query, told))
+    }
+
     async fn clients(&self) -> Result<Clients, ControlError> {
         let view = self.view.load_full();
         clients::list(&self.clients, self.clock.now(), &view.reports).await
@@ -333,8 +342,8 @@ impl Answers {
                 .map(|port| listener_status(port, &view))
                 .collect(),
             providers,
-            refused: mishaps(&self.refused.all, now),
-            refused_apps: mishaps(&self.refused.apps, now),
+            refused: mishaps(&self.ledger.refusals().all, now),
+            refused_apps: mishaps(&self.ledger.refusals().apps, now),
             client_keys: Some(self.clients.count()),
             client_keys_command: fault.as_ref().and_then(|one| one.command.clone()),
             client_keys_fault: fault.map(|one| one.reason),

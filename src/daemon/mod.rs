@@ -25,6 +25,7 @@ mod clients;
 mod control;
 mod descriptors;
 mod fleet;
+mod flights;
 #[cfg(target_os = "linux")]
 mod journal;
 mod log_file;

@@ -214,7 +214,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
         started: tokio::time::Instant::now(),
         ports: ports.clone(),
         view: view.clone(),
-        refused: gateway.ledger().refusals().clone(),
+        ledger: gateway.ledger().clone(),
         log: Some(log.tail()),
         own_mark: gateway.own_mark().map(clients::own_mark),
         endings,

@@ -44,7 +44,7 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
         clock,
         ports: Vec::new(),
         view,
-        refused: Arc::default(),
+        ledger: Arc::default(),
         log: None,
         own_mark: None,
         endings: tokio::sync::mpsc::channel(1).0,

@@ -282,6 +282,9 @@ impl Download {
             return;
         };
         events.pass(data);
+        if let Some(underway) = &mut self.underway {
+            underway.events(events.count());
+        }
         let blocked = events.blocked();
         if let (Some(code), Some(underway)) = (blocked, &mut self.underway) {
             underway.blocked(code);

@@ -20,6 +20,9 @@ pub(super) struct Events {
 struct Taps {
     ending: Ending,
     errors: Option<Box<ErrorEvents>>,
+    /// Events that have ended.
+    count: u64,
+    has_data: bool,
 }
 
 impl Events {
@@ -31,6 +34,8 @@ impl Events {
             taps: Taps {
                 ending: Ending::new(ends),
                 errors: reads.map(|(reads, quota)| Box::new(ErrorEvents::new(reads, quota))),
+                count: 0,
+                has_data: false,
             },
             is_sized: false,
         }
@@ -47,6 +52,11 @@ impl Events {
     /// A piece passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
         self.lines.pass(piece, &mut self.taps);
+    }
+
+    /// How many events with data have passed.
+    pub(super) fn count(&self) -> u64 {
+        self.taps.count
     }
 
     /// Why the provider refuses the account, once an event has said so.
@@ -91,6 +101,7 @@ impl Tap for Taps {
     }
 
     fn end_data(&mut self) {
+        self.has_data = true;
         self.ending.end_data();
         if let Some(errors) = &mut self.errors {
             errors.end_data();
@@ -98,6 +109,7 @@ impl Tap for Taps {
     }
 
     fn end_event(&mut self) {
+        self.count += u64::from(std::mem::take(&mut self.has_data));
         self.ending.end_event();
         if let Some(errors) = &mut self.errors {
             errors.end_event();

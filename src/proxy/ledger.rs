@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use hyper::Method;
 use tokio::time::Instant;
 
+use super::flights::Flights;
 use super::record::{End, News, Record, Target};
 use super::refusals::{Refusals, Refused};
 use super::tally::Traffic;
@@ -23,6 +24,7 @@ const LONGEST_PATH: usize = 200;
 pub struct Ledger {
     refusals: Arc<Refusals>,
     failures: Arc<Failures>,
+    flights: Flights,
     usage: OnceLock<Book>,
 }
 
@@ -106,6 +108,11 @@ impl Ledger {
     /// The last requests that failed.
     pub fn failures(&self) -> &Arc<Failures> {
         &self.failures
+    }
+
+    /// The requests in flight to providers.
+    pub fn flights(&self) -> &Flights {
+        &self.flights
     }
 
     /// From now on, usage is counted in `book`; a second one is not taken.

@@ -21,6 +21,7 @@ mod ending;
 pub mod error;
 mod error_events;
 mod events;
+mod flights;
 pub mod framing;
 mod gateway;
 pub mod guard;
@@ -55,6 +56,7 @@ mod upstream;
 mod want;
 
 pub use self::bind::Inherited;
+pub use self::flights::{First, Flights, InFlight, Look, Minute};
 pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
 pub use self::ledger::{Counters, Counts, Ledger};
 pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
@@ -10,13 +11,14 @@ use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::error::{ErrorFormat, ErrorKind};
+use super::flights::{Entry, Flight};
 use super::ledger::Ledger;
 use super::places::Asking;
 use super::route;
 use super::tally::{PathCounters, Streaming};
 use super::upload::Upload;
 use crate::clients::{Client, Full, Visit};
-use crate::usage::{Body, Ended, Meter};
+use crate::usage::{self, Body, Ended, Meter};
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -267,6 +269,8 @@ pub(super) struct Underway {
     streaming: Option<Streaming>,
     /// Where usage is counted.
     meter: Option<Box<Meter>>,
+    /// Its row among the requests in flight, once it is routed.
+    entry: Option<Entry>,
     bytes_out: u64,
     end: End,
 }
@@ -302,6 +306,7 @@ impl Underway {
             upload: None,
             streaming: None,
             meter: None,
+            entry: None,
             bytes_out: 0,
             end: End::ClientLeft,
         }
@@ -330,7 +335,18 @@ impl Underway {
         };
         if !self.is_own {
             counters.provider.begin();
+            let (names, client) = ((provider, path), self.client.as_ref());
+            let flight = Flight::new(self.id.digits(), self.started, names, client);
+            if let Some(upload) = &self.upload {
+                flight.upload.set(upload.clone()).ok();
+            }
+            self.entry = Some(self.ledger.flights().begin(flight));
         }
+    }
+
+    /// What is shown of it while it is in flight.
+    fn flight(&self) -> Option<&Flight> {
+        self.entry.as_ref().map(|entry| &*entry.flight)
     }
 
     /// Its usage is counted, if any is. Told once it is routed; `body` says what it sends. Only a POST makes tokens of its
@@ -344,6 +360,9 @@ impl Underway {
         let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
         let agent = agent.map(HeaderValue::as_bytes);
         let mut meter = Meter::new(head.method == Method::POST, agent);
+        if let (Some(flight), Some(app)) = (self.flight(), meter.named()) {
+            flight.app.set(app.clone()).ok();
+        }
         if is_limited() {
             meter.estimates(body());
         }
@@ -363,16 +382,29 @@ impl Underway {
 
     /// Its provider is asked for this model.
     pub(super) fn asks_for(&mut self, model: Option<&str>) {
-        if let (Some(meter), Some(model)) = (&mut self.meter, model) {
+        let Some(model) = model else {
+            return;
+        };
+        if let Some(flight) = self.flight() {
+            flight.model.set(usage::clean(model).into()).ok();
+        }
+        if let Some(meter) = &mut self.meter {
             meter.asks_for(model);
         }
     }
 
     /// It goes with one of several logins.
     pub(super) fn goes_with(&mut self, login: impl FnOnce() -> Option<String>) {
-        if let Some(meter) = &mut self.meter
-            && let Some(login) = login()
-        {
+        if self.meter.is_none() && self.entry.is_none() {
+            return;
+        }
+        let Some(login) = login() else {
+            return;
+        };
+        if let Some(flight) = self.flight() {
+            flight.login.set(usage::clean(&login).into()).ok();
+        }
+        if let Some(meter) = &mut self.meter {
             meter.goes_with(&login);
         }
     }
@@ -396,6 +428,9 @@ impl Underway {
     pub(super) fn streams(&mut self) {
         if let (Target::Routed { counters, .. }, false) = (&self.target, self.is_own) {
             self.streaming = Some(Streaming::begin(counters));
+        }
+        if let Some(flight) = self.flight() {
+            flight.is_stream.store(true, Ordering::Relaxed);
         }
     }
 
@@ -448,11 +483,17 @@ impl Underway {
     /// Its body.
     pub(super) fn uploads(&mut self, upload: &Upload) {
         self.upload = Some(upload.clone());
+        if let Some(flight) = self.flight() {
+            flight.upload.set(upload.clone()).ok();
+        }
     }
 
     /// The answer's head.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+        if let Some(flight) = self.flight() {
+            flight.status.store(status.as_u16(), Ordering::Relaxed);
+        }
     }
 
     /// The provider refuses the account, for this reason.
@@ -462,8 +503,22 @@ impl Underway {
 
     /// A piece of the answer.
     pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
+        let is_first = self.first_byte.is_none();
         self.first_byte.get_or_insert(now);
         self.bytes_out += bytes as u64;
+        if let Some(flight) = self.flight() {
+            if is_first {
+                flight.answers(now);
+            }
+            flight.bytes_out.store(self.bytes_out, Ordering::Relaxed);
+        }
+    }
+
+    /// So many events of the provider's stream have passed.
+    pub(super) fn events(&mut self, count: u64) {
+        if let Some(flight) = self.flight() {
+            flight.events.store(count, Ordering::Relaxed);
+        }
     }
 
     /// The same of what is no part of the provider's answer, nor its first byte.
@@ -529,6 +584,10 @@ impl Drop for Underway {
             self.end = End::Defect;
         }
         let record = self.record();
+        if let Some(entry) = self.entry.take() {
+            let has_failed = record.end != End::ClientLeft && record.failure().is_some();
+            self.ledger.flights().end(&entry, has_failed);
+        }
         self.ledger.enter(&record);
         let was_sent = self.is_sent && !record.end.is_before_sending();
         if let Some(visit) = self.visit.as_mut().filter(|_| !was_sent) {

@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 100;
 const OURS: char = '(';
 
 /// What stands behind the name of an app without a key, or in its place.
-pub(super) const NO_KEY: &str = "(no key)";
+pub const NO_KEY: &str = "(no key)";
 
 /// One request's usage.
 #[derive(Debug)]
@@ -114,6 +114,11 @@ impl Meter {
         (total, total - known.total)
     }
 
+    /// What its app calls itself.
+    pub fn named(&self) -> Option<&Arc<str>> {
+        self.app.as_ref()
+    }
+
     pub(super) fn tokens(&self) -> Option<Tokens> {
         self.look.tokens()
     }
@@ -178,7 +183,7 @@ fn product(agent: &[u8]) -> Option<Arc<str>> {
 
 /// A name as it is kept and shown: not too long, and spelled out where it could change a terminal or the order of
 /// letters, or look like a row of ours.
-pub(super) fn clean(name: &str) -> Cow<'_, str> {
+pub fn clean(name: &str) -> Cow<'_, str> {
     if is_plain(name) {
         return Cow::Borrowed(name);
     }

@@ -25,7 +25,7 @@ pub use self::book::{Book, Ended};
 pub use self::estimate::Body;
 pub use self::keeper::{FILE, Health, Keeper, Settings, look};
 pub use self::label::Label;
-pub use self::meter::Meter;
+pub use self::meter::{Meter, NO_KEY, clean};
 pub use self::report::{By, Query, Report, Since, Sums};
 pub use self::tokens::Tokens;
 pub use self::totals::Total;

@@ -352,7 +352,12 @@ impl Answers {
 
     /// The daemon itself.
     fn add_rest(&self, page: &mut Page) {
-        let refused = self.refused.all.look().map_or(0, |(count, _)| count);
+        let refused = self
+            .ledger
+            .refusals()
+            .all
+            .look()
+            .map_or(0, |(count, _)| count);
         page.family(&metrics::REFUSED).add(&[], refused);
         let connections = self.ports.iter().map(proxy::Port::connections);
         let connections: u64 = connections.sum();
