@@ -12,7 +12,7 @@ put() {
     install -m 644 "$@" "$into/$folder"
 }
 put . README.md ARCHITECTURE.md CONTRIBUTING.md config.example.toml
-put docs docs/*.md docs/session.svg docs/*.png
+put docs docs/*.md docs/*.svg docs/*.png
 put docs/decisions docs/decisions/*.md
 put packaging/grafana packaging/grafana/*.json
 put packaging/prometheus packaging/prometheus/*.yml

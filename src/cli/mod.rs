@@ -13,6 +13,7 @@ mod connection;
 mod doctor;
 mod documents;
 mod home;
+mod interrupted;
 mod known;
 mod logs;
 mod man;
@@ -26,6 +27,7 @@ mod screen;
 mod service;
 mod setup;
 mod start;
+mod top;
 mod usage;
 mod version;
 mod wire;
@@ -77,6 +79,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Proxy(ProxyVerb::Stop) => block_on(proxy::stop(output)),
         Noun::Proxy(ProxyVerb::Restart) => block_on(proxy::restart(output)),
         Noun::Logs(flags) => block_on(logs::logs(flags, output)),
+        Noun::Top(flags) => block_on(top::top(flags, output)),
         Noun::Usage(flags) => block_on(usage::usage(flags, output)),
         Noun::Auth(verb) => block_on(auth::auth(verb, output)),
         Noun::Clients(verb) => block_on(clients::clients(verb, output)),

@@ -44,7 +44,7 @@ pub struct InFlightReport {
 pub struct LastHour {
     /// Those that began.
     pub requests: Vec<u32>,
-    /// Those that failed. A client that left is no failure.
+    /// Those that failed. Clients that left don't count.
     pub failed: Vec<u32>,
 }
 
@@ -79,7 +79,7 @@ pub struct RequestInFlight {
     pub bytes_in: u64,
     /// Bytes of the answer's body.
     pub bytes_out: u64,
-    /// Events of the provider's stream; 0 where the answer is none, or is compressed.
+    /// Events of the provider's stream; 0 for other answers and compressed ones.
     #[serde(default)]
     pub events: u64,
 }

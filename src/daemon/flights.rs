@@ -1,4 +1,4 @@
-//! The requests in flight, in the words of the protocol. Nothing is done for them until somebody asks.
+//! The requests in flight, in the words of the protocol. Nothing is done until hermesctl asks.
 
 use std::time::Duration;
 

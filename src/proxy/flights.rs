@@ -1,4 +1,4 @@
-//! The requests in flight, and how many began in each minute of the last hour, for whoever looks. A request costs two short
+//! The requests in flight, and how many began in each minute of the last hour, for `hermesctl top`. A request costs two short
 //! locks and one allocation for it, a piece of its answer two stores; nothing is done between the looks.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -98,7 +98,7 @@ pub struct Look {
 pub struct Minute {
     /// Those that began in it.
     pub requests: u32,
-    /// Those that failed in it. A client that left is no failure.
+    /// Those that failed in it. Clients that left don't count.
     pub failed: u32,
 }
 
@@ -435,7 +435,7 @@ mod tests {
         assert_eq!(busy(), [(9, 2, 0)]);
         clock.jump(Duration::from_mins(10));
         assert_eq!(busy(), []);
-        // One that was wrong by far begins anew.
+        // One that was wrong by far starts over.
         request(false);
         clock.jump_back(Duration::from_hours(9000));
         assert_eq!(busy(), []);

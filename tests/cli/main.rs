@@ -12,4 +12,5 @@ mod proxy;
 mod routes;
 mod setup;
 mod start;
+mod top;
 mod verdicts;

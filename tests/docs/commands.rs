@@ -96,6 +96,10 @@ const FAIL: &[(&str, i32, &str)] = &[
         1,
         "hermesctl clients add NAME",
     ),
+    // Standard output is a pipe here.
+    ("hermesctl top --once", 0, "IN FLIGHT"),
+    ("hermesctl top --json", 0, "in_flight"),
+    ("hermesctl top", 2, "hermesctl top --once"),
     ("hermesctl service ", 1, "hermesctl proxy start"),
     (
         "hermesctl setup --provider xai",

@@ -149,7 +149,7 @@ fn every_field_that_is_printed_is_documented_and_the_other_way_round() {
 fn a_wrong_command_line_is_an_error_in_json_too() {
     let table: [(&[&str], &str, &str); 9] = [
         (&["connect", "nope", "--json"], "'nope'", "'openai'"),
-        (&["nope", "--json"], "'nope'", "Usage: hermesctl"),
+        (&["xyzzy", "--json"], "'xyzzy'", "Usage: hermesctl"),
         (&["--json", "lgoin"], "'lgoin'", "`hermesctl auth login`"),
         (&["completions", "nope", "--json"], "'nope'", "hermesctl"),
         (&["status", "--watch", "x", "--json"], "'x'", "--help"),

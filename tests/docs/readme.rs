@@ -684,6 +684,25 @@ fn the_pictures_of_the_status_page_are_there_and_small() {
     assert!(file("README.md").contains("(docs/status-page-desktop-light.png)"));
 }
 
+/// `docs/record-top` takes them again.
+#[test]
+fn the_pictures_of_the_live_view_are_there_and_show_nothing_of_a_machine() {
+    let page = file("docs/top.md");
+    for columns in [60, 80, 120] {
+        let name = format!("top-{columns}.svg");
+        let picture = file(&format!("docs/{name}"));
+        for word in ["/tmp", "/home", "/root", "/work", "localhost"] {
+            assert!(!picture.contains(word), "{name} shows {word}");
+        }
+        for word in ["LAST HOUR", "PROVIDERS", "IN FLIGHT", "ev/s", "waiting"] {
+            assert!(picture.contains(word), "{name} lacks {word}");
+        }
+        assert!(picture.len() < 60_000, "{name}: {} bytes", picture.len());
+        assert!(page.contains(&format!("({name})")), "{name} is on no page");
+    }
+    assert!(file("README.md").contains("(docs/top-80.svg)"));
+}
+
 /// `docs/record-session` takes the picture again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_session_shows_todays_words() {

@@ -5,6 +5,7 @@ mod client_keys;
 mod conversations;
 mod egress;
 mod extra_paths;
+mod flights;
 mod forms;
 mod forwarding;
 mod hostile;

@@ -13,6 +13,7 @@ pub(super) mod meant;
 mod proxy;
 mod service;
 mod suggest;
+mod top;
 mod usage;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, RoutesFlags, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 pub(super) use suggest::answer as answer_a_shell;
+pub(super) use top::TopFlags;
 pub(super) use usage::{By as UsageBy, Usage};
 
 /// Inspect and control hermes-proxyd, the local service for the AI subscription you pay for
@@ -69,6 +71,8 @@ pub(super) enum Noun {
     Doctor(DoctorFlags),
     /// Show what hermes-proxyd has logged
     Logs(Logs),
+    /// Show the requests in flight as they go, the providers and the last hour, in the terminal
+    Top(TopFlags),
     /// Show who used how much: requests, bytes and tokens
     Usage(Usage),
     /// Inspect and control the proxy

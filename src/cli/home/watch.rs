@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{Home, look};
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::render::{self, Style, Tone};
-use crate::cli::screen;
+use crate::cli::{interrupted, screen};
 
 /// Another screen, where nothing scrolls, without a cursor and without broken lines.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
@@ -21,7 +21,7 @@ const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 /// Shows it every so many seconds until Ctrl-C.
 pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Failure> {
     let pause = Duration::from_secs(seconds);
-    let mut ended = pin!(platform::ended());
+    let mut ended = pin!(interrupted::ended());
     let mut canvas = if output.is_json() || screen::size().is_none() {
         None
     } else {
@@ -152,42 +152,6 @@ fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-#[cfg(unix)]
-mod platform {
-    use tokio::signal::ctrl_c;
-    use tokio::signal::unix::{SignalKind, signal};
-
-    /// Waits for Ctrl-C, for the terminal's end, or for somebody who ends us.
-    pub(super) async fn ended() {
-        let other = async |kind| match signal(kind) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            // Then it ends hermesctl as it ends any program.
-            Err(_) => std::future::pending().await,
-        };
-        tokio::select! {
-            result = ctrl_c() => {
-                if result.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-            () = other(SignalKind::terminate()) => {}
-            () = other(SignalKind::hangup()) => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    /// Waits for Ctrl-C.
-    pub(super) async fn ended() {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 #[cfg(test)]

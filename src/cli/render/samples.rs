@@ -12,6 +12,7 @@ use crate::cli::probe::{Asked, Report, Tokens};
 use crate::cli::proxy::Ended;
 use crate::cli::service::ServiceJson;
 use crate::cli::setup::SetUp;
+use crate::cli::top::Now;
 use crate::control::protocol::{
     CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,
     RefreshResult, Reply, RequestCounts, Status,
@@ -31,6 +32,11 @@ pub(in crate::cli) fn answer<T: DeserializeOwned>(name: &str) -> T {
         panic!("{name} holds an error");
     };
     answer
+}
+
+/// Requests are in flight.
+pub(in crate::cli) fn now() -> Now {
+    Now::of(status_with_login(), answer("reply_in_flight.json"))
 }
 
 /// One provider works, the other one has no login.

@@ -25,6 +25,7 @@ use crate::cli::output::Failure;
 use crate::cli::proxy;
 use crate::cli::service::{Report, ServiceJson, Uninstalled};
 use crate::cli::setup::{SetUp, begin_again, unconfirmed};
+use crate::cli::top::Now;
 use crate::cli::version::Versions;
 use crate::control::client::ClientError;
 use crate::control::pools::LoginList;
@@ -111,6 +112,9 @@ fn all() -> Vec<Shown> {
             lines.collect()
         },
     ));
+    all.push(shown("top", samples::now(), |now: &Now, style| {
+        crate::cli::top::text(now, &Utc, style)
+    }));
     all.push(shown("usage", answer("reply_usage.json"), usage::report));
     let trouble = answer("reply_usage_trouble.json");
     all.push(shown("usage · trouble", trouble, usage::report));

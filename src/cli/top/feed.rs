@@ -1,0 +1,105 @@
+//! Polls the daemon in a task of its own, so that keys are heard while a daemon does not answer.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
+use super::Now;
+use crate::cli::connect;
+use crate::cli::output::{Exit, Failure};
+use crate::control::client::{Client, ClientError};
+use crate::control::flights::InFlightQuery;
+use crate::control::protocol::ErrorCode;
+
+/// After a failure it is looked again this soon: a restart takes less than a second.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What comes of a look.
+pub(super) type News = Result<Box<Now>, Failure>;
+
+/// The looks that are to come.
+#[derive(Debug)]
+pub(super) struct Feed {
+    news: mpsc::Receiver<News>,
+    query: watch::Sender<InFlightQuery>,
+}
+
+impl Feed {
+    /// Goes on with a connection that has answered once.
+    pub(super) fn start(client: Client, query: InFlightQuery, interval: Duration) -> Self {
+        let (sender, news) = mpsc::channel(1);
+        let (query, asked) = watch::channel(query);
+        // It ends with hermesctl.
+        TaskTracker::new().spawn(look_on(client, (sender, asked), interval));
+        Self { news, query }
+    }
+
+    /// What the next look has found. Loses nothing when dropped half-way.
+    pub(super) async fn next(&mut self) -> Option<News> {
+        self.news.recv().await
+    }
+
+    /// From now on this is asked, and at once.
+    pub(super) fn ask(&self, query: InFlightQuery) {
+        self.query.send_replace(query);
+    }
+}
+
+async fn look_on(
+    client: Client,
+    (news, mut asked): (mpsc::Sender<News>, watch::Receiver<InFlightQuery>),
+    interval: Duration,
+) {
+    let mut client = Some(client);
+    loop {
+        let pause = if client.is_some() { interval } else { AGAIN };
+        tokio::select! {
+            () = sleep(pause) => {}
+            changed = asked.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+        let query = *asked.borrow_and_update();
+        let found = look_again(&mut client, query).await;
+        if news.send(found.map(Box::new)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn look_again(client: &mut Option<Client>, query: InFlightQuery) -> Result<Now, Failure> {
+    let mut connection = match client.take() {
+        Some(connection) => connection,
+        None => connect().await?,
+    };
+    let now = look(&mut connection, query).await?;
+    *client = Some(connection);
+    Ok(now)
+}
+
+/// Looks once.
+pub(super) async fn look(client: &mut Client, query: InFlightQuery) -> Result<Now, Failure> {
+    let flights = match client.in_flight(query).await {
+        Err(ClientError::Daemon(error)) if error.code == ErrorCode::UnknownOperation => {
+            return Err(too_old(&client.daemon().version));
+        }
+        flights => flights?,
+    };
+    let status = client.status().await?;
+    Ok(Now::of(status, flights))
+}
+
+fn too_old(version: &str) -> Failure {
+    let message = format!(
+        "The running hermes-proxyd {version} is older than this hermesctl and does not list requests in flight."
+    );
+    Failure::new(message)
+        .with_code(Exit::Failed, "unknown_operation")
+        .with_hint(
+            "Restart it: `hermesctl proxy restart`. Until then `hermesctl proxy status --watch` shows its state.",
+        )
+}

@@ -1,0 +1,240 @@
+//! `hermesctl top`: what happens right now, in the terminal.
+
+mod feed;
+mod lists;
+mod page;
+mod rates;
+mod scene;
+mod table;
+mod terminal;
+mod words;
+
+use std::fmt::Display;
+use std::pin::pin;
+use std::time::Duration;
+
+use chrono::{Local, TimeZone};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use self::feed::{Feed, News, look};
+use self::scene::Scene;
+use self::terminal::{Key, Screen};
+use super::args::TopFlags;
+use super::output::{Exit, Failure, Output};
+use super::render::Style;
+use super::{connect, interrupted, screen};
+use crate::control::flights::{InFlightQuery, InFlightReport};
+use crate::control::protocol::Status;
+
+/// A daemon that has gone is waited for this long, since most that go come back.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The clock on the screen goes on at this rate, whatever the daemon does.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a look finds, as `hermesctl top --json` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Now {
+    /// Requests in flight, listed or not.
+    in_flight: u64,
+    /// Connections that are open, on all listeners.
+    connections: u64,
+    #[serde(flatten)]
+    flights: InFlightReport,
+    #[serde(skip)]
+    status: Status,
+}
+
+/// Shows it once, or again and again until the user quits.
+pub(super) async fn top(flags: TopFlags, output: &mut Output) -> Result<Exit, Failure> {
+    let is_once = flags.once || output.is_json();
+    if !is_once {
+        can_be_painted()?;
+    }
+    let query = InFlightQuery {
+        most: None,
+        newest: flags.newest,
+    };
+    let mut client = connect().await?;
+    let now = look(&mut client, query).await?;
+    if is_once {
+        output.answer(&now, |now, style| text(now, &Local, style))?;
+        return Ok(Exit::Ok);
+    }
+    let interval = Duration::from_secs(flags.interval);
+    let feed = Feed::start(client, query, interval);
+    let scene = Scene::new(now, (query.newest, interval), screen::style().is_coloured());
+    Box::pin(show(feed, scene)).await
+}
+
+/// Whether standard output is a terminal that can be painted on.
+fn can_be_painted() -> Result<(), Failure> {
+    let message = if !screen::is_read_by_a_person() {
+        "`hermesctl top` needs a terminal, and standard output is not one."
+    } else if screen::size().is_none() {
+        "`hermesctl top` needs a terminal that can move its cursor; this one shows text only (TERM=dumb) or has no size."
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(message)
+        .with_code(Exit::Usage, "no_terminal")
+        .with_hint(
+            "`hermesctl top --once` prints it once, `hermesctl top --json` as JSON for a script; \
+             `hermesctl proxy status` shows the state of the proxy.",
+        ))
+}
+
+async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
+    let mut ended = pin!(interrupted::ended());
+    let mut resumed = platform::Resumed::listen();
+    let mut screen = Screen::open()?;
+    loop {
+        scene.clock = Local::now().format("%H:%M:%S").to_string();
+        screen.draw(|frame| page::paint(&mut scene, frame.area(), frame.buffer_mut()))?;
+        tokio::select! {
+            biased;
+            () = &mut ended => return Ok(Exit::Interrupted),
+            Some(key) = screen.key() => {
+                match key {
+                    Key::Quit => return Ok(Exit::Ok),
+                    Key::Interrupt => return Ok(Exit::Interrupted),
+                    Key::Suspend => platform::suspend(&mut screen)?,
+                    Key::Repaint => screen.repaint()?,
+                    Key::Order => feed.ask(scene.turn()),
+                    Key::Scroll(rows) => scene.scroll(rows),
+                    Key::Top => scene.scroll(isize::MIN),
+                    Key::Defect => defect(),
+                }
+            }
+            () = resumed.next() => platform::again(&mut screen)?,
+            Some(news) = feed.next() => take(&mut scene, news)?,
+            () = sleep(TICK) => {}
+        }
+    }
+}
+
+/// Takes what a look has found.
+///
+/// # Errors
+/// When the daemon has gone and does not come back.
+fn take(scene: &mut Scene, news: News) -> Result<(), Failure> {
+    match news {
+        Ok(now) => scene.see(*now),
+        Err(failure) => {
+            let is_gone = failure.exit == Exit::NotRunning;
+            let since = scene.misses(failure.message(), is_gone);
+            if is_gone && since.elapsed() >= PATIENCE {
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::panic, reason = "it is asked for")]
+fn defect() {
+    panic!("F12 was pressed in a debug build")
+}
+
+impl Now {
+    /// What the daemon has told.
+    pub(super) fn of(status: Status, flights: InFlightReport) -> Self {
+        let listed = u64::try_from(flights.requests.len()).unwrap_or(u64::MAX);
+        let listeners = status.listeners.iter();
+        Self {
+            in_flight: listed.saturating_add(flights.unlisted),
+            connections: listeners.map(|listener| listener.connections).sum(),
+            flights,
+            status,
+        }
+    }
+}
+
+/// The one look that there is, as text.
+pub(super) fn text<Z>(now: &Now, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let time = now.flights.now.0.with_timezone(zone);
+    let clock = time.format("%Y-%m-%d %H:%M:%S").to_string();
+    page::text(&Scene::once(now.clone(), clock), style)
+}
+
+/// How long until a daemon that has gone since then is waited for no more.
+fn patience_left(since: Instant) -> Duration {
+    PATIENCE.saturating_sub(since.elapsed())
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::io;
+
+    use rustix::process::{Signal, getpid, kill_process};
+    use tokio::signal::unix::{self, SignalKind};
+
+    use super::terminal::Screen;
+
+    /// Goes to the background, as Ctrl-Z has it, until it is fetched back.
+    pub(super) fn suspend(screen: &mut Screen) -> io::Result<()> {
+        screen.beside(|| {
+            kill_process(getpid(), Signal::TSTP).ok();
+        })
+    }
+
+    /// Another program may have painted meanwhile.
+    pub(super) fn again(screen: &mut Screen) -> io::Result<()> {
+        screen.again()
+    }
+
+    /// Tells when hermesctl goes on that was stopped.
+    pub(super) struct Resumed(Option<unix::Signal>);
+
+    impl Resumed {
+        pub(super) fn listen() -> Self {
+            let kind = SignalKind::from_raw(Signal::CONT.as_raw());
+            Self(unix::signal(kind).ok())
+        }
+
+        pub(super) async fn next(&mut self) {
+            if let Some(signal) = &mut self.0
+                && signal.recv().await.is_some()
+            {
+                return;
+            }
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io;
+
+    use super::terminal::Screen;
+
+    /// Windows has no background jobs.
+    pub(super) fn suspend(screen: &mut Screen) -> io::Result<()> {
+        screen.repaint()
+    }
+
+    pub(super) fn again(screen: &mut Screen) -> io::Result<()> {
+        screen.repaint()
+    }
+
+    pub(super) struct Resumed;
+
+    impl Resumed {
+        pub(super) fn listen() -> Self {
+            Self
+        }
+
+        pub(super) async fn next(&mut self) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! What is to be seen: the last look at the daemon, and how the look after it goes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Now;
+use super::rates::Rates;
+use crate::control::flights::InFlightQuery;
+
+/// A look that takes longer than this beyond its interval is told.
+const LATE: Duration = Duration::from_secs(2);
+
+/// What is to be seen.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) now: Now,
+    pub(super) rates: Rates,
+    pub(super) link: Link,
+    /// Whether the requests that began last come first.
+    pub(super) is_newest_first: bool,
+    /// Requests that are scrolled past.
+    pub(super) passed: usize,
+    pub(super) is_coloured: bool,
+    /// `None` where it is looked once.
+    pub(super) interval: Option<Duration>,
+    /// The time that is shown.
+    pub(super) clock: String,
+    looked_at: Instant,
+}
+
+/// How the looks go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Link {
+    /// The last one was answered.
+    Alive,
+    /// The last one failed.
+    Lost {
+        /// When the first one failed.
+        since: Instant,
+        why: String,
+        /// No daemon runs.
+        is_gone: bool,
+    },
+}
+
+impl Scene {
+    /// The one look that there is.
+    pub(super) fn once(now: Now, clock: String) -> Self {
+        Self {
+            interval: None,
+            clock,
+            ..Self::new(now, (false, Duration::ZERO), true)
+        }
+    }
+
+    /// The first look of many.
+    pub(super) fn new(
+        now: Now,
+        (is_newest_first, interval): (bool, Duration),
+        is_coloured: bool,
+    ) -> Self {
+        let mut rates = Rates::default();
+        rates.learn(&now.flights);
+        Self {
+            now,
+            rates,
+            link: Link::Alive,
+            is_newest_first,
+            passed: 0,
+            is_coloured,
+            interval: Some(interval),
+            clock: String::new(),
+            looked_at: Instant::now(),
+        }
+    }
+
+    /// Another look.
+    pub(super) fn see(&mut self, now: Now) {
+        self.rates.learn(&now.flights);
+        self.now = now;
+        self.link = Link::Alive;
+        self.looked_at = Instant::now();
+    }
+
+    /// A look has failed; since when they do.
+    pub(super) fn misses(&mut self, why: &str, is_gone: bool) -> Instant {
+        let since = match &self.link {
+            // One that answered no more and has gone since then is waited for from now on.
+            Link::Lost {
+                since,
+                is_gone: was_gone,
+                ..
+            } if *was_gone || !is_gone => *since,
+            Link::Alive | Link::Lost { .. } => Instant::now(),
+        };
+        self.link = Link::Lost {
+            since,
+            why: why.to_owned(),
+            is_gone,
+        };
+        since
+    }
+
+    /// For how long the daemon has not answered, where that is longer than it should be.
+    pub(super) fn lateness(&self) -> Option<Duration> {
+        let age = self.looked_at.elapsed();
+        self.interval.filter(|interval| age > *interval + LATE)?;
+        Some(age)
+    }
+
+    /// The other order; what is to be asked for then.
+    pub(super) fn turn(&mut self) -> InFlightQuery {
+        self.is_newest_first = !self.is_newest_first;
+        self.passed = 0;
+        InFlightQuery {
+            most: None,
+            newest: self.is_newest_first,
+        }
+    }
+
+    /// So many rows further. How far there are any is known when they are painted.
+    pub(super) fn scroll(&mut self, rows: isize) {
+        self.passed = self.passed.saturating_add_signed(rows);
+    }
+}

@@ -1,0 +1,187 @@
+//! The terminal's other screen: entered, painted, and left in every case.
+
+use std::fmt;
+use std::io::{self, BufWriter, Stdout, stdout};
+use std::panic;
+use std::sync::Once;
+use std::thread;
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::{Frame, Terminal};
+use tokio::sync::mpsc;
+
+/// A screen is written at once, which a slow line thanks for.
+const BUFFER: usize = 32 * 1024;
+
+/// The other screen, until it is dropped.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    keys: mpsc::Receiver<Key>,
+    _guard: Guard,
+}
+
+/// What a person wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Quit,
+    /// Ctrl-C: in raw mode a key like any other.
+    Interrupt,
+    /// Ctrl-Z, the same.
+    Suspend,
+    /// The other order.
+    Order,
+    /// So many rows down; up where it is negative.
+    Scroll(isize),
+    /// To the first row.
+    Top,
+    /// Repaint everything, such as after a change of size.
+    Repaint,
+    /// A panic, for a test of what it leaves. No key means it but in a debug build.
+    Defect,
+}
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screen").finish_non_exhaustive()
+    }
+}
+
+/// Leaves when it is dropped, also where entering has failed halfway.
+struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+impl Screen {
+    /// Enters it.
+    pub(super) fn open() -> io::Result<Self> {
+        leave_at_a_panic();
+        let guard = Guard;
+        enter()?;
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, stdout()));
+        let terminal = Terminal::new(backend)?;
+        let keys = listen();
+        Ok(Self {
+            terminal,
+            keys,
+            _guard: guard,
+        })
+    }
+
+    /// Paints it.
+    pub(super) fn draw(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(paint).map(drop)
+    }
+
+    /// The next key; `None` when no more can come. Loses nothing when dropped half-way.
+    pub(super) async fn key(&mut self) -> Option<Key> {
+        self.keys.recv().await
+    }
+
+    /// Clears the screen, so that the next painting writes every cell.
+    pub(super) fn repaint(&mut self) -> io::Result<()> {
+        // `Terminal::clear` asks the terminal where its cursor is, which not every one answers.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
+    }
+
+    /// Leaves it for as long as `work` takes.
+    #[cfg(unix)]
+    pub(super) fn beside(&mut self, work: impl FnOnce()) -> io::Result<()> {
+        leave();
+        work();
+        self.again()
+    }
+
+    /// Enters it again, after another program had the terminal.
+    #[cfg(unix)]
+    pub(super) fn again(&mut self) -> io::Result<()> {
+        enter()?;
+        self.repaint()
+    }
+}
+
+fn enter() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, Hide)
+}
+
+fn leave() {
+    // A terminal that can't be written to can't be told.
+    execute!(stdout(), LeaveAlternateScreen, Show).ok();
+    disable_raw_mode().ok();
+}
+
+/// A panic's message would go to the other screen, and vanish with it.
+fn leave_at_a_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |about| {
+            leave();
+            tell(about);
+        }));
+    });
+}
+
+/// Reads keys in a thread of its own, which ends with hermesctl.
+fn listen() -> mpsc::Receiver<Key> {
+    let (sender, keys) = mpsc::channel(64);
+    let listening = thread::Builder::new().name("keys".to_owned());
+    let heard = listening.spawn(move || {
+        while let Ok(event) = event::read() {
+            if let Some(key) = meaning(&event)
+                && sender.blocking_send(key).is_err()
+            {
+                return;
+            }
+        }
+    });
+    // Without that thread, only signals end hermesctl.
+    drop(heard);
+    keys
+}
+
+fn meaning(event: &Event) -> Option<Key> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => of_key(*key),
+        Event::Resize(..) => Some(Key::Repaint),
+        Event::Key(_)
+        | Event::FocusGained
+        | Event::FocusLost
+        | Event::Mouse(_)
+        | Event::Paste(_) => None,
+    }
+}
+
+fn of_key(key: KeyEvent) -> Option<Key> {
+    let is_held = |modifier| key.modifiers.contains(modifier);
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a keyboard has many other keys"
+    )]
+    Some(match key.code {
+        KeyCode::Char('c') if is_held(KeyModifiers::CONTROL) => Key::Interrupt,
+        KeyCode::Char('z') if is_held(KeyModifiers::CONTROL) => Key::Suspend,
+        KeyCode::Char('l') if is_held(KeyModifiers::CONTROL) => Key::Repaint,
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Key::Quit,
+        KeyCode::Char('o') => Key::Order,
+        KeyCode::Up | KeyCode::Char('k') => Key::Scroll(-1),
+        KeyCode::Down | KeyCode::Char('j') => Key::Scroll(1),
+        KeyCode::PageUp => Key::Scroll(-10),
+        KeyCode::PageDown | KeyCode::Char(' ') => Key::Scroll(10),
+        KeyCode::Home | KeyCode::Char('g') => Key::Top,
+        KeyCode::End | KeyCode::Char('G') => Key::Scroll(isize::MAX),
+        KeyCode::F(12) if cfg!(debug_assertions) => Key::Defect,
+        _ => return None,
+    })
+}

@@ -1,0 +1,165 @@
+//! Texts and numbers in the cells of a table. Whatever a name holds, it takes the columns that it seems to take. Pure.
+
+use std::fmt::Write;
+
+use ratatui::style::Style;
+use ratatui::text::Span;
+
+use crate::cli::render::inline;
+use crate::control::human::count;
+
+/// Of a name, so many letters are looked at: more than any screen has columns for.
+const LONGEST: usize = 1000;
+/// In the place of what a terminal might act on, or draw wider or narrower than is thought.
+const ODD: char = '\u{fffd}';
+
+/// The columns that a text takes.
+pub(super) fn width(text: &str) -> usize {
+    Span::raw(text).width()
+}
+
+/// A text on one line in so many columns, with an ellipsis where it is cut. Each of its letters takes one column or two,
+/// on every terminal: letters that join with others, which terminals draw in several ways, are replaced.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    let start: String = text.chars().take(LONGEST).collect();
+    let mut shown = String::new();
+    let mut taken = 0;
+    let mut last = None;
+    let mut is_cut = text.len() > start.len();
+    for letter in inline(&start).chars() {
+        let letter = match width(letter.encode_utf8(&mut [0; 4])) {
+            0 => continue,
+            _ if last.is_some_and(|last| joins(last, letter)) => ODD,
+            _ => letter,
+        };
+        let columns_of_it = width(letter.encode_utf8(&mut [0; 4]));
+        if taken + columns_of_it > columns {
+            is_cut = true;
+            break;
+        }
+        shown.push(letter);
+        taken += columns_of_it;
+        last = Some(letter);
+    }
+    if !is_cut || columns == 0 {
+        return shown;
+    }
+    while taken > columns - 1
+        && let Some(letter) = shown.pop()
+    {
+        taken -= width(letter.encode_utf8(&mut [0; 4]));
+    }
+    shown + "…"
+}
+
+/// Whether two letters are drawn as one.
+fn joins(one: char, next: char) -> bool {
+    if one.is_ascii() && next.is_ascii() {
+        return false;
+    }
+    let both = String::from_iter([one, next]);
+    Span::raw(both).styled_graphemes(Style::new()).count() < 2
+}
+
+/// How old a request is: `0:07`, `12:31`, `1:02:31`.
+pub(super) fn age(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let seconds = seconds % 60;
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+/// A short time: `412 ms`, `1.2 s`, `93 s`.
+pub(super) fn time(milliseconds: u64) -> String {
+    match milliseconds {
+        0..=999 => format!("{milliseconds} ms"),
+        1000..=9_999 => format!("{}.{} s", milliseconds / 1000, milliseconds / 100 % 10),
+        10_000.. => format!("{} s", milliseconds / 1000),
+    }
+}
+
+/// `812 B`, `20 kB`, `1.2 MB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    let (size, unit) = match bytes {
+        0..=999 => return format!("{bytes} B"),
+        1000..=999_999 => (1000, "kB"),
+        1_000_000..=999_999_999 => (1_000_000, "MB"),
+        1_000_000_000.. => (1_000_000_000, "GB"),
+    };
+    let whole = bytes / size;
+    let mut text = count(whole);
+    if whole < 10 {
+        // Nothing can go wrong when a text is written to.
+        write!(text, ".{}", bytes / (size / 10) % 10).ok();
+    }
+    text + " " + unit
+}
+
+/// How many: `1 request`, `12 requests`, `no request`.
+pub(super) fn several(number: u64, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}"),
+        1 => format!("1 {thing}"),
+        _ => format!("{} {thing}s", count(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_takes_the_columns_that_it_seems_to_take() {
+        let long = "x".repeat(10_000);
+        for (name, columns, shown) in [
+            ("Hermes-4-405B", 20, "Hermes-4-405B"),
+            ("Hermes-4-405B", 13, "Hermes-4-405B"),
+            ("Hermes-4-405B", 12, "Hermes-4-40…"),
+            ("Hermes-4-405B", 1, "…"),
+            ("Hermes-4-405B", 0, ""),
+            ("größe", 5, "größe"),
+            // A letter and its accent.
+            ("gro\u{308}ße", 5, "große"),
+            ("\u{1b}[31mred\u{7}\n", 20, "\u{fffd}[31mred\u{fffd} "),
+            ("a\u{202e}b\u{2066}c", 9, "a\u{fffd}b\u{fffd}c"),
+            ("模型名字", 8, "模型名字"),
+            ("模型名字", 7, "模型名…"),
+            ("模型名字", 6, "模型…"),
+            ("模型名字", 2, "…"),
+            // A family, a flag and a hand with a colour of its own: each would be drawn as one.
+            ("👨\u{200d}👩\u{200d}👧", 6, "👨👩👧"),
+            ("🇩🇪", 9, "🇩\u{fffd}"),
+            ("👍🏽", 9, "👍\u{fffd}"),
+            // Syllables of Korean in their parts.
+            ("\u{1112}\u{1161}\u{11ab}", 9, "\u{1112}"),
+            ("\u{200b}\u{feff}\u{ad}", 9, ""),
+            ("", 3, ""),
+            (&long, 5, "xxxx…"),
+        ] {
+            let text = cut(name, columns);
+            assert!(width(&text) <= columns, "{name:?}: {text:?}");
+            assert_eq!(text, shown, "{name:?}");
+        }
+        let accents = "a".to_owned() + &"\u{301}".repeat(100_000);
+        assert_eq!(cut(&accents, 9), "a…");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let ages = [0, 7_999, 61_000, 3_599_000, 3_751_000].map(age);
+        assert_eq!(ages, ["0:00", "0:07", "1:01", "59:59", "1:02:31"]);
+        let times = [0, 412, 1_249, 9_999, 93_417].map(time);
+        assert_eq!(times, ["0 ms", "412 ms", "1.2 s", "9.9 s", "93 s"]);
+        let sizes = [0, 999, 1_204, 20_144, 1_204_117, 12_000_000_000].map(bytes);
+        assert_eq!(
+            sizes,
+            ["0 B", "999 B", "1.2 kB", "20 kB", "1.2 MB", "12 GB"]
+        );
+        let several = [0, 1, 1204].map(|number| several(number, "request"));
+        assert_eq!(several, ["no request", "1 request", "1,204 requests"]);
+    }
+}
