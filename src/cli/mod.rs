@@ -110,7 +110,7 @@ fn run_to_its_end<T>(
             Failure::new(format!("The asynchronous runtime didn't start: {error}."))
         })?;
     let result = runtime.block_on(work);
-    // What a thread still waits for, such as a name server, is nobody's concern any more.
+    // What a thread still waits for, such as a name server, does not matter any more.
     runtime.shutdown_background();
     result
 }
@@ -138,7 +138,7 @@ async fn connect() -> Result<Client, Failure> {
 /// A daemon whose socket was removed makes it again within this time.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Where nobody listens, and yet a daemon of this user lives: a second one would use the same logins.
+/// Nothing listens, and yet a daemon of this user lives: a second one would use the same logins.
 async fn connect_to_the_living(endpoint: &Endpoint, error: ClientError) -> Result<Client, Failure> {
     let state = Environment::from_process().state_dir();
     let Some(pid) = state.and_then(|state| life::daemon(&state)) else {

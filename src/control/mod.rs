@@ -16,10 +16,10 @@
 //!
 //! # Compatibility
 //!
-//! Within one protocol version fields, operations, states and error codes are only ever added;
-//! a reader skips what it doesn't know. Anything else raises [`protocol::VERSION`], and two
-//! sides of different versions refuse each other. Every message lies as a golden file in
-//! `tests/golden/control` and stays readable.
+//! Within one protocol version fields, operations, states and error codes are only ever added; a
+//! reader skips what it doesn't know. Anything else raises [`protocol::VERSION`], and two sides of
+//! different versions refuse each other. Every message has a golden file in `tests/golden/control`
+//! and stays readable.
 //!
 //! No message carries a secret towards the client, with one exception: a client key that was just
 //! made ([`protocol::NewKey`]). It is kept nowhere, so its user can only see it in that answer.

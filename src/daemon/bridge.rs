@@ -218,7 +218,8 @@ async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &Ta
     refused.push_back(Refusal { hurry, telling });
 }
 
-/// The current providers: a reload may replace a login's keeper.
+/// Some clients treat an answer before their request as a failure. Their bytes are read for a moment, because unread
+/// ones would reset the connection, and lose the answer.
 async fn tell_full(client: TcpStream, hurry: CancellationToken) {
     let mut first = [0];
     tokio::select! {

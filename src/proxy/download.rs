@@ -1,9 +1,9 @@
 //! The answer on its way to the client: bytes as they come, and an end that tells the truth.
 //!
-//! When the provider breaks off, the client's connection is aborted, so that a cut answer never
-//! looks complete. In an event stream one error event goes out first, if the stream stands
-//! between two events, so that SDKs raise it at once. The same happens when a shutdown cuts it. Between the event and
-//! the abort there is a pause: `fetch` throws away what its reader has not taken yet when a connection is aborted.
+//! When the provider breaks off, the client's connection is aborted, so that a cut answer never looks complete. In an
+//! event stream, between two events, one error event goes out first, so that SDKs raise it at once. The same happens
+//! when a shutdown cuts it. Between the event and the abort there is a pause: `fetch` discards what its reader has
+//! not taken yet when a connection is aborted.
 //!
 //! In the middle of an event nothing can be said: to end the half event would deliver it as if it
 //! were whole, and whatever follows it on its line becomes part of it.
@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// What the server gets when it asks for the next piece.
 type Step = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
 
-/// Why an answer's connection is aborted; nobody reads it.
+/// Why an answer's connection is aborted; for debugging only.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider's answer broke off")]
 pub(super) struct Aborted;
@@ -90,7 +90,7 @@ enum State {
 }
 
 impl Download {
-    /// `events`: where the stream stands, if the answer is an event stream that is not encoded.
+    /// `events`: the position in the event stream, if the answer is one and not encoded.
     pub(super) fn new(
         incoming: Answer,
         underway: Underway,
@@ -115,7 +115,7 @@ impl Download {
         }
     }
 
-    /// With somebody to tell of the quota.
+    /// With a receiver for the quota.
     pub(super) fn tells(mut self, listener: Option<Box<Listener>>) -> Self {
         self.listener = listener;
         self

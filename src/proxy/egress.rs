@@ -204,8 +204,8 @@ fn classify(error: BoxError) -> ConnectError {
     }
 }
 
-/// Whether a `T` stands in the chain of causes. An I/O error hides the error that it wraps from
-/// its `source`, and wrappers nest.
+/// Whether a `T` is in the chain of causes. An I/O error hides the error that it wraps from its
+/// `source`, and wrappers nest.
 fn has_source<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error
         .downcast_ref::<std::io::Error>()

@@ -1,5 +1,5 @@
-//! What is known of an event stream on its way: where it stands, whether it lacks its end mark, and what an event
-//! in it says of the account. Pure, with constant memory.
+//! The state of an event stream under way: its position, whether it lacks its end mark, and what an event in it
+//! says about the account. Pure, with constant memory.
 
 use super::ending::Ending;
 use super::error_events::ErrorEvents;
@@ -69,13 +69,13 @@ impl Events {
         self.taps.errors.as_mut()?.told()
     }
 
-    /// What has to go out before an event of ours, so that it stands alone. `None` within an event:
-    /// whatever followed would be glued to its half; and behind the end mark, where nobody reads on.
+    /// The bytes that must precede an event of ours, so that it is separate. `None` within an event,
+    /// since it would be glued to the half; and after the end mark, where reading has ended.
     pub(super) fn gap(&self) -> Option<&'static str> {
         match self.lines.at() {
             _ if self.is_sized || self.taps.ending.is_done() => None,
             At::Between => Some(""),
-            // The rest of a comment is missed by nobody.
+            // The rest of a comment is never missed.
             At::Comment => Some("\n"),
             At::Within => None,
         }
@@ -222,10 +222,10 @@ mod tests {
                 format!("{finish}data: {{\"error\":null,\"usage\":{{}}}}\n\n"),
                 true,
             ),
-            // A tool call's index and a model's words are no choice's.
+            // A tool call's index and a model's words are not a choice's.
             (tool.to_owned(), false),
             (format!("{tool}{finish}"), true),
-            // Cut in the middle of an event: nobody knows what it was.
+            // Cut in the middle of an event, whose meaning is unknown.
             (format!("{finish}data: {{"), false),
             (finish.trim_end().to_owned(), false),
             (

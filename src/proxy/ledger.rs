@@ -88,7 +88,7 @@ impl Counters {
     }
 }
 
-/// The one line. What was only counted stands in the log where debug lines do.
+/// The one line. A refusal that was only counted is logged at debug level.
 macro_rules! line {
     (if $counted:expr; { $($fields:tt)* }) => {
         if $counted {
@@ -129,7 +129,7 @@ impl Ledger {
     /// hermesctl's own.
     ///
     /// # Errors
-    /// When all places are taken; such a request is no use.
+    /// When all places are taken; such a request is useless.
     pub(super) fn admit(client: &Arc<Client>, from: &str, is_own: bool) -> Result<Visit, Full> {
         if is_own {
             client.enter_uncounted()

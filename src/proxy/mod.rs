@@ -1,12 +1,14 @@
 //! The port: from a client's connection to the provider and back.
 //!
-//! One request takes these steps, a file each: `listener` accepts, `server` serves what comes
-//! over a connection, which `framing` reads and refuses what can be read in two ways (pure), `api_key` finds what a request
-//! presents, `guard` and `route` decide (pure), [`crate::credentials`] has the bearer, `headers` builds what goes out (pure), `upstream`
-//! sends it, on a connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory, `events` knows where an event stream stands:
-//! `sse` tells its lines to whatever listens, `ending` listens for its end, `choices` for what of it has finished (all pure); `record` what is told of
-//! it, `ledger` where that is counted and logged, `tally` what it adds up to for monitoring, `trouble` keeps what went wrong last, `want` what fails for want of something of ours. `translation`
-//! writes other bodies where the provider's are not OpenAI's, long ones `aside` from the serving thread; `error` is the one place that turns errors into HTTP.
+//! One request takes these steps, a file each: `listener` accepts, `server` serves a connection, whose bytes `framing`
+//! reads, refusing ambiguous ones (pure), `api_key` finds the key of a request, `guard` and `route` decide (pure),
+//! [`crate::credentials`] has the bearer, `headers` builds the outgoing head (pure), `upstream` sends it, on a
+//! connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory. `events`
+//! follows an event stream: `sse` splits it into lines, `ending` looks for its end, `choices` for its finished choices
+//! (all pure). `record` has a request's facts, `ledger` counts and logs them, `tally` adds them up for monitoring,
+//! `trouble` keeps the last failures, `want` handles local shortages. `translation` rewrites bodies for providers that
+//! deviate from OpenAI's API, long ones `aside` from the serving thread; `error` is the one place that turns errors
+//! into HTTP.
 
 #[doc(hidden)]
 pub mod api_key;

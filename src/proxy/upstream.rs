@@ -41,7 +41,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Aged {
     pool: Pool,
-    /// By a clock that stands still while the machine is suspended, and by one that does not.
+    /// By a clock that stops while the machine is suspended, and by one that does not.
     born: (Instant, DateTime<Utc>),
 }
 
@@ -116,7 +116,7 @@ impl Client {
         tokio::select! {
             biased;
             answer = self.exchange(first, build, upload) => match answer {
-                // Nobody asked for another protocol; what follows would be nobody's answer.
+                // No other protocol was requested; the bytes after it would be no answer.
                 Ok(answer) if answer.status().is_informational() => {
                     Err(SendError::Upstream(unreachable(host(&target), NO_ANSWER, "")))
                 }
@@ -352,7 +352,7 @@ mod tests {
         clock.jump(seconds(1));
         assert!(is_fresh() && !is_fresh());
 
-        // The machine slept: its timers stood still, the wall clock went on.
+        // The machine slept: its timers stopped, the wall clock did not.
         clock.jump(seconds(19));
         assert!(!is_fresh());
         clock.jump(seconds(1));

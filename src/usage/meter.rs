@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 100;
 /// What names of our own begin with, such as `(other)`.
 const OURS: char = '(';
 
-/// What stands behind the name of an app without a key, or in its place.
+/// The suffix of an app's name without a key, or its replacement.
 pub const NO_KEY: &str = "(no key)";
 
 /// One request's usage.
@@ -75,7 +75,7 @@ impl Meter {
         }
     }
 
-    /// The answer is none of success, which takes no tokens.
+    /// The answer is not a success, which takes no tokens.
     pub fn failed(&mut self) {
         self.estimate = None;
     }

@@ -42,7 +42,7 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) title: &'static str,
     /// Where it runs.
     pub(in crate::cli) from: &'static str,
-    /// Reads an answer's whole body, up to this size.
+    /// The provider behind `base_url`; routes may choose others there.
     pub(in crate::cli) provider: String,
     /// The API that the app has to use, by its path below `/v1`; `None` where that is not known.
     pub(in crate::cli) path: Option<&'static str>,

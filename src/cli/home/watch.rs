@@ -119,7 +119,7 @@ impl Canvas {
 
 impl Drop for Canvas {
     fn drop(&mut self) {
-        // Nobody is left to tell when this can't be written.
+        // There is no other place to report a failed write.
         write(LEAVE).ok();
     }
 }

@@ -17,8 +17,7 @@ const NAMES_ISSUER: &str = "authorization_response_iss_parameter_supported";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoints {
     pub(super) token: Url,
-    /// A login that can't be saved is tried again after this time, and this often: for five
-    /// minutes.
+    /// The start of the user's login: a code, or a page.
     pub(super) begin: Option<Url>,
     /// Whether the client's secret goes into a header (RFC 6749 §2.3.1) instead of the form.
     pub(super) basic: bool,

@@ -41,7 +41,7 @@ pub enum Violation {
     /// Absolute-form, authority-form or `*`.
     #[error("the request target must be a path; this service is not a forward proxy")]
     NotAPath,
-    /// Something in the target that is no part of a path or query.
+    /// A byte in the target that does not belong in a path or query.
     #[error("there is a character in the request target that must be percent-encoded")]
     TargetByte,
     /// A long target.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::http1::Incoming;
 use super::http2::StreamPermit;
 
-/// The answer's body broke off; nobody reads why.
+/// The answer's body broke off; the reason is not used.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider's answer broke off")]
 pub(in crate::proxy) struct BrokeOff;
@@ -94,8 +94,8 @@ impl Answer {
         Self { kind, ahead: None }
     }
 
-    /// Reads until `most` bytes are there, the body has ended, or `limit` is over. They go to the
-    /// client all the same, as they came.
+    /// Reads until `most` bytes have come, the body has ended, or `limit` is over. They still go to
+    /// the client, unchanged.
     pub(in crate::proxy) async fn read_ahead(&mut self, most: usize, limit: Duration) {
         let mut ahead = Ahead::default();
         let reading = async {

@@ -220,7 +220,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.left.store(true, Ordering::Relaxed);
-        // h2 does not notice by itself that nobody will send anything more.
+        // h2 does not notice by itself that nothing more will be sent.
         self.shared.driver.wake();
     }
 }

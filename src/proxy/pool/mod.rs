@@ -194,7 +194,7 @@ impl Pool {
         if let Some(origin) = known {
             return origin.clone();
         }
-        // Without TLS nobody can say that it speaks HTTP/2.
+        // Without TLS, HTTP/2 can't be negotiated.
         let speaks = (target.scheme_str() != Some("https")).then_some(Speaks::Http1);
         let parts = (self.connector.clone(), self.drivers.clone());
         let origin = Arc::new(Origin::new(parts, target.clone(), speaks));
@@ -280,8 +280,8 @@ impl Origin {
             .unwrap_or_else(|_| Err(Arc::new(ConnectError::TimedOut)))
     }
 
-    /// Something may have become free: gives it to those who wait, and sees to it that there will be
-    /// more for the others.
+    /// A connection may have become free: gives it to the waiting requests, and ensures that there
+    /// will be more for the others.
     fn settle(self: &Arc<Self>) {
         let mut unwanted = Vec::new();
         let mut state = self.state();
@@ -363,7 +363,7 @@ impl Origin {
         let mut state = self.state();
         state.speaks = Some(Speaks::Http2(limit));
         if limit == 0 {
-            // More connections of this kind help nobody.
+            // More connections of this kind don't help.
             state.pause(self);
         }
         drop(state);

@@ -169,7 +169,7 @@ struct Connection<'c> {
 /// What comes next on a connection.
 enum Next {
     Request(Box<(Request<RequestBody>, Asked)>),
-    /// What came is no request.
+    /// The bytes are not a request.
     Refuse(ProxyError),
     Nothing(Ending),
 }

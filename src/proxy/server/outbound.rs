@@ -118,7 +118,7 @@ impl<'c> Outbound<'c> {
         self.outgoing.has_moved()
     }
 
-    /// Writes all that is there.
+    /// Writes all available bytes.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.socket;
         self.outgoing

@@ -149,7 +149,7 @@ impl Source {
 
     /// Keeps a piece; what all requests keep then.
     pub(super) fn hold(&mut self, data: &Bytes) -> usize {
-        // If it can't be opened or made, or is not a regular file.
+        // A small piece would hold on to the whole buffer that it was read into.
         let piece = if data.len() < SMALL {
             Bytes::copy_from_slice(data)
         } else {
