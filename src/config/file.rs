@@ -31,7 +31,7 @@ const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=MONTH;
 /// A wait that may be zero.
 const OPTIONAL_WAIT: RangeInclusive<Duration> = Duration::ZERO..=MONTH;
 /// A silence in which a comment is sent, or zero for none.
-const COMMENT_WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
+const COMMENT_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(10);
 /// A hook that takes longer would keep the next notice waiting.
 const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(5);
 
@@ -401,7 +401,7 @@ fn provider(
     let forward_headers = table.list("forward_headers", "x-request-tag", values::forwarded_header);
     let user_agent = table.choice("user_agent", &USER_AGENTS);
     let append_done = table.flag("append_done");
-    let keep_alive_comment = table.duration("keep_alive_comment", COMMENT_WAIT);
+    let keep_alive_comment = table.duration_or_never("keep_alive_comment", COMMENT_WAIT);
     let translate = table.flag("translate");
     let ca_file = table.text("ca_file", "~/company-ca.pem", path);
     let token_timeout = table.duration("token_timeout", WAIT);

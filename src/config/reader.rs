@@ -273,6 +273,26 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A duration within a range, or 0 for never.
+    pub(super) fn duration_or_never(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Field<Duration>> {
+        let takes = Takes::Duration(Duration::ZERO..=*range.end());
+        self.text_of(key, takes, "10s", |text| {
+            let duration = units::parse_duration(text)?;
+            if duration.is_zero() {
+                return Ok(duration);
+            }
+            let least = units::format_duration(*range.start());
+            if duration < *range.start() {
+                return Err(format!("must be at least {least}, or 0s for never").into());
+            }
+            within(duration, &range, |d| units::format_duration(*d))
+        })
+    }
+
     /// A table within this one.
     pub(super) fn section<T>(&self, key: &'static str, read: impl FnOnce(&Self) -> T) -> T {
         let table = self.table(key, Takes::Table);

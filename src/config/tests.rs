@@ -1439,3 +1439,19 @@ fn an_alias_to_a_provider_that_is_not_configured_is_warned_of() {
         }
     }
 }
+
+/// A comment after each millisecond would be load, and 0 is no short time.
+#[test]
+fn a_comment_comes_after_a_second_at_least_or_never() {
+    let of = |value: &str| format!("[providers.nous]\nkeep_alive_comment = \"{value}\"\n");
+    for value in ["1ms", "999ms"] {
+        let told = format!("{:?}", problem(&of(value)));
+        assert!(
+            told.contains("must be at least 1s, or 0s for never"),
+            "{told}"
+        );
+    }
+    for value in ["0s", "1s", "10m"] {
+        good(&of(value));
+    }
+}

@@ -17,8 +17,8 @@ use support::{Daemon, World, chat, client};
 use crate::listeners::reverse_proxies::Front;
 
 const COMMENT: &str = ": keep-alive\n\n";
-/// Several times the silence that asks for a comment.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Longer than the shortest silence that a comment can be asked for.
+const PAUSE: Duration = Duration::from_millis(1300);
 
 /// The body of a streamed answer, as far as it came, and whether it ended as it should.
 async fn stream(url: &str) -> (String, bool) {
@@ -53,7 +53,7 @@ fn before(world: &World, base_url: &str, table: &str) -> Daemon {
     let key = world.home.path().join("key");
     std::fs::write(&key, "a-key").unwrap();
     let config = format!(
-        "default_provider = \"raw\"\n[timeouts]\nidle = \"2s\"\n[providers.raw]\ntype = \"static\"\n\
+        "default_provider = \"raw\"\n[timeouts]\nidle = \"4500ms\"\n[providers.raw]\ntype = \"static\"\n\
          base_url = {base_url:?}\napi_key_file = {:?}\n{table}\n",
         key.to_str().unwrap(),
     );
@@ -70,7 +70,7 @@ async fn a_silence_between_two_events_is_filled_and_one_within_an_event_is_not()
     let sized = format!("{EVENTS}\r\ncontent-length: {}", PIECES.concat().len());
     let gzip = format!("{EVENTS}\r\ncontent-encoding: gzip");
     let json = EVENTS.replace("event-stream", "plain");
-    let on = "keep_alive_comment = \"60ms\"";
+    let on = "keep_alive_comment = \"1s\"";
     for (table, head, is_filled) in [
         (on, EVENTS, true),
         ("", EVENTS, false),
@@ -101,7 +101,7 @@ async fn a_provider_that_hangs_is_given_up_although_there_are_comments() {
     let mut hangs = script(EVENTS, PIECES, RawEnd::Wait);
     hangs.answer.truncate(1);
     raw.set(hangs);
-    let daemon = before(&world, &raw.base_url(), "keep_alive_comment = \"400ms\"");
+    let daemon = before(&world, &raw.base_url(), "keep_alive_comment = \"1s\"");
     let (text, is_whole) = stream(&daemon.url("/chat/completions")).await;
     assert!(!is_whole, "{text}");
     assert_eq!(text.matches(COMMENT).count(), 4, "{text}");
@@ -112,12 +112,12 @@ async fn a_provider_that_hangs_is_given_up_although_there_are_comments() {
 async fn a_translated_stream_gets_them_too() {
     let world = World::new(Options::default()).await;
     let daemon = world.daemon_with(
-        "[providers.nous]\ntranslate = true\nkeep_alive_comment = \"60ms\"\n",
+        "[providers.nous]\ntranslate = true\nkeep_alive_comment = \"1s\"\n",
         &[],
     );
     let steering = Steering {
         events: Some(2),
-        delay_chunk_ms: 200,
+        delay_chunk_ms: 1300,
         ..Steering::default()
     };
     world.cloud.fail_next(1, &Fault::Steer(Box::new(steering)));
@@ -144,13 +144,13 @@ async fn behind_a_real_nginx_a_silent_stream_lives() {
     let raw = world.cloud.raw(Script::new("", RawEnd::Close), false).await;
     let pieces = ["data: 1\n\n", "data: 2\n\n", "data: [DONE]\n\n"];
     let mut silent = script(EVENTS, pieces, RawEnd::Close);
-    silent.pause = Duration::from_millis(900);
+    silent.pause = Duration::from_millis(2300);
     raw.set(silent);
-    for (table, lives) in [("", false), ("keep_alive_comment = \"100ms\"", true)] {
+    for (table, lives) in [("", false), ("keep_alive_comment = \"1s\"", true)] {
         let daemon = before(&world, &raw.base_url(), table);
         let folder = support::scratch();
         let location = format!(
-            "location / {{ proxy_pass {}; proxy_http_version 1.1; proxy_read_timeout 400ms; }}",
+            "location / {{ proxy_pass {}; proxy_http_version 1.1; proxy_read_timeout 1600ms; }}",
             daemon.origin()
         );
         let front = Front::nginx(folder.path(), &location);

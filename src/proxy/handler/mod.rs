@@ -147,7 +147,7 @@ async fn respond(
         Ok(decision)
     });
     match decision {
-        Err(error) => turned_away(&request, &error, (&head, body.is_end_stream()), underway),
+        Err(error) => turned_away(&request, &error, (&head, body.has_come()), underway),
         Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
         Ok(Decision::Local(path, upstream)) => {
             underway.is_probe(request.is_stranger());
@@ -162,7 +162,7 @@ async fn respond(
         Ok(Decision::Forward(upstream, path)) => {
             goes_to(&mut underway, (upstream, path), &head);
             if !is_own && let Some(error) = limited(upstream, &head.method) {
-                return refuse(&error, underway, body.is_end_stream());
+                return refuse(&error, underway, body.has_come());
             }
             if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
                 let reply = Box::pin(from_list(&request, &head, upstream, &Wanted::All)).await;

@@ -49,6 +49,16 @@ enum Kind {
     Coming(Coming),
 }
 
+impl RequestBody {
+    /// Whether all of it has come, so that what follows is another request.
+    pub(in crate::proxy) fn has_come(&self) -> bool {
+        match &self.0 {
+            Kind::Empty | Kind::Whole(_) => true,
+            Kind::Coming(coming) => coming.is_over,
+        }
+    }
+}
+
 /// A body that has not come whole with its head.
 #[derive(Debug)]
 struct Coming {
