@@ -257,8 +257,7 @@ pub(super) struct Underway {
     asking: Option<Asking>,
     is_own: bool,
     is_probe: bool,
-    /// Its provider is asked.
-    is_sent: bool,
+    reached: Reached,
     refusal: Option<Box<Refusal>>,
     started: Instant,
     first_byte: Option<Instant>,
@@ -273,6 +272,17 @@ pub(super) struct Underway {
     entry: Option<Entry>,
     bytes_out: u64,
     end: End,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// No provider is asked.
+    Nobody,
+    /// Its provider is asked.
+    Asked,
+    /// And has begun to answer.
+    Answered,
 }
 
 impl Underway {
@@ -297,7 +307,7 @@ impl Underway {
             asking: None,
             is_own: false,
             is_probe: false,
-            is_sent: false,
+            reached: Reached::Nobody,
             refusal: None,
             started: Instant::now(),
             first_byte: None,
@@ -477,7 +487,12 @@ impl Underway {
 
     /// Its provider is asked, from now on.
     pub(super) fn is_sent(&mut self) {
-        self.is_sent = true;
+        self.reached = Reached::Asked;
+    }
+
+    /// Its provider's answer has begun, whatever becomes of it.
+    pub(super) fn is_answered(&mut self) {
+        self.reached = Reached::Answered;
     }
 
     /// Its body.
@@ -589,7 +604,11 @@ impl Drop for Underway {
             self.ledger.flights().end(&entry, has_failed);
         }
         self.ledger.enter(&record);
-        let was_sent = self.is_sent && !record.end.is_before_sending();
+        let was_sent = match self.reached {
+            Reached::Nobody => false,
+            Reached::Asked => !record.end.is_before_sending(),
+            Reached::Answered => true,
+        };
         if let Some(visit) = self.visit.as_mut().filter(|_| !was_sent) {
             visit.gives_back();
         }

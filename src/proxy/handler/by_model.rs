@@ -33,6 +33,9 @@ fn is_limited(request: &Request<'_>) -> bool {
     request.client.is_some_and(|client| client.is_for_models())
 }
 
+/// What the path ends with that only says how many tokens a request would take.
+const COUNTS: &str = "/count_tokens";
+
 /// Finds out where the request goes, and sends it there. `allowed` is its path as one of the providers lists it,
 /// `default` the provider of the address.
 pub(super) async fn find_and_forward(
@@ -183,7 +186,8 @@ pub(super) fn kind(upstream: &Upstream, path: usize, head: &Parts) -> Body {
     let fields = &head.headers;
     let allowed = upstream.paths.get(path);
     let keeps = allowed.is_some_and(|allowed| headers::keeps_type(fields, allowed.body));
-    if keeps && !headers::says_json(fields) {
+    let only_counts = allowed.is_some_and(|allowed| allowed.path.ends_with(COUNTS));
+    if only_counts || (keeps && !headers::says_json(fields)) {
         Body::Other
     } else if is_encoded(fields) {
         Body::Packed

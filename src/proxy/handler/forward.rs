@@ -73,6 +73,9 @@ pub(super) async fn forward(
         () = connection.makes_way() => Err(too_slow_to_stay()),
     };
     exchange.tell_login(&mut underway);
+    if answer.is_ok() {
+        underway.is_answered();
+    }
     match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
         Ok(answer) => pass(answer, underway, (rules, upstream), connection),
@@ -148,6 +151,7 @@ async fn cross(
         Err(error) => return refuse(&error, underway, is_over()),
     };
     exchange.tell_login(&mut underway);
+    underway.is_answered();
     translation::name_events(&mut answer).await;
     if crossing.is_stream(&answer) {
         crossing.mark(&mut answer);
@@ -190,6 +194,7 @@ async fn answer_turned(
         Err(error) => return refuse(&error, underway, is_over()),
     };
     exchange.tell_login(&mut underway);
+    underway.is_answered();
     if exchange.head.method != exchange.method {
         turn.clean(answer.headers_mut());
         return pass_head(answer, underway);
