@@ -11,3 +11,4 @@ mod interim_answers;
 mod interleavings;
 mod leaving;
 mod lifecycle;
+mod scrape;

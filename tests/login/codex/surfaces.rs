@@ -241,3 +241,45 @@ async fn setup_makes_the_first_client_key_and_asks_with_it() {
     let told = setup();
     assert_eq!(told["test"]["status"], 200, "{told:#}");
 }
+
+/// The fields of an answer tell of the windows; a hook hears of each crossing once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_nearly_used_up_and_then_used_up_is_told_to_a_hook() {
+    let (world, _) = World::with_a_login().await;
+    let file = world.home.path().join("told");
+    world.configure(&format!(
+        "[[hooks]]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+        file.display()
+    ));
+    let daemon = world.daemon();
+    let told = || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let lines = text
+            .lines()
+            .map_while(|line| serde_json::from_str::<Value>(line).ok());
+        lines.collect::<Vec<_>>()
+    };
+    for (used, window) in [("85", "primary"), ("100", "primary"), ("81", "secondary")] {
+        let headers = json!({"headers": {format!("x-codex-{window}-used-percent"): used}});
+        let steering: Steering = serde_json::from_value(headers).unwrap();
+        let before = told().len();
+        world.cloud.fail_next(1, &Fault::Steer(Box::new(steering)));
+        let body = json!({"model": "gpt-5", "input": "x", "stream": true});
+        let asked = support::client().post(daemon.url("/responses"));
+        let asked = asked.bearer_auth(&world.key).json(&body);
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap();
+        support::until("a hook is told", || told().len() > before);
+    }
+    let seen: Vec<_> = told()
+        .iter()
+        .map(|one| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&one["event"]), text(&one["quota"]["window"]))
+        })
+        .collect();
+    let names: Vec<_> = seen.iter().map(|(event, _)| event.as_str()).collect();
+    assert_eq!(names[..2], ["quota_low", "quota_spent"], "{seen:?}");
+    assert!(seen[0].1 == seen[1].1, "{seen:?}");
+}

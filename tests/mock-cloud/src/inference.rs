@@ -27,7 +27,7 @@ use crate::portal::{bearer, render};
 use crate::record::Log;
 use crate::server::{Connection, Hangup, Service};
 use crate::shapes;
-use crate::steering::Steering;
+use crate::steering::{OneOrMany, Steering};
 use crate::tokens::Tokens;
 
 #[derive(Debug)]
@@ -239,6 +239,10 @@ async fn steer(answer: &mut Response<AnswerBody>, steering: &Steering, connectio
     }
     for (name, values) in &steering.headers {
         let name = hyper::header::HeaderName::try_from(name).expect("a header name");
+        // One value takes the place of the answer's own.
+        if matches!(values, OneOrMany::One(_)) {
+            answer.headers_mut().remove(&name);
+        }
         for value in values.values() {
             answer
                 .headers_mut()
