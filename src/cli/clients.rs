@@ -7,13 +7,13 @@ use chrono::Local;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::args::{ClientAddFlags, ClientVerb, Clients};
+use super::args::{ClientAddFlags, ClientChangeFlags, ClientVerb, Clients, LimitFlags, LimitName};
 use super::connection::{Connection, ask};
 use super::output::{Exit, Failure, Output};
 use super::{render, screen};
 use crate::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientLimits, ImportOutcome,
-    ImportedKey, Key, NewKey,
+    ClientAdd, ClientChange, ClientChoice, ClientImport, ClientImportReport, ClientLimit,
+    ClientLimits, ImportOutcome, ImportedKey, Key, NewKey,
 };
 
 /// No file of another proxy's tokens is larger.
@@ -29,6 +29,7 @@ pub(super) async fn clients(clients: Clients, output: &mut Output) -> Result<Exi
         ClientVerb::List => list(config, output).await,
         ClientVerb::Revoke { name } => revoke(name, config, output).await,
         ClientVerb::Rotate { name } => rotate(name, config, output).await,
+        ClientVerb::Change(flags) => change(flags, config, output).await,
         ClientVerb::Import { file } => import(&file, config, output).await,
     }
 }
@@ -38,20 +39,49 @@ async fn add(
     config: Option<&Path>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let client = ClientAdd {
-        name: flags.name,
-        providers: flags.providers,
-        paths: flags.paths,
-        in_flight: flags.in_flight,
-        limits: ClientLimits {
-            models: flags.models,
-            requests_per_minute: flags.requests_per_minute,
-            requests_per_day: flags.requests_per_day,
-            tokens_per_day: flags.tokens_per_day,
-        },
-    };
+    let client = wanted(flags.name, flags.limits);
     let new = ask(config, async |daemon| daemon.client_add(client).await).await?;
     show(&new, false, output)
+}
+
+fn wanted(name: String, limits: LimitFlags) -> ClientAdd {
+    ClientAdd {
+        name,
+        providers: limits.providers,
+        paths: limits.paths,
+        in_flight: limits.in_flight,
+        limits: ClientLimits {
+            models: limits.models,
+            requests_per_minute: limits.requests_per_minute,
+            requests_per_day: limits.requests_per_day,
+            tokens_per_day: limits.tokens_per_day,
+        },
+    }
+}
+
+async fn change(
+    flags: ClientChangeFlags,
+    config: Option<&Path>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let cleared = flags.clear.into_iter().map(|limit| match limit {
+        LimitName::Provider => ClientLimit::Providers,
+        LimitName::Path => ClientLimit::Paths,
+        LimitName::Model => ClientLimit::Models,
+        LimitName::InFlight => ClientLimit::InFlight,
+        LimitName::RequestsPerMinute => ClientLimit::RequestsPerMinute,
+        LimitName::RequestsPerDay => ClientLimit::RequestsPerDay,
+        LimitName::TokensPerDay => ClientLimit::TokensPerDay,
+    });
+    let client = ClientChange {
+        set: wanted(flags.name, flags.limits),
+        clear: cleared.collect(),
+    };
+    let changed = ask(config, async |daemon| daemon.client_change(client).await).await?;
+    output.answer(&changed, |changed, style| {
+        render::clients::changed(changed, &Local, style)
+    })?;
+    Ok(Exit::Ok)
 }
 
 async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
@@ -141,7 +171,7 @@ fn read_tokens(place: &Path) -> Result<Vec<ImportedKey>, Failure> {
         });
     }
     if tokens.is_empty() {
-        return Err(wrong(place, "it contains no tokens"));
+        return Err(wrong(place, "it contains no tokens in any file"));
     }
     tokens.sort_by(|one, other| one.label.cmp(&other.label));
     Ok(tokens)
@@ -197,7 +227,13 @@ fn read_private(file: &Path) -> Result<Zeroizing<String>, Failure> {
     }
     let mut text = Zeroizing::new(String::new());
     let read = opened.take(LARGEST).read_to_string(&mut text);
-    read.map_err(fault)?;
+    read.map_err(|error| {
+        if error.kind() == io::ErrorKind::InvalidData {
+            wrong(file, "it is not UTF-8 text")
+        } else {
+            fault(error)
+        }
+    })?;
     Ok(text)
 }
 

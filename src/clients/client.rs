@@ -51,6 +51,8 @@ pub struct Client {
     pub(super) rotated: Option<DateTime<Utc>>,
     /// The use that stands in the file.
     pub(super) recorded: Use,
+    /// Fields of its entry there that mean nothing here.
+    pub(super) unknown: Vec<String>,
     /// The use since; the same for every version of this client.
     pub(super) meter: Arc<Meter>,
 }

@@ -8,10 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::allowance::{Day, Rates, Used};
 use super::client::{Limits, PLACES, Pending, Use};
+use super::error::shortened;
 use super::key::Hash;
 
 /// The form that this program reads and writes.
 const VERSION: u64 = 1;
+/// Where a client's use by days is.
+const DAYS: &str = "days";
 
 /// The file's object. Fields that are unknown here are kept.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub(super) struct Record {
     pub(super) usage: Use,
     /// What it has used on the last days.
     pub(super) days: Vec<Day>,
+    /// Fields that mean nothing here.
+    pub(super) unknown: Vec<String>,
 }
 
 /// What the file says.
@@ -140,6 +145,18 @@ impl Document {
         }
     }
 
+    /// Gives a client other limits.
+    pub(super) fn set_limits(&mut self, name: &str, limits: &Limits) {
+        if let Some(client) = self.client(name) {
+            for (field, limit) in limits_of(limits) {
+                match limit {
+                    Some(limit) => client.insert(field.to_owned(), limit),
+                    None => client.remove(field),
+                };
+            }
+        }
+    }
+
     /// Adds to the use of the client at this place, as it was read.
     pub(super) fn count(&mut self, place: usize, known: &Use, pending: &Pending) {
         let mut usage = known.clone();
@@ -155,7 +172,7 @@ impl Document {
             client.insert("last_used_from".to_owned(), json!(usage.from));
             if let Some(days) = pending.days() {
                 let days = days.iter().filter_map(day).collect();
-                client.insert("days".to_owned(), Value::Array(days));
+                client.insert(DAYS.to_owned(), Value::Array(days));
             }
         }
     }
@@ -202,29 +219,31 @@ fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<Str
     client.insert("name".to_owned(), name.into());
     client.insert("sha256".to_owned(), hash.to_hex().into());
     client.insert("created_at".to_owned(), time(now));
-    for (field, list) in [
-        ("providers", &limits.providers),
-        ("paths", &limits.paths),
-        ("models", &limits.models),
-    ] {
-        if !list.is_empty() {
-            client.insert(field.to_owned(), list.as_slice().into());
-        }
-    }
-    if let Some(limit) = limits.in_flight {
-        client.insert("in_flight".to_owned(), limit.get().into());
-    }
-    let rates = &limits.rates;
-    for (field, limit) in [
-        ("requests_per_minute", rates.requests_per_minute.map(u64_of)),
-        ("requests_per_day", rates.requests_per_day.map(u64_of)),
-        ("tokens_per_day", rates.tokens_per_day.map(NonZeroU64::get)),
-    ] {
+    for (field, limit) in limits_of(limits) {
         if let Some(limit) = limit {
-            client.insert(field.to_owned(), limit.into());
+            client.insert(field.to_owned(), limit);
         }
     }
     client
+}
+
+/// Every limit with its field; `None` where there is none.
+fn limits_of(limits: &Limits) -> [(&'static str, Option<Value>); 7] {
+    let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list));
+    let rates = &limits.rates;
+    let small = |limit: Option<NonZeroU32>| limit.map(|limit| Value::from(u64_of(limit)));
+    [
+        ("providers", list(&limits.providers)),
+        ("paths", list(&limits.paths)),
+        ("models", list(&limits.models)),
+        ("in_flight", small(limits.in_flight)),
+        ("requests_per_minute", small(rates.requests_per_minute)),
+        ("requests_per_day", small(rates.requests_per_day)),
+        (
+            "tokens_per_day",
+            rates.tokens_per_day.map(|limit| limit.get().into()),
+        ),
+    ]
 }
 
 fn u64_of(limit: NonZeroU32) -> u64 {
@@ -301,7 +320,35 @@ fn record(client: &Value) -> Result<Record, String> {
             from,
         },
         days: days(client)?,
+        unknown: unknown(client),
     })
+}
+
+/// The fields that are read or written here.
+const FIELDS: [&str; 15] = [
+    "name",
+    "sha256",
+    "created_at",
+    "rotated_at",
+    "imported",
+    "providers",
+    "paths",
+    "models",
+    "in_flight",
+    "requests_per_minute",
+    "requests_per_day",
+    "tokens_per_day",
+    "requests",
+    "last_used_at",
+    "last_used_from",
+];
+
+/// Fields that mean nothing here, such as a misspelled limit. A newer version may know them.
+fn unknown(client: &Map<String, Value>) -> Vec<String> {
+    let names = client.keys();
+    let is_known = |name: &str| name == DAYS || FIELDS.contains(&name);
+    let unknown = names.filter(|name| !is_known(name));
+    unknown.map(|name| shortened(name)).collect()
 }
 
 /// A day as the file has it; its end tells it from others in every time zone.
@@ -317,7 +364,7 @@ fn day(day: &Day) -> Option<Value> {
 }
 
 fn days(client: &Map<String, Value>) -> Result<Vec<Day>, String> {
-    let Some(list) = present(client, "days") else {
+    let Some(list) = present(client, DAYS) else {
         return Ok(Vec::new());
     };
     let read = |day: &Value| {

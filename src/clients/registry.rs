@@ -94,6 +94,8 @@ pub struct Listed {
     pub usage: Use,
     /// What it has used today, where that is limited.
     pub today: Option<Used>,
+    /// Fields of its entry in the file that mean nothing here, such as a misspelled limit.
+    pub unknown_fields: Vec<String>,
 }
 
 impl Registry {
@@ -281,6 +283,26 @@ impl Registry {
         Ok((self.listed(&rotated.await?)?, key))
     }
 
+    /// Gives a client the limits that `change` makes of its own. Name, key and use stay.
+    ///
+    /// # Errors
+    /// When there is no such client, a limit is none, or the file can't be used.
+    pub async fn change_limits(
+        &self,
+        name: &str,
+        change: impl FnOnce(Limits) -> Limits + Send + 'static,
+    ) -> Result<Listed, ClientsError> {
+        let name = name.to_owned();
+        let changed = self.change(move |document, Content { records, .. }, _| {
+            known(&name, records)?;
+            let record = records.iter().find(|record| record.name == name);
+            let limits = record.map(|record| record.limits.clone());
+            document.set_limits(&name, &checked(change(limits.unwrap_or_default()))?);
+            Ok(name)
+        });
+        self.listed(&changed.await?)
+    }
+
     /// Takes over what another proxy's apps present, as it is; tells of each token what became of
     /// it.
     ///
@@ -430,6 +452,9 @@ impl Inner {
         });
         self.fault.store(fault);
         let (_, content, stamp) = read?;
+        if stamp != self.keys.load().stamp {
+            warn_of_unknown(&content.records);
+        }
         self.publish(content, stamp);
         Ok(())
     }
@@ -521,6 +546,7 @@ impl Inner {
                 created: record.created,
                 rotated: record.rotated,
                 recorded: record.usage,
+                unknown: record.unknown,
                 meter,
             };
             (record.hash, Arc::new(client))
@@ -530,6 +556,19 @@ impl Inner {
             entries: content.records.into_iter().map(entry).collect(),
             revoked: content.revoked,
         }));
+    }
+}
+
+/// A limit that is misspelled would be none.
+fn warn_of_unknown(records: &[Record]) {
+    for record in records {
+        for field in &record.unknown {
+            tracing::warn!(
+                client = record.name,
+                field,
+                "clients.json has a field that means nothing; a limit may be misspelled"
+            );
+        }
     }
 }
 
@@ -588,8 +627,7 @@ fn checked(limits: Limits) -> Result<Limits, ClientsError> {
         in_flight: limits.in_flight,
         rates: limits.rates,
     };
-    if limits.models.iter().any(|name| name.trim().is_empty()) {
-        let what = "a model's name is empty".to_owned();
+    if let Some(what) = limits.models.iter().find_map(|name| flaw(name)) {
         return Err(ClientsError::InvalidLimit { what });
     }
     for list in [&mut limits.providers, &mut limits.paths, &mut limits.models] {
@@ -597,6 +635,27 @@ fn checked(limits: Limits) -> Result<Limits, ClientsError> {
         list.dedup();
     }
     Ok(limits)
+}
+
+/// Why no request could name this model.
+fn flaw(model: &str) -> Option<String> {
+    let start = model.strip_suffix('*').unwrap_or(model);
+    let name = shortened(model);
+    if model.trim().is_empty() {
+        Some("a model's name is empty".to_owned())
+    } else if start.is_empty() {
+        Some("`*` as a model allows all of them; omit the limit for that".to_owned())
+    } else if start.contains('*') {
+        Some(format!(
+            "{name:?} has a `*` before its end: it stands for any ending only"
+        ))
+    } else if model.trim() != model || model.chars().any(char::is_control) {
+        Some(format!(
+            "the model {name:?} has spaces around it or control characters"
+        ))
+    } else {
+        None
+    }
 }
 
 fn listed(client: &Arc<Client>) -> Listed {
@@ -607,6 +666,7 @@ fn listed(client: &Arc<Client>) -> Listed {
         rotated: client.rotated,
         usage: client.usage(),
         today: client.today(),
+        unknown_fields: client.unknown.clone(),
     }
 }
 

@@ -826,3 +826,103 @@ async fn days_that_are_none_leave_the_keys_as_they_were() {
         assert!(error.contains("`days` is not a list"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn limits_change_and_the_key_stays() {
+    let place = House::new();
+    let registry = place.open();
+    let wanted = Limits {
+        models: texts(&["a"]),
+        paths: texts(&["/embeddings"]),
+        ..limits(4)
+    };
+    let (_, key) = registry.add("app", wanted).await.unwrap();
+    let before = registry.identify(key.expose().as_bytes()).unwrap();
+    let held = before.enter("127.0.0.1").unwrap();
+    let changed = registry.change_limits("app", |limits| Limits {
+        models: Vec::new(),
+        in_flight: NonZeroU32::new(1),
+        ..limits
+    });
+    let changed = changed.await.unwrap();
+    assert_eq!(changed.limits.paths, texts(&["/embeddings"]));
+    assert!(place.json()["clients"][0].get("models").is_none());
+    for registry in [&registry, &place.open()] {
+        let client = registry.identify(key.expose().as_bytes()).unwrap();
+        assert!(client.allows_model("b") && !client.allows_path("/chat/completions"));
+    }
+    // The place that it has taken counts.
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    let full = client.enter("127.0.0.1").unwrap_err();
+    assert!(matches!(full, Full::InFlight { limit: 1, .. }), "{full}");
+    drop(held);
+    drop(client.enter("127.0.0.1").unwrap());
+    let unknown = registry.change_limits("ap", |limits| limits).await;
+    let error = unknown.unwrap_err().to_string();
+    assert!(error.contains("did you mean app"), "{error}");
+    let wrong = registry.change_limits("app", |limits| Limits {
+        models: texts(&["*"]),
+        ..limits
+    });
+    wrong.await.unwrap_err();
+    assert!(place.json()["clients"][0].get("models").is_none());
+}
+
+#[tokio::test]
+async fn a_model_that_no_request_could_name_is_no_limit() {
+    let place = House::new();
+    let registry = place.open();
+    for (name, what) in [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("*", "omit the limit"),
+        ("Hermes-*-70B", "before its end"),
+        ("**", "before its end"),
+        (" Hermes", "spaces around it"),
+        ("Hermes\n4", "control characters"),
+    ] {
+        let wanted = Limits {
+            models: texts(&["Hermes-4-70B", name]),
+            ..Limits::default()
+        };
+        let error = registry.add("app", wanted).await.unwrap_err().to_string();
+        assert!(error.contains(what), "{name:?}: {error}");
+    }
+    let wanted = Limits {
+        models: texts(&["Hermes-4-*", "x-ai/grok 4"]),
+        ..Limits::default()
+    };
+    let (_, key) = registry.add("app", wanted).await.unwrap();
+    let client = registry.identify(key.expose().as_bytes()).unwrap();
+    for (name, allows) in [
+        ("Hermes-4-70B", true),
+        ("Hermes-4-", true),
+        ("Hermes-4", false),
+        ("hermes-4-70B", false),
+        ("x-ai/grok 4", true),
+        ("x-ai/grok 4 fast", false),
+    ] {
+        assert_eq!(client.allows_model(name), allows, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_means_nothing_is_told_and_kept() {
+    let place = House::new();
+    let registry = place.open();
+    add(&registry, "app").await;
+    let client = registry.all().remove(0);
+    drop(client.enter("127.0.0.1").unwrap());
+    registry.flush().await.unwrap();
+    assert_eq!(registry.list()[0].unknown_fields, texts(&[]));
+    let mut edited = place.json();
+    edited["clients"][0]["tokens_per_dya"] = json!(9);
+    place.write(&edited.to_string());
+    registry.reload().await.unwrap();
+    assert_eq!(
+        registry.list()[0].unknown_fields,
+        texts(&["tokens_per_dya"])
+    );
+    registry.rotate("app").await.unwrap();
+    assert_eq!(place.json()["clients"][0]["tokens_per_dya"], 9);
+}

@@ -13,11 +13,12 @@ use super::endpoint::{Endpoint, peer};
 use super::flights::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
-    ClientAdd, ClientChoice, ClientHello, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
-    LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession,
-    LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
-    ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientHello, ClientImport,
+    ClientImportReport, ClientRevoked, Clients, ControlError, DaemonHello, Ending, ErrorCode,
+    Greeting, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
+    LoginPasteTaken, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome,
+    OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status,
+    VERSION, Welcome,
 };
 use super::usage::{UsageQuery, UsageReport};
 
@@ -278,6 +279,15 @@ impl Client {
         client: ClientChoice,
     ) -> Result<ClientRevoked, ClientError> {
         self.call(Operation::ClientRevoke(client), LONG_PATIENCE)
+            .await
+    }
+
+    /// Has an app's limits changed.
+    pub async fn client_change(
+        &mut self,
+        client: ClientChange,
+    ) -> Result<ClientChanged, ClientError> {
+        self.call(Operation::ClientChange(client), LONG_PATIENCE)
             .await
     }
 

@@ -111,6 +111,8 @@ pub enum Operation {
     ClientRevoke(ClientChoice),
     /// Replace an app's key; answered with [`NewKey`].
     ClientRotate(ClientChoice),
+    /// Change an app's limits; answered with [`ClientChanged`].
+    ClientChange(ClientChange),
     /// Take over the tokens that apps present to another proxy; answered with
     /// [`ClientImportReport`].
     ClientImport(ClientImport),
@@ -125,7 +127,7 @@ pub enum Operation {
 }
 
 /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
-const WITH_ARGUMENTS: [&str; 15] = [
+const WITH_ARGUMENTS: [&str; 16] = [
     "log",
     "login_begin",
     "login_wait",
@@ -138,6 +140,7 @@ const WITH_ARGUMENTS: [&str; 15] = [
     "client_add",
     "client_revoke",
     "client_rotate",
+    "client_change",
     "client_import",
     "usage",
     "in_flight",
@@ -469,6 +472,9 @@ pub struct ClientEntry {
     pub last_used_at: Option<Timestamp>,
     /// Where requests came from, an IP address or `unix socket`, the last place first.
     pub last_used_from: Vec<String>,
+    /// Fields of its entry in the file that mean nothing to the daemon, such as a misspelled limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_fields: Vec<String>,
 }
 
 /// How much a key may be used, and for which models.
@@ -520,6 +526,49 @@ pub struct ClientAdd {
     pub limits: ClientLimits,
 }
 
+/// What a key is to be good for from now on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientChange {
+    /// The app, and its new limits. An empty list or `None` leaves one as it is.
+    #[serde(flatten)]
+    pub set: ClientAdd,
+    /// The limits that it is to have no longer.
+    #[serde(default)]
+    pub clear: Vec<ClientLimit>,
+}
+
+/// A limit of a key, by its name in [`ClientEntry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientLimit {
+    /// The providers.
+    Providers,
+    /// The paths.
+    Paths,
+    /// The models.
+    Models,
+    /// Requests at once.
+    InFlight,
+    /// Requests within a minute.
+    RequestsPerMinute,
+    /// Requests on a day.
+    RequestsPerDay,
+    /// Tokens on a day.
+    TokensPerDay,
+}
+
+/// A key with other limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientChanged {
+    /// What all times refer to.
+    pub now: Timestamp,
+    /// The app.
+    pub client: ClientEntry,
+    /// What the user may want to look at again; whole sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
 /// Which app is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientChoice {
@@ -535,6 +584,9 @@ pub struct NewKey {
     pub client: ClientEntry,
     /// The key, which can't be shown again.
     pub key: Key,
+    /// What the user may want to look at again; whole sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The key of an app, in JSON a string. `Debug` does not show it.

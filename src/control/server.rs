@@ -18,11 +18,11 @@ use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::flights::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom, LogTail, LoginBegin,
-    LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession,
-    LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers, RefreshOutcome,
-    ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
+    ClientRevoked, Clients, ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom,
+    LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress,
+    LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers,
+    RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
 };
 use super::usage::{UsageQuery, UsageReport};
 use crate::files::Desk;
@@ -165,6 +165,9 @@ pub trait Handler: Send + Sync {
 
     /// Replaces an app's key by another, for the next request on.
     async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError>;
+
+    /// Changes an app's limits, for the next request on.
+    async fn client_change(&self, client: ClientChange) -> Result<ClientChanged, ControlError>;
 
     /// Takes over the tokens of another proxy's apps.
     async fn client_import(&self, tokens: ClientImport)
@@ -447,6 +450,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Operation::ClientRotate(client) => {
                 self.reply(id, handler.client_rotate(client).await).await
+            }
+            Operation::ClientChange(client) => {
+                self.reply(id, handler.client_change(client).await).await
             }
             Operation::ClientImport(tokens) => {
                 self.reply(id, handler.client_import(tokens).await).await

@@ -13,9 +13,9 @@ use crate::clients::{
     ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Rates, Registry, Token,
 };
 use crate::control::protocol::{
-    ClientAdd, ClientEntry, ClientImport, ClientImportReport, ClientImportResult, ClientLimits,
-    ClientRevoked, ClientToday, Clients, ControlError, ErrorCode, ImportOutcome, ImportedKey, Key,
-    NewKey, Timestamp,
+    ClientAdd, ClientChange, ClientChanged, ClientEntry, ClientImport, ClientImportReport,
+    ClientImportResult, ClientLimit, ClientLimits, ClientRevoked, ClientToday, Clients,
+    ControlError, ErrorCode, ImportOutcome, ImportedKey, Key, NewKey, Timestamp,
 };
 use crate::credentials::StoreFiles;
 use crate::secret::Secret;
@@ -61,22 +61,22 @@ pub(super) fn known(clients: &Registry) -> Vec<ClientEntry> {
     clients.list().into_iter().map(entry).collect()
 }
 
-/// Adds a client, with limits that the `providers` can be asked about.
-pub(super) async fn add(
-    clients: &Registry,
+/// The limits that are wanted, which the `providers` can be asked about; those of a key for `chosen`.
+fn limits(
     wanted: ClientAdd,
+    chosen: &[String],
     providers: &[Report],
-) -> Result<NewKey, ControlError> {
+) -> Result<Limits, ControlError> {
     let mut paths = Vec::with_capacity(wanted.paths.len());
     for path in &wanted.paths {
-        paths.push(known_path(path, &wanted.providers, providers)?);
+        paths.push(known_path(path, chosen, providers)?);
     }
     let in_flight = match wanted.in_flight {
         None => None,
         Some(limit) => Some(NonZeroU32::new(limit).ok_or_else(no_places)?),
     };
     let more = wanted.limits;
-    let limits = Limits {
+    Ok(Limits {
         providers: wanted.providers,
         paths,
         models: more.models,
@@ -86,17 +86,125 @@ pub(super) async fn add(
             requests_per_day: some(more.requests_per_day, NonZeroU32::new)?,
             tokens_per_day: some(more.tokens_per_day, NonZeroU64::new)?,
         },
-    };
-    let added = clients.add(&wanted.name, limits).await;
+    })
+}
+
+/// Adds a client, with limits that the `providers` can be asked about.
+pub(super) async fn add(
+    clients: &Registry,
+    wanted: ClientAdd,
+    providers: &[Report],
+) -> Result<NewKey, ControlError> {
+    let (name, chosen) = (wanted.name.clone(), wanted.providers.clone());
+    let limits = limits(wanted, &chosen, providers)?;
+    let notes = unlisted(&limits, providers);
+    let added = clients.add(&name, limits).await;
     let (client, key) = added.map_err(|error| {
-        let name = &wanted.name;
         // Its key was never shown.
         let then =
             format!("if it lists {name}, `hermesctl clients rotate {name}` shows a key for it.");
         unfinished(&error, &then)
     })?;
     tracing::info!(client = client.name, "a client key was added");
-    Ok(new_key(client, &key))
+    Ok(NewKey {
+        notes,
+        ..new_key(client, &key)
+    })
+}
+
+/// Changes a client's limits.
+pub(super) async fn change(
+    clients: &Registry,
+    wanted: ClientChange,
+    (providers, now): (&[Report], DateTime<Utc>),
+) -> Result<ClientChanged, ControlError> {
+    let ClientChange { set, clear } = wanted;
+    let name = set.name.clone();
+    let known = clients.list().into_iter().find(|one| one.name == name);
+    let known = known.map(|one| one.limits.providers).unwrap_or_default();
+    let chosen = match &set.providers[..] {
+        [] if clear.contains(&ClientLimit::Providers) => Vec::new(),
+        [] => known,
+        chosen => chosen.to_vec(),
+    };
+    let set = limits(set, &chosen, providers)?;
+    let changed = clients.change_limits(&name, move |limits| merged(limits, &clear, set));
+    let client = changed.await.map_err(|error| {
+        let then = format!("if the limits of {name} are the old ones, change them again.");
+        unfinished(&error, &then)
+    })?;
+    tracing::info!(
+        client = client.name,
+        "the limits of a client key were changed"
+    );
+    let notes = unlisted(&client.limits, providers);
+    Ok(ClientChanged {
+        now: Timestamp(now),
+        client: entry(client),
+        notes,
+    })
+}
+
+/// The limits without those that are cleared, and with those that are set.
+fn merged(mut limits: Limits, clear: &[ClientLimit], set: Limits) -> Limits {
+    for limit in clear {
+        match limit {
+            ClientLimit::Providers => limits.providers.clear(),
+            ClientLimit::Paths => limits.paths.clear(),
+            ClientLimit::Models => limits.models.clear(),
+            ClientLimit::InFlight => limits.in_flight = None,
+            ClientLimit::RequestsPerMinute => limits.rates.requests_per_minute = None,
+            ClientLimit::RequestsPerDay => limits.rates.requests_per_day = None,
+            ClientLimit::TokensPerDay => limits.rates.tokens_per_day = None,
+        }
+    }
+    let list = |set: Vec<String>, old: Vec<String>| if set.is_empty() { old } else { set };
+    let rates = limits.rates;
+    Limits {
+        providers: list(set.providers, limits.providers),
+        paths: list(set.paths, limits.paths),
+        models: list(set.models, limits.models),
+        in_flight: set.in_flight.or(limits.in_flight),
+        rates: Rates {
+            requests_per_minute: set.rates.requests_per_minute.or(rates.requests_per_minute),
+            requests_per_day: set.rates.requests_per_day.or(rates.requests_per_day),
+            tokens_per_day: set.rates.tokens_per_day.or(rates.tokens_per_day),
+        },
+    }
+}
+
+/// What to look at again: models that no provider of the key lists, where their lists are known.
+fn unlisted(limits: &Limits, providers: &[Report]) -> Vec<String> {
+    let is_meant = |report: &&Report| {
+        let name = report.upstream.name.as_str();
+        limits.providers.is_empty() || limits.providers.iter().any(|chosen| chosen == name)
+    };
+    let lists = providers.iter().filter(is_meant);
+    let lists: Vec<_> = lists
+        .map(|report| (report.upstream.name.as_str(), report.upstream.models.ids()))
+        .collect();
+    if lists.iter().any(|(_, ids)| ids.is_empty()) {
+        return Vec::new();
+    }
+    let is_listed = |model: &str| {
+        lists.iter().any(|(provider, ids)| {
+            let own = model.strip_prefix(provider);
+            let own = own.and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
+            let fits = |id: &String| match own.strip_suffix('*') {
+                Some(start) => id.starts_with(start),
+                None => id == own,
+            };
+            ids.iter().any(fits)
+        })
+    };
+    let unlisted = limits.models.iter().filter(|model| !is_listed(model));
+    unlisted
+        .map(|model| {
+            format!(
+                "No provider of this key lists the model {model}: it is of use only as an alias of yours."
+            )
+        })
+        .collect()
 }
 
 /// Takes a client's key away.
@@ -176,10 +284,9 @@ pub(super) fn refused(error: &ClientsError) -> ControlError {
             ErrorCode::InvalidClient,
             "Choose another name, such as open-webui.",
         ),
-        ClientsError::InvalidLimit { .. } => (
-            ErrorCode::InvalidClient,
-            "`hermesctl proxy providers` lists the paths.",
-        ),
+        ClientsError::InvalidLimit { .. } => {
+            (ErrorCode::InvalidClient, "Correct it, or omit the limit.")
+        }
         ClientsError::Exists { .. } => (
             ErrorCode::ClientExists,
             "`hermesctl clients rotate NAME` replaces its key.",
@@ -259,6 +366,7 @@ fn new_key(client: Listed, key: &Secret) -> NewKey {
     NewKey {
         client: entry(client),
         key: Key::new(key.expose().to_owned()),
+        notes: Vec::new(),
     }
 }
 
@@ -290,6 +398,7 @@ fn entry(client: Listed) -> ClientEntry {
         requests: client.usage.requests,
         last_used_at: client.usage.last.map(Timestamp),
         last_used_from: client.usage.from,
+        unknown_fields: client.unknown_fields,
     }
 }
 

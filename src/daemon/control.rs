@@ -27,14 +27,14 @@ use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::judge;
 use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::{
-    AvailableProvider, ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked,
-    Clients, CommandLine, ControlError, CredentialKind, DaemonStatus, Ending, ErrorCode,
-    ErrorReport, Finding, Key, ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun,
-    LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession, LoginStatus,
-    LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice, ProviderEntry,
-    ProviderState, ProviderStatus, Providers, QuotaStatus, QuotaWindow, RefreshOutcome,
-    RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status, Timestamp,
-    UnreadableLogin, UnsavableLogin,
+    AvailableProvider, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
+    ClientImportReport, ClientRevoked, Clients, CommandLine, ControlError, CredentialKind,
+    DaemonStatus, Ending, ErrorCode, ErrorReport, Finding, Key, ListenerStatus, LogFrom, LogTail,
+    LoginBegin, LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress,
+    LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
+    ProviderEntry, ProviderState, ProviderStatus, Providers, QuotaStatus, QuotaWindow,
+    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status,
+    Timestamp, UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::control::usage::{UsageQuery, UsageReport};
@@ -285,6 +285,15 @@ impl Handler for Answers {
 
     async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError> {
         clients::rotate(&self.clients, &client.name).await
+    }
+
+    async fn client_change(&self, mut client: ClientChange) -> Result<ClientChanged, ControlError> {
+        for provider in &mut client.set.providers {
+            *provider = self.report(Some(provider))?.upstream.name.to_string();
+        }
+        let view = self.view.load_full();
+        let with = (&*view.reports, self.clock.now());
+        clients::change(&self.clients, client, with).await
     }
 
     async fn client_import(

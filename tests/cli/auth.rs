@@ -152,6 +152,10 @@ impl Handler for Fake {
         panic!("not asked here")
     }
 
+    async fn client_change(&self, _: ClientChange) -> Result<ClientChanged, ControlError> {
+        panic!("not asked here")
+    }
+
     async fn client_import(&self, _: ClientImport) -> Result<ClientImportReport, ControlError> {
         panic!("not asked here")
     }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients,
-    ControlError, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginProgress, LoginSession,
-    LogoutReport, NewKey, Outcome, ProviderChoice, ProviderState, Providers, RefreshOutcome,
-    ReloadReport, Reply, Status,
+    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
+    ClientRevoked, Clients, ControlError, ErrorCode, LoginBegin, LoginBegun, LoginCancelled,
+    LoginProgress, LoginSession, LogoutReport, NewKey, Outcome, ProviderChoice, ProviderState,
+    Providers, RefreshOutcome, ReloadReport, Reply, Status,
 };
 use hermes_proxy::control::server::{self, Handler};
 use serde::de::DeserializeOwned;
@@ -98,6 +98,10 @@ impl Handler for Fake {
     }
 
     async fn client_rotate(&self, _: ClientChoice) -> Result<NewKey, ControlError> {
+        panic!("not asked here")
+    }
+
+    async fn client_change(&self, _: ClientChange) -> Result<ClientChanged, ControlError> {
         panic!("not asked here")
     }
 

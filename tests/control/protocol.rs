@@ -260,6 +260,17 @@ fn the_requests_about_clients() {
     let karakeep = ClientChoice {
         name: "karakeep".into(),
     };
+    let change = ClientChange {
+        set: ClientAdd {
+            name: "karakeep".into(),
+            limits: ClientLimits {
+                tokens_per_day: Some(2_000_000),
+                ..ClientLimits::default()
+            },
+            ..ClientAdd::default()
+        },
+        clear: vec![ClientLimit::InFlight, ClientLimit::Models],
+    };
     let import = ClientImport {
         keys: vec![ImportedKey {
             label: "Agent A".into(),
@@ -270,6 +281,7 @@ fn the_requests_about_clients() {
         ("client_add", Operation::ClientAdd(add)),
         ("client_revoke", Operation::ClientRevoke(karakeep.clone())),
         ("client_rotate", Operation::ClientRotate(karakeep)),
+        ("client_change", Operation::ClientChange(change)),
         ("client_import", Operation::ClientImport(import)),
     ] {
         let request = Request { id: 1, op };
@@ -464,6 +476,7 @@ fn what_names_no_operation_is_no_request() {
         r#"{"client_add":{"name":"a","in_flight":-1}}"#,
         r#"{"client_revoke":{"name":null}}"#,
         r#"{"client_rotate":"a"}"#,
+        r#"{"client_change":{"name":"a","clear":["name"]}}"#,
         r#"{"client_import":{"keys":{"a":"b"}}}"#,
     ] {
         let line = format!(r#"{{"id":1,"op":{op}}}"#);
@@ -749,6 +762,7 @@ fn the_answers_about_clients() {
         requests: 1204,
         last_used_at: Some(at("2026-11-23T19:31:00Z")),
         last_used_from: vec!["172.17.0.2".into(), "unix socket".into()],
+        unknown_fields: vec!["tokens_per_dya".into()],
     };
     let fresh = ClientEntry {
         name: "open-webui".into(),
@@ -762,7 +776,16 @@ fn the_answers_about_clients() {
         requests: 0,
         last_used_at: None,
         last_used_from: Vec::new(),
+        unknown_fields: Vec::new(),
     };
+    golden(
+        "reply_client_changed.json",
+        &ok(ClientChanged {
+            now: at("2026-11-23T19:44:00Z"),
+            client: karakeep.clone(),
+            notes: vec!["No provider of this key lists the model Hermes-4-70B.".into()],
+        }),
+    );
     golden(
         "reply_clients.json",
         &ok(Clients {
@@ -774,6 +797,7 @@ fn the_answers_about_clients() {
     let new = ok(NewKey {
         client: fresh,
         key: Key::new("hpx-q3vJ0bq8m1x0c9YtKk2d7n4hZ5sWuEoRfTgVaLiMyPA".into()),
+        notes: Vec::new(),
     });
     golden("reply_client_new_key.json", &new);
     assert!(!format!("{new:?}").contains("hpx-"), "{new:?}");

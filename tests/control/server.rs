@@ -15,10 +15,10 @@ use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::{
-    ClientAdd, ClientChoice, ClientImport, ClientImportReport, ClientRevoked, Clients, CommandLine,
-    ControlError, DaemonStatus, ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Outcome, ProviderChoice, Providers,
-    RefreshOutcome, ReloadReport, Reply, Status, Timestamp,
+    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
+    ClientRevoked, Clients, CommandLine, ControlError, DaemonStatus, ErrorCode, LoginBegin,
+    LoginBegun, LoginCancelled, LoginPending, LoginProgress, LoginSession, LogoutReport, NewKey,
+    Outcome, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Status, Timestamp,
 };
 use hermes_proxy::control::server::{self, Handler, MAX_CLIENTS};
 use serde::de::DeserializeOwned;
@@ -121,6 +121,10 @@ impl Handler for Fake {
 
     async fn client_rotate(&self, _: ClientChoice) -> Result<NewKey, ControlError> {
         Ok(golden("reply_client_new_key.json"))
+    }
+
+    async fn client_change(&self, _: ClientChange) -> Result<ClientChanged, ControlError> {
+        Ok(golden("reply_client_changed.json"))
     }
 
     async fn client_import(&self, _: ClientImport) -> Result<ClientImportReport, ControlError> {
@@ -388,6 +392,11 @@ async fn each_operation_about_logins_and_clients_is_answered() {
             r#"{"client_rotate":{"name":"a"}}"#,
             "/ok/client/name",
             json!("open-webui"),
+        ),
+        (
+            r#"{"client_change":{"name":"a"}}"#,
+            "/ok/client/name",
+            json!("karakeep"),
         ),
         (
             r#"{"client_import":{"keys":[]}}"#,

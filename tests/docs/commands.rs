@@ -184,8 +184,8 @@ async fn assert_runs(line: &str) {
     let home = world.home.path();
     // The mock cloud runs on the same threads.
     let daemon = block_in_place(|| world.daemon());
-    for name in ["karakeep", "open-webui", "nous"] {
-        if line.contains("clients r") {
+    for name in ["karakeep", "open-webui", "nous", "batch-jobs"] {
+        if line.contains("clients r") || line.contains("clients change") {
             let added = block_in_place(|| world.ctl(&["clients", "add", name]));
             assert!(added.status.success());
         }

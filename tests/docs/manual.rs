@@ -279,6 +279,7 @@ async fn a_shell_completes_verbs_apps_providers_and_clients_and_files_where_they
     let keys: &[(&str, &[&str])] = &[
         ("hermesctl clients revoke ", &["karakeep", "open-webui"]),
         ("hermesctl clients rotate k", &["karakeep"]),
+        ("hermesctl clients change k", &["karakeep"]),
         ("hermesctl logs --client op", &["open-webui"]),
         ("hermesctl clients add ", &[]),
     ];

@@ -349,7 +349,7 @@ fn a_folder_of_tokens_is_imported_by_the_names_of_its_files() {
         std::fs::remove_file(secret.join(label)).unwrap();
     }
     let (told, _) = fails(home, &line);
-    assert!(told.contains("it contains no tokens"), "{told}");
+    assert!(told.contains("it contains no tokens in any file"), "{told}");
 }
 
 #[test]

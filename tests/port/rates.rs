@@ -380,3 +380,88 @@ async fn a_key_for_some_models_sees_these_alone() {
         assert!(daemon.stop().success());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_changed_for_the_next_request_on() {
+    let world = World::new(Options::default()).await;
+    let key = add(&world, &["batch", "--requests-per-day", "1"]);
+    let daemon = world.daemon();
+    asks(&daemon, &key).await;
+    let answer = ask(&daemon, &key, &chat("x")).await;
+    error(answer, 429, "too_many_requests").await;
+    let change = |line: &[&str]| world.ctl(&[&["clients", "change", "batch"], line].concat());
+    let changed = change(&["--requests-per-day", "2", "--model", "Hermes-4-7*"]);
+    assert!(changed.status.success(), "{changed:?}");
+    let shown = String::from_utf8(changed.stdout).unwrap();
+    assert!(
+        shown.contains("1 of 2 requests") && shown.contains("Hermes-4-7*"),
+        "{shown}"
+    );
+    let answer = ask(&daemon, &key, &chat("x")).await;
+    error(answer, 403, "model_not_allowed").await;
+    let changed = change(&["--clear", "model", "--clear", "requests-per-day"]);
+    assert!(changed.status.success(), "{changed:?}");
+    for _ in 0..3 {
+        asks(&daemon, &key).await;
+    }
+    // What is added later in the day knows what was used before.
+    let changed = change(&["--requests-per-day", "4"]);
+    assert!(changed.status.success(), "{changed:?}");
+    let answer = ask(&daemon, &key, &chat("x")).await;
+    error(answer, 429, "too_many_requests").await;
+    for (line, what) in [
+        (&[][..], "--requests-per-day"),
+        (&["--clear", "name"], "possible values"),
+        (&["--path", "/nowhere"], "has the path"),
+        (&["--provider", "nobody"], "nobody"),
+        (&["--model", "*"], "omit the limit"),
+    ] {
+        let refused = change(line);
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && told.contains(what), "{told}");
+    }
+    let list = client().get(daemon.url("/models")).send().await.unwrap();
+    assert_eq!(list.status(), 200);
+    let changed = change(&["--model", "Hermes-5", "--model", "nous/Hermes-4-70B"]);
+    let told = String::from_utf8(changed.stdout).unwrap();
+    assert!(told.contains("lists the model Hermes-5:"), "{told}");
+    assert!(!told.contains("the model nous/Hermes-4-70B"), "{told}");
+}
+
+/// A client that has asked twice on one connection gets both answers there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_ends_no_connection_whose_body_has_come() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::new(Options::default()).await;
+    let key = add(&world, &["batch", "--requests-per-day", "1"]);
+    let daemon = world.daemon();
+    asks(&daemon, &key).await;
+    let body = chat("x").to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(daemon.address())
+        .await
+        .unwrap();
+    stream
+        .write_all(request.repeat(3).as_bytes())
+        .await
+        .unwrap();
+    let last = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(last.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 429 ").count(), 3, "{answers}");
+    assert!(answers.ends_with("alive\n"), "{answers}");
+    // One that has not come whole can't be told from what follows.
+    let part = request.split_at(request.len() - 5).0;
+    let mut stream = tokio::net::TcpStream::connect(daemon.address())
+        .await
+        .unwrap();
+    stream.write_all(part.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert!(answers.contains("connection: close"), "{answers}");
+}

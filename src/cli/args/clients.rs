@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::suggest;
 
@@ -35,6 +35,8 @@ pub(in crate::cli) enum ClientVerb {
         #[arg(value_name = "NAME", add = suggest::clients())]
         name: String,
     },
+    /// Change an app's limits; its key and the rest stay
+    Change(ClientChangeFlags),
     /// Import the tokens of Hermes Agent's proxy, so that its apps keep working
     Import {
         /// The file given to `hermes proxy start --client-keys-file`, or a folder with a file for each token, such as a
@@ -50,6 +52,45 @@ pub(in crate::cli) struct ClientAddFlags {
     #[arg(value_name = "NAME")]
     pub(in crate::cli) name: String,
 
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitFlags,
+}
+
+/// What is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(override_usage = "hermesctl clients change [OPTIONS] <NAME>")]
+#[command(group(
+    ArgGroup::new("limits").required(true).multiple(true).args([
+        "providers", "paths", "in_flight", "models", "requests_per_minute", "requests_per_day",
+        "tokens_per_day", "clear",
+    ])
+))]
+pub(in crate::cli) struct ClientChangeFlags {
+    /// The app
+    #[arg(value_name = "NAME", add = suggest::clients())]
+    pub(in crate::cli) name: String,
+
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitFlags,
+
+    /// Remove this limit; may be repeated
+    #[arg(long, value_name = "LIMIT")]
+    pub(in crate::cli) clear: Vec<LimitName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum LimitName {
+    Provider,
+    Path,
+    Model,
+    InFlight,
+    RequestsPerMinute,
+    RequestsPerDay,
+    TokensPerDay,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LimitFlags {
     /// Allow only this provider; may be repeated
     #[arg(long = "provider", value_name = "PROVIDER", add = suggest::providers())]
     pub(in crate::cli) providers: Vec<String>,
@@ -62,7 +103,7 @@ pub(in crate::cli) struct ClientAddFlags {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) in_flight: Option<u32>,
 
-    /// Allow only this model; may be repeated
+    /// Allow only this model, or those that begin so, as in 'Hermes-4-*'; may be repeated
     #[arg(long = "model", value_name = "MODEL")]
     pub(in crate::cli) models: Vec<String>,
 

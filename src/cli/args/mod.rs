@@ -25,7 +25,9 @@ use super::output::{Exit, Failure, Output};
 
 pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use bugreport::BugReport;
-pub(super) use clients::{ClientAddFlags, ClientVerb, Clients};
+pub(super) use clients::{
+    ClientAddFlags, ClientChangeFlags, ClientVerb, Clients, LimitFlags, LimitName,
+};
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
 pub(super) use connect::{Connect, Place};

@@ -7,8 +7,8 @@ use chrono::TimeZone;
 use super::{Clock, Style, Tone, inline, title};
 use crate::cli::human::count;
 use crate::control::protocol::{
-    ClientEntry, ClientImportReport, ClientImportResult, ClientLimits, ClientRevoked, Clients,
-    ImportOutcome, NewKey,
+    ClientChanged, ClientEntry, ClientImportReport, ClientImportResult, ClientLimits,
+    ClientRevoked, Clients, ImportOutcome, NewKey,
 };
 
 /// What a key is that was just made, or put in another's place.
@@ -19,9 +19,30 @@ pub(in crate::cli) fn about_key(new: &NewKey, is_new: bool, style: Style) -> Str
         ("the key", "")
     };
     let name = inline(&new.client.name);
-    style.prose(&format!(
+    let key = style.prose(&format!(
         "This is {what} of {name}, shown only once: set it as the app's API key.{more}"
-    ))
+    ));
+    key + &notes(&new.notes, style)
+}
+
+/// What to look at again.
+fn notes(notes: &[String], style: Style) -> String {
+    let note = |note: &String| style.prose(&inline(note));
+    notes.iter().map(note).collect()
+}
+
+/// A key with other limits.
+pub(in crate::cli) fn changed<Z>(changed: &ClientChanged, zone: &Z, style: Style) -> String
+where
+    Z: TimeZone,
+    Z::Offset: Display,
+{
+    let clock = Clock {
+        now: changed.now,
+        zone,
+    };
+    let told = style.prose("Its limits from the next request on; the key stays the same:");
+    told + &client((&changed.client, &[]), &clock, style) + &notes(&changed.notes, style)
 }
 
 /// All clients.
@@ -140,6 +161,10 @@ where
             );
             rows.push(("problem", inline(&told)));
         }
+    }
+    for field in &client.unknown_fields {
+        let told = format!("{field} in clients.json means nothing; a limit may be misspelled");
+        rows.push(("problem", inline(&told)));
     }
     if !client.paths.is_empty() {
         rows.push(("paths", inline(&client.paths.join(", "))));

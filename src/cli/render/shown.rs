@@ -30,7 +30,8 @@ use crate::cli::version::Versions;
 use crate::control::client::ClientError;
 use crate::control::pools::LoginList;
 use crate::control::protocol::{
-    Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey, RefreshOutcome,
+    ClientChanged, Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey,
+    RefreshOutcome,
 };
 use crate::control::usage::UsageReport;
 use crate::paths::Environment;
@@ -372,6 +373,7 @@ fn logins() -> Vec<Shown> {
 
 fn clients_shown() -> Vec<Shown> {
     let list = |list: &Clients, style: Style| clients::list(list, &Utc, style);
+    let changed = |changed: &ClientChanged, style: Style| clients::changed(changed, &Utc, style);
     let (revoked, imported) = (
         answer("reply_client_revoked.json"),
         answer("reply_client_import.json"),
@@ -386,6 +388,11 @@ fn clients_shown() -> Vec<Shown> {
     vec![
         shown("clients add", new(), added),
         shown("clients rotate", new(), rotated),
+        shown(
+            "clients change",
+            answer("reply_client_changed.json"),
+            changed,
+        ),
         shown("clients list", answer("reply_clients.json"), list),
         shown("clients revoke", revoked, clients::revoked),
         shown("clients import", imported, clients::imported),
