@@ -231,6 +231,21 @@ async fn tokens_that_no_answer_tells_are_estimated() {
         let answer = ask(&daemon, &key, &telling).await;
         error(answer, 429, "too_many_requests").await;
     }
+    // Tokens that are only counted are none.
+    let key = add(&world, &["counts", "--tokens-per-day", "50"]);
+    let post = client().post(daemon.url("/messages/count_tokens"));
+    let post = post
+        .header("x-api-key", &key)
+        .header("anthropic-version", "2023-06-01");
+    let counted =
+        json!({"model": "anthropic/x", "messages": [{"role": "user", "content": prompt}]});
+    let answer = post.json(&counted).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    until("it is counted", || {
+        listed(&world, "counts")["today"]["requests"] == 1
+    });
+    assert_eq!(spends("counts"), (0, 0));
     // A refusal of the provider's costs nothing.
     let key = add(&world, &["refused", "--tokens-per-day", "50"]);
     body["mock"] = json!({"status": 400});
@@ -464,4 +479,36 @@ async fn a_limit_ends_no_connection_whose_body_has_come() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await.unwrap();
     assert!(answers.contains("connection: close"), "{answers}");
+}
+
+/// The provider has made it, whatever becomes of it here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_in_translation_uses_the_day() {
+    let world = World::new(Options::default()).await;
+    let line = [
+        "batch",
+        "--requests-per-day",
+        "1",
+        "--tokens-per-day",
+        "5000",
+    ];
+    let key = add(&world, &line);
+    let daemon = world.daemon_with("[providers.nous]\ntranslate = true\n", &[]);
+    let steering = mock_cloud::Steering {
+        cut_after_bytes: Some(60),
+        ..mock_cloud::Steering::default()
+    };
+    let fault = mock_cloud::Fault::Steer(Box::new(steering));
+    world.cloud.fail_next(1, &fault);
+    let body = json!({"model": "Hermes-4-405B", "input": "word ".repeat(100)});
+    let respond = async || {
+        let post = client().post(daemon.url("/responses"));
+        post.bearer_auth(&key).json(&body).send().await.unwrap()
+    };
+    error(respond().await, 502, "upstream_unreachable").await;
+    until("it is counted", || {
+        let today = listed(&world, "batch")["today"].clone();
+        today["requests"] == 1 && today["tokens"].as_u64().unwrap() > 100
+    });
+    error(respond().await, 429, "too_many_requests").await;
 }
