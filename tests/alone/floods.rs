@@ -12,9 +12,10 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use mock_cloud::{Fault, Options};
+use mock_cloud::{Fault, Options, Tls};
 use rustix::process::{Resource, Rlimit};
 use serde_json::Value;
+use support::app_wire;
 use support::environment::skipped;
 use support::{Daemon, PATIENCE, World, chat, post, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -129,6 +130,60 @@ async fn ten_thousand_idle_connections_cost_little_and_others_are_served() {
     );
     assert!(each < 8 * 1024, "{each} bytes each");
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// Each waits for its next event. Over HTTP/1.1, which takes a connection to the provider for each.
+#[tokio::test]
+async fn a_thousand_open_streams_cost_little() {
+    const STREAMS: usize = 1000;
+    let _turn = support::turn();
+    if !descriptors(3 * STREAMS as u64 + 1000) {
+        skipped("this machine gives too few descriptors");
+        return;
+    }
+    for (tls, most) in [(Tls::Off, 12), (Tls::On, 20)] {
+        let options = Options::default().inference_tls(tls).http2(false);
+        let world = World::new(options).await;
+        let ca = world.home.path().join("ca.pem");
+        world.cloud.write_ca(&ca).unwrap();
+        world.write_config(&format!(
+            "[limits]\nconnections = {}\n[providers.nous]\nca_file = {:?}\n",
+            2 * STREAMS,
+            ca.to_str().unwrap()
+        ));
+        let daemon = with_descriptors(&world, "$(ulimit -H -n)");
+        let mut request = chat("x");
+        request["stream"] = true.into();
+        request["mock"] = serde_json::json!({"events": 2, "delay_chunk_ms": 60_000});
+        let request = app_wire::request("/chat/completions", &request.to_string());
+        let mut streams = Vec::new();
+        // A few at once, as apps begin them.
+        let mut open = async |count: usize| {
+            for _ in 0..count / 50 {
+                let mut begun = Vec::new();
+                for _ in 0..50 {
+                    let mut stream = connect(&daemon).await;
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    begun.push(stream);
+                }
+                for stream in &mut begun {
+                    let mut text = Vec::new();
+                    while !String::from_utf8_lossy(&text).contains("data: ") {
+                        assert!(stream.read_buf(&mut text).await.unwrap() > 0);
+                    }
+                    let text = String::from_utf8(text).unwrap();
+                    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+                }
+                streams.append(&mut begun);
+            }
+            memory(&daemon)
+        };
+        let before = open(50).await;
+        let after = open(STREAMS).await;
+        let each = (after - before) / STREAMS as u64;
+        println!("{STREAMS} open streams, TLS {tls:?}: {each} bytes each");
+        assert!(each < most * 1024, "{each} bytes each");
+    }
 }
 
 #[tokio::test]
