@@ -64,6 +64,12 @@ impl Hash {
         self.0
     }
 
+    /// Its first eight bytes.
+    pub(super) fn head(&self) -> u64 {
+        let first = self.0.first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(first)
+    }
+
     /// Whether both are the same, in a time that does not depend on where they differ.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

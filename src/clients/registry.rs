@@ -66,6 +66,28 @@ struct Keys {
     stamp: Stamp,
     entries: Vec<(Hash, Arc<Client>)>,
     revoked: Vec<Hash>,
+    /// The first eight bytes of each hash, side by side.
+    heads: Vec<u64>,
+    revoked_heads: Vec<u64>,
+}
+
+/// The place of a hash. All heads are looked at, whatever they are, so that no time tells how much of a known hash
+/// one is like; two hundred of them take less than the comparison of three hashes.
+fn find<'h>(
+    hash: &Hash,
+    heads: &[u64],
+    whole: impl Fn(usize) -> Option<&'h Hash>,
+) -> Option<usize> {
+    let wanted = hash.head();
+    let mut alike: u64 = 0;
+    for head in heads {
+        alike += u64::from(*head == wanted);
+    }
+    if alike == 0 {
+        return None;
+    }
+    let mut places = (0..heads.len()).filter(|at| heads.get(*at) == Some(&wanted));
+    places.find(|at| whole(*at).is_some_and(|known| known.is(hash)))
 }
 
 /// Whose something is that was presented as a key.
@@ -171,23 +193,23 @@ impl Registry {
     }
 
     /// Whose key this is. Takes no lock, opens no file, and takes the same time for every key that
-    /// is not known: one SHA-256, and a comparison with each hash.
+    /// is not known: one SHA-256, and a comparison with the beginning of each hash. Where there are no keys at all, nothing is
+    /// hashed.
     pub fn look_up(&self, presented: &[u8]) -> Identity {
         let keys = self.inner.keys.load();
+        if keys.entries.is_empty() && keys.revoked.is_empty() {
+            return Identity::Unknown;
+        }
         let hash = Hash::of(presented);
-        let mut found = None;
-        for (known, client) in &keys.entries {
-            if known.is(&hash) {
-                found = Some(client);
-            }
+        let found = find(&hash, &keys.heads, |at| {
+            keys.entries.get(at).map(|(hash, _)| hash)
+        });
+        if let Some((_, client)) = found.and_then(|at| keys.entries.get(at)) {
+            return Identity::Client(client.clone());
         }
-        let mut was_revoked = false;
-        for revoked in &keys.revoked {
-            was_revoked |= revoked.is(&hash);
-        }
-        match found {
-            Some(client) => Identity::Client(client.clone()),
-            None if was_revoked => Identity::Revoked,
+        let was_revoked = find(&hash, &keys.revoked_heads, |at| keys.revoked.get(at));
+        match was_revoked {
+            Some(_) => Identity::Revoked,
             None => Identity::Unknown,
         }
     }
@@ -551,9 +573,12 @@ impl Inner {
             };
             (record.hash, Arc::new(client))
         };
+        let entries: Vec<_> = content.records.into_iter().map(entry).collect();
         self.keys.store(Arc::new(Keys {
             stamp,
-            entries: content.records.into_iter().map(entry).collect(),
+            heads: entries.iter().map(|(hash, _)| hash.head()).collect(),
+            revoked_heads: content.revoked.iter().map(Hash::head).collect(),
+            entries,
             revoked: content.revoked,
         }));
     }

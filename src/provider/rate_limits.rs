@@ -59,6 +59,9 @@ pub(super) fn of_fields(
     at: DateTime<Utc>,
     short: Option<Duration>,
 ) -> Option<Quota> {
+    if !are_in(fields) {
+        return None;
+    }
     let windows = BUCKETS.into_iter().filter_map(|(name, names, length)| {
         let [limit, remaining, reset] = names;
         let limit = count(text(fields, limit)?)?;
@@ -74,6 +77,12 @@ pub(super) fn of_fields(
     });
     let windows: Vec<_> = windows.collect();
     (!windows.is_empty()).then_some(Quota { at, windows })
+}
+
+/// Whether there are any such fields. Most answers have none, and this costs less than to look for each.
+pub(super) fn are_in(fields: &HeaderMap) -> bool {
+    let mut names = fields.keys();
+    names.any(|name| name.as_str().starts_with("x-ratelimit-"))
 }
 
 fn text<'f>(fields: &'f HeaderMap, name: &str) -> Option<&'f str> {

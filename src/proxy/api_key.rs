@@ -60,6 +60,7 @@ pub fn find<C>(
         left: MOST_CANDIDATES,
     };
     for (name, value) in headers {
+        let name = name.as_str();
         let field = FIELDS.iter().find(|field| name == **field);
         let Some(field) = field else {
             continue;

@@ -11,6 +11,7 @@ mod answer;
 mod body;
 mod head;
 mod lines;
+mod reuse;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -22,6 +23,7 @@ pub use self::answer::{AnswerHead, AnswerReader};
 use self::body::Body;
 use self::head::Progress;
 use self::lines::Line;
+pub(super) use self::reuse::give_back;
 pub use self::violation::Violation;
 
 /// Field lines that a request may have.

@@ -161,12 +161,21 @@ enum Page<'h> {
 /// may run as our own user, or as root, while its client can be anywhere.
 fn forwarded_by(headers: &HeaderMap) -> Option<&str> {
     let mut names = headers.keys().map(HeaderName::as_str);
-    names.find(|name| {
-        FORWARDING.contains(name)
+    names.find(|name| is_forwarding(name))
+}
+
+fn is_forwarding(name: &str) -> bool {
+    // Most names of a request begin like none of them, or like those of OpenAI's SDKs.
+    let may_be = matches!(
+        name.as_bytes().first(),
+        Some(b'c' | b'f' | b'n' | b'r' | b't' | b'v' | b'x')
+    );
+    may_be
+        && !name.starts_with("x-stainless-")
+        && (FORWARDING.contains(&name)
             || FORWARDING_PREFIXES
                 .iter()
-                .any(|prefix| name.starts_with(prefix))
-    })
+                .any(|prefix| name.starts_with(prefix)))
 }
 
 /// The one `Origin` of a request, if it is on the list: such a page may read every answer, also why
@@ -322,13 +331,14 @@ fn host(
 /// Whether a request could come from a web page: such a request has an `Origin` or fetch metadata.
 /// `Sec-Fetch-Mode` alone does not count, since Node's fetch sends it from servers.
 pub fn may_be_a_page(headers: &HeaderMap) -> bool {
-    let fields = [
-        ORIGIN.as_str(),
-        "sec-fetch-site",
-        "sec-fetch-dest",
-        "sec-fetch-user",
-    ];
-    fields.iter().any(|name| headers.contains_key(*name))
+    // One pass over what is there, which costs less than to look for each.
+    headers.keys().any(|name| {
+        name == ORIGIN
+            || matches!(
+                name.as_str(),
+                "sec-fetch-site" | "sec-fetch-dest" | "sec-fetch-user"
+            )
+    })
 }
 
 /// Whether a web page may send a body of this type without asking first (Fetch standard,

@@ -6,24 +6,14 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, REFRESH,
-    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
-    VARY,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    TRANSFER_ENCODING, USER_AGENT, VARY,
 };
 
 use crate::config::{BodyKind, UserAgent};
 use crate::provider::{BaseUrl, Credential};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-const NEL: HeaderName = HeaderName::from_static("nel");
-const REPORT_TO: HeaderName = HeaderName::from_static("report-to");
-const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The marks of the daemons that a request went through, so that a loop ends at its first turn.
 const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -40,38 +30,46 @@ const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-herme
                        x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, \
                        x-ratelimit-reset-tokens";
 
-/// The request fields that always pass.
-const FORWARDED: [HeaderName; 8] = [
-    ACCEPT,
-    ACCEPT_ENCODING,
-    ACCEPT_LANGUAGE,
-    CONTENT_TYPE,
-    CONTENT_LENGTH,
-    CONTENT_ENCODING,
-    OPENAI_BETA,
-    IDEMPOTENCY_KEY,
-];
+/// Whether a request field always passes.
+fn is_forwarded(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "content-type"
+            | "content-length"
+            | "content-encoding"
+            | "openai-beta"
+            | "idempotency-key"
+    ) || name.starts_with(STAINLESS)
+}
 
-/// The response fields that never pass: those of one connection (RFC 9110 §7.6.1), and those
-/// that would make a browser or client treat us as the provider, or go to another host unasked.
-const DROPPED: [HeaderName; 16] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_AUTHENTICATE,
-    PROXY_CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    SET_COOKIE,
-    ALT_SVC,
-    STRICT_TRANSPORT_SECURITY,
-    REFRESH,
-    REPORT_TO,
-    REPORTING_ENDPOINTS,
-    NEL,
-    CLEAR_SITE_DATA,
-];
+/// Whether a response field never passes: those of one connection (RFC 9110 §7.6.1), those
+/// that would make a browser or client treat us as the provider, or go to another host unasked, and those of which only
+/// we may say something: which pages may read an answer, and what stands in our name.
+fn is_dropped(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "set-cookie"
+            | "alt-svc"
+            | "strict-transport-security"
+            | "refresh"
+            | "report-to"
+            | "reporting-endpoints"
+            | "nel"
+            | "clear-site-data"
+    ) || name.starts_with(CORS)
+        || name.starts_with(OURS)
+}
 
 /// The fields that pass to a provider besides the usual ones.
 #[derive(Debug, Clone, Copy)]
@@ -104,9 +102,8 @@ pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
                 .or_insert_with(|| json.clone().unwrap_or_else(|| value.clone()));
             continue;
         }
-        let passes = FORWARDED.contains(name)
+        let passes = is_forwarded(name.as_str())
             || extra.contains(name)
-            || name.as_str().starts_with(STAINLESS)
             || prefix.is_some_and(|prefix| name.as_str().starts_with(prefix))
             || (agent == UserAgent::Client && name == USER_AGENT);
         if passes {
@@ -218,27 +215,26 @@ pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
 
 /// Removes what must not reach the client from the provider's fields, in place.
 pub fn to_client(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|names| names.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // A provider that names these in `Connection` must not change what the bytes mean.
-        .filter(|name| {
-            *name != CONTENT_TYPE && *name != CONTENT_LENGTH && *name != CONTENT_ENCODING
-        })
-        .collect();
-    for name in named.iter().chain(&DROPPED) {
-        fields.remove(name);
-    }
-    // Which pages may read an answer is our word, and so is what it says in our name.
-    let by_prefix: Vec<HeaderName> = fields
+    // One pass that finds nothing to remove is all that most answers need.
+    let mut removed: Vec<HeaderName> = fields
         .keys()
-        .filter(|name| name.as_str().starts_with(CORS) || name.as_str().starts_with(OURS))
+        .filter(|name| is_dropped(name.as_str()))
         .cloned()
         .collect();
-    for name in &by_prefix {
+    if removed.contains(&CONNECTION) {
+        let named = fields
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|names| names.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // A provider that names these in `Connection` must not change what the bytes mean.
+            .filter(|name| {
+                *name != CONTENT_TYPE && *name != CONTENT_LENGTH && *name != CONTENT_ENCODING
+            });
+        removed.extend(named);
+    }
+    for name in &removed {
         fields.remove(name);
     }
 }

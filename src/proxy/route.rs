@@ -89,14 +89,13 @@ impl Local {
 
     /// The local path that these segments mean.
     fn find(segments: &[&str]) -> Option<Self> {
-        let all = Self::ALL.iter();
-        let same = |known: &str| {
-            known
-                .split('/')
-                .filter(|known| !known.is_empty())
-                .eq(segments.iter().copied())
+        let found = match segments {
+            [] => Self::ALL.first(),
+            [name] => Self::ALL
+                .iter()
+                .find(|(known, _)| known.strip_prefix('/') == Some(*name)),
+            _ => None,
         };
-        let found = all.clone().find(|(known, _)| same(known));
         let is_apples = |name: &str| {
             let rest = name.strip_prefix("apple-touch-icon");
             rest.is_some_and(|rest| rest.strip_suffix(".png").is_some())

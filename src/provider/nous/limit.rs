@@ -17,7 +17,7 @@ use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::files::{self, Spot, Temporary};
-use crate::provider::{Heard, Reply};
+use crate::provider::{Heard, Reply, rate_limits};
 
 /// How often the file is read, in milliseconds, while requests come.
 const LOOK: i64 = 3_000;
@@ -268,6 +268,9 @@ fn told(record: &Value, modified: i64, now: i64) -> Option<i64> {
 
 /// For how many seconds the longest of the empty buckets is.
 fn empty_for(fields: &HeaderMap) -> Option<f64> {
+    if !rate_limits::are_in(fields) {
+        return None;
+    }
     let resets = BUCKETS.into_iter().filter_map(|(remaining, reset)| {
         let is_empty = number(fields, remaining)? < 1.0;
         number(fields, reset).filter(|reset| is_empty && *reset >= SHORT)

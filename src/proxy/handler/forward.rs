@@ -9,6 +9,7 @@ use hyper::http::request::Parts;
 
 use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::framing::give_back;
 use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::record::Underway;
@@ -76,14 +77,16 @@ pub(super) async fn forward(
     if answer.is_ok() {
         underway.is_answered();
     }
-    match answer {
+    let answer = match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
         Ok(answer) => pass(answer, underway, (rules, upstream), connection),
         Err(error) => {
             let is_over = exchange.upload.as_ref().is_none_or(Upload::is_finished);
             refuse(&error, underway, is_over)
         }
-    }
+    };
+    give_back(head.headers);
+    answer
 }
 
 /// Turns a request into what its provider takes.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::Body;
-use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
 
@@ -41,6 +41,7 @@ use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
 
+const OWN: HeaderName = HeaderName::from_static(OWN_REQUEST);
 /// When it may be worth another try, where a limit of ours is reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -325,7 +326,7 @@ impl Request<'_> {
 
 /// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
 fn takes_mark(fields: &mut HeaderMap, gateway: &Gateway) -> bool {
-    let mark = fields.remove(OWN_REQUEST);
+    let mark = fields.remove(&OWN);
     mark.is_some_and(|mark| {
         let own = gateway.own_mark();
         own.is_some_and(|own| own.is(mark.as_bytes()))

@@ -12,6 +12,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{HeaderMap, Response};
 use tokio::time::Instant;
 
+use super::super::framing::give_back;
 use super::closing::Ending;
 use super::inbound::Asked;
 use super::{Connection, cut};
@@ -53,7 +54,7 @@ impl Connection<'_> {
             && !(is_ready && self.inbound.lacks_body());
         let asked = Asked { persists, ..asked };
         let announced = self.outbound.begin(&head, asked, hint.as_ref());
-        drop(head);
+        give_back(head.headers);
         if announced.is_bodiless {
             body = None;
         }
