@@ -27,8 +27,8 @@ pub(crate) struct Setting {
     pub(crate) base_url: String,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) config: Option<String>,
-    /// Its provider wants one, as OpenAI Codex does.
-    pub(crate) client_key: bool,
+    /// How many client keys there are. An app presents one of them, as OpenAI Codex wants.
+    pub(crate) client_keys: usize,
     /// Its log goes to a file. Otherwise it is written as always, but goes nowhere.
     pub(crate) log_file: bool,
 }
@@ -59,7 +59,7 @@ impl Setting {
             base_url: cloud.base_url.clone(),
             ca_file: None,
             config: None,
-            client_key: false,
+            client_keys: 0,
             log_file: false,
         }
     }
@@ -110,15 +110,21 @@ impl Setting {
             .env("XDG_STATE_HOME", folder.join("state"));
     }
 
-    /// The key of a new client.
-    fn add_client(&self, folder: &Path) -> String {
+    /// Makes the clients; the key of the last one.
+    fn add_clients(&self, folder: &Path) -> String {
+        let keys = folder.join("keys");
+        std::fs::create_dir(&keys).expect("a folder");
+        let key = |number: usize| format!("a-key-of-the-bench-{number:03}");
+        for number in 1..=self.client_keys {
+            let file = keys.join(format!("bench-{number}"));
+            std::fs::write(file, key(number)).expect("a file");
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_hermesctl"));
         self.at_home(&mut command, folder);
-        let output = command.args(["clients", "add", "bench"]).output();
-        let output = output.expect("hermesctl runs");
+        command.args(["clients", "import"]).arg(keys);
+        let output = command.output().expect("hermesctl runs");
         assert!(output.status.success(), "{output:?}");
-        let key = String::from_utf8(output.stdout).expect("a key");
-        key.trim().to_owned()
+        key(self.client_keys)
     }
 }
 
@@ -128,8 +134,8 @@ impl Daemon {
         let port = free_port();
         let folder = tempfile::Builder::new().prefix("hp").tempdir();
         let folder = folder.expect("a folder");
-        let key = if setting.client_key {
-            setting.add_client(folder.path())
+        let key = if setting.client_keys > 0 {
+            setting.add_clients(folder.path())
         } else {
             "anything".to_owned()
         };

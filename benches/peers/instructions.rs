@@ -32,6 +32,9 @@ struct Case {
     way: Way,
     ask: Ask,
     config: Option<&'static str>,
+    client_keys: usize,
+    /// Providers beside the one that is asked.
+    others: usize,
 }
 
 /// With this the model of every chat is looked for.
@@ -40,43 +43,120 @@ const ROUTED: &str = "[aliases]\n\"another\" = \"bench/chat\"\n[[route]]\nmodels
 const CASES: [Case; 4] = [
     Case {
         name: "plain",
-        way: Way::Plain,
-        ask: Ask::Chat,
-        config: None,
+        ..PLAIN
     },
     Case {
         name: "plain, 20 events",
-        way: Way::Plain,
         ask: Ask::Burst(20),
-        config: None,
+        ..PLAIN
     },
     Case {
         name: "plain, a route by model",
-        way: Way::Plain,
-        ask: Ask::Chat,
         config: Some(ROUTED),
+        ..PLAIN
     },
     Case {
         name: "TLS",
         way: Way::Tls,
-        ask: Ask::Chat,
-        config: None,
+        ..PLAIN
     },
 ];
 
-/// Counts each case and compares it with its budget.
-pub(crate) async fn check(words: &Words) -> ExitCode {
+const PLAIN: Case = Case {
+    name: "",
+    way: Way::Plain,
+    ask: Ask::Chat,
+    config: None,
+    client_keys: 0,
+    others: 0,
+};
+
+/// What a request may not depend on: how many client keys and how many providers there are.
+const FLAT: [(usize, usize); 4] = [(1, 1), (200, 1), (1, 10), (200, 10)];
+
+/// By so much of the first case the others may differ from it.
+const LEVEL: f64 = 0.10;
+
+impl Case {
+    /// The configuration, if it has one of its own.
+    fn config(&self) -> Option<String> {
+        if self.others == 0 {
+            return self.config.map(str::to_owned);
+        }
+        // Their addresses are asked for nothing.
+        let other = |number| {
+            format!(
+                "[providers.other{number}]\ntype = \"static\"\nauth = \"none\"\n\
+                 base_url = \"http://127.0.0.1:{number}/v1\"\n"
+            )
+        };
+        let others: String = (1..=self.others).map(other).collect();
+        Some(format!(
+            "default_provider = \"nous\"\n[providers.nous]\n{others}"
+        ))
+    }
+}
+
+/// What stands in the way of counting.
+fn hindered() -> Option<ExitCode> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!(
             "SKIPPED: the instructions of a request are not counted, since valgrind is missing: install it \
              (Debian, Ubuntu: apt install valgrind)"
         );
         let strict = std::env::var_os("HERMES_TEST_STRICT").is_some_and(|value| !value.is_empty());
-        return if strict {
+        return Some(if strict {
             ExitCode::FAILURE
         } else {
             ExitCode::SUCCESS
+        });
+    }
+    None
+}
+
+/// Counts what a request takes with few and many client keys and providers.
+pub(crate) async fn check_flat() -> ExitCode {
+    if let Some(code) = hindered() {
+        return code;
+    }
+    let world = World::start();
+    let (mut first, mut is_level) = (None, true);
+    println!("| client keys | providers | instructions | |\n|---|---|---|---|");
+    for (client_keys, providers) in FLAT {
+        let case = Case {
+            client_keys,
+            others: providers - 1,
+            ..PLAIN
         };
+        let each = match count(&world, &case, None).await {
+            Ok(each) => each,
+            Err(wrong) => {
+                println!("{wrong}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let change = each / *first.get_or_insert(each) - 1.0;
+        is_level &= change.abs() <= LEVEL;
+        println!(
+            "| {client_keys} | {providers} | {each:.0} | {:+.1} % |",
+            change * 100.0
+        );
+    }
+    if is_level {
+        ExitCode::SUCCESS
+    } else {
+        println!(
+            "\nA request costs more or less than {:.0} % of the first.",
+            LEVEL * 100.0
+        );
+        ExitCode::FAILURE
+    }
+}
+
+/// Counts each case and compares it with its budget.
+pub(crate) async fn check(words: &Words) -> ExitCode {
+    if let Some(code) = hindered() {
+        return code;
     }
     let world = World::start();
     let budget = std::fs::read_to_string(budget_file()).unwrap_or_default();
@@ -184,7 +264,8 @@ async fn total(
         Some(keep) => keep.join(format!("{}, {requests}.callgrind", case.name)),
     };
     let mut setting = world.setting(case.way);
-    setting.config = case.config.map(str::to_owned);
+    setting.config = case.config();
+    setting.client_keys = case.client_keys;
     let mut out = OsString::from("--callgrind-out-file=");
     out.push(&file);
     setting.wrapper = ["valgrind", "-q", "--vgdb=no", "--tool=callgrind"]
@@ -192,7 +273,10 @@ async fn total(
         .to_vec();
     setting.wrapper.push(out);
     let mut daemon = Daemon::start(&setting).await;
-    let target = Target::new(daemon.port, None);
+    let mut target = Target::new(daemon.port, None);
+    if case.client_keys > 0 {
+        target = target.with_key(&daemon.key);
+    }
     let request = target.request(case.ask, 0);
     let mut crowd = Crowd::new(target, Keep::Kept(1));
     for least in [20, requests] {

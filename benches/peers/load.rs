@@ -25,6 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Target {
     port: u16,
     tls: Option<TlsConnector>,
+    /// What is presented to it.
+    key: String,
 }
 
 /// A connection, and what was read of its answer.
@@ -45,7 +47,14 @@ impl Target {
         Self {
             port,
             tls: tls.map(TlsConnector::from),
+            key: "sk-0123456789abcdef0123456789".to_owned(),
         }
+    }
+
+    /// The same, with this key.
+    pub(crate) fn with_key(self, key: &str) -> Self {
+        let key = key.to_owned();
+        Self { key, ..self }
     }
 
     pub(crate) async fn connect(&self) -> io::Result<Connection> {
@@ -78,9 +87,10 @@ impl Target {
              Content-Type: application/json\r\nUser-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\n\
              X-Stainless-Package-Version: 3.54.0\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\n\
              X-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.12.3\r\n\
-             Authorization: Bearer sk-0123456789abcdef0123456789\r\nX-Stainless-Async: false\r\n\
+             Authorization: Bearer {}\r\nX-Stainless-Async: false\r\n\
              x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\nContent-Length: {}\r\n\r\n{body}",
             self.port,
+            self.key,
             body.len()
         );
         request.into_bytes().into()

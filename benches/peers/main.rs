@@ -9,6 +9,7 @@
 //! --also PROGRAM      one more hermes-proxyd, such as an older one
 //! --list              the rows' names
 //! --instructions      the instructions of a request, against benches/peers/instructions.txt (valgrind)
+//! --flat              the same with 1 and 200 client keys and 1 and 10 providers, which may differ by 10 %
 //! --keep FOLDER       callgrind's files stay in it, for `callgrind_annotate`
 //! ```
 //!

@@ -25,6 +25,7 @@ pub(crate) struct Words {
     list: bool,
     is_bench: bool,
     pub(crate) instructions: bool,
+    flat: bool,
     pub(crate) accept: bool,
     /// Where callgrind's files stay.
     pub(crate) keep: Option<PathBuf>,
@@ -49,6 +50,7 @@ impl Words {
                 "--quick" => read.quick = true,
                 "--list" => read.list = true,
                 "--instructions" => read.instructions = true,
+                "--flat" => read.flat = true,
                 "--accept" => read.accept = true,
                 "--keep" => read.keep = Some(value()?.into()),
                 other => {
@@ -106,6 +108,9 @@ pub(crate) fn main() -> ExitCode {
             println!("{}", what.id);
         }
         return ExitCode::SUCCESS;
+    }
+    if words.flat {
+        return cloud::runtime().block_on(instructions::check_flat());
     }
     if words.instructions {
         return cloud::runtime().block_on(instructions::check(&words));

@@ -33,7 +33,7 @@ pub(crate) async fn streams(effort: Effort) {
     for (cloud, (config, label, app, native)) in clouds.iter().zip(worlds) {
         let mut setting = Setting::before(cloud);
         setting.config = Some(config);
-        setting.client_key = app == Wire::Chat;
+        setting.client_keys = usize::from(app == Wire::Chat);
         let daemon = Daemon::start(&setting).await;
         for connections in [1, 32] {
             let mut samples = [Vec::new(), Vec::new()];
