@@ -116,8 +116,11 @@ impl Setting {
         std::fs::create_dir(&keys).expect("a folder");
         let key = |number: usize| format!("a-key-of-the-bench-{number:03}");
         for number in 1..=self.client_keys {
-            let file = keys.join(format!("bench-{number}"));
-            std::fs::write(file, key(number)).expect("a file");
+            // A temporary file is its user's alone, as keys have to be.
+            let file = tempfile::NamedTempFile::new_in(&keys).expect("a file");
+            std::fs::write(&file, key(number)).expect("a file");
+            let name = keys.join(format!("bench-{number}"));
+            file.persist(name).expect("a file");
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_hermesctl"));
         self.at_home(&mut command, folder);
