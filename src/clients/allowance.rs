@@ -107,12 +107,12 @@ impl Allowance {
         }
     }
 
-    /// Takes a request's share; the day that it is of. `midnight` is the end of the day, where it is known.
+    /// Takes a request's share. `midnight` is the end of the day, where it is known.
     pub(super) fn take(
         &mut self,
         rates: &Rates,
         (now, midnight): (i64, i64),
-    ) -> Result<i64, Reached> {
+    ) -> Result<(), Reached> {
         self.turn(now, midnight);
         // A clock that was set back has no minute of an hour.
         if !(now..=now.saturating_add(MINUTE)).contains(&self.minute_ends)
@@ -148,13 +148,14 @@ impl Allowance {
             requests: 1,
             ..Used::default()
         };
-        Ok(self.enter(one))
+        self.enter(one);
+        Ok(())
     }
 
-    /// Gives back a request's share of its day: it was not sent to a provider.
-    pub(super) fn give_back(&mut self, day: i64) {
+    /// Gives back the share of a request that began then: it was not sent to a provider.
+    pub(super) fn give_back(&mut self, began: i64) {
         let mut days = self.days.iter_mut();
-        if let Some(day) = days.find(|one| one.ends == day) {
+        if let Some(day) = days.find(|day| day.ends > began) {
             day.used.requests = day.used.requests.saturating_sub(1);
             self.is_changed = true;
         }
@@ -184,14 +185,12 @@ impl Allowance {
         }
     }
 
-    /// Adds to the present day, which [`Self::turn`] has begun; its end.
-    fn enter(&mut self, used: Used) -> i64 {
+    /// Adds to the present day, which [`Self::turn`] has begun.
+    fn enter(&mut self, used: Used) {
         self.is_changed = true;
-        let day = self.days.last_mut();
-        day.map_or(0, |day| {
+        if let Some(day) = self.days.last_mut() {
             day.used.add(used);
-            day.ends
-        })
+        }
     }
 
     fn sum(&self, now: i64) -> Used {
@@ -292,7 +291,7 @@ mod tests {
     }
 
     fn take(allowance: &mut Allowance, rates: &Rates, times: (i64, i64)) -> Result<(), Reached> {
-        allowance.take(rates, times).map(drop)
+        allowance.take(rates, times)
     }
 
     fn tokens(tokens: u64) -> Used {
@@ -355,13 +354,13 @@ mod tests {
     fn a_share_goes_back_to_the_day_that_it_was_of() {
         let (midnight, rates) = (NOON + 100, rates(0, 1, 0));
         let mut allowance = Allowance::default();
-        let first = allowance.take(&rates, (NOON, midnight)).unwrap();
-        allowance.give_back(first);
-        let first = allowance.take(&rates, (NOON, midnight)).unwrap();
+        allowance.take(&rates, (NOON, midnight)).unwrap();
+        allowance.give_back(NOON);
+        allowance.take(&rates, (NOON, midnight)).unwrap();
         // The next day has its own.
         let next = (midnight, midnight + DAY);
         assert_eq!(take(&mut allowance, &rates, next), Ok(()));
-        allowance.give_back(first);
+        allowance.give_back(NOON);
         assert!(take(&mut allowance, &rates, next).is_err());
     }
 

@@ -84,8 +84,6 @@ pub(super) struct Last {
 #[must_use = "the request's place is given back when this is dropped"]
 pub struct Visit {
     client: Arc<Client>,
-    /// The end of the day whose share it has taken.
-    day: Option<i64>,
 }
 
 /// A limit is reached.
@@ -235,10 +233,9 @@ impl Client {
     /// # Errors
     /// When all places are taken or another limit is reached; such a request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<Visit, Full> {
-        let mut visit = self.enter_uncounted()?;
+        let visit = self.enter_uncounted()?;
         let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
-        let day = taken.map_err(|reached| Full::of(&self.name, reached))?;
-        visit.day = Some(day);
+        taken.map_err(|reached| Full::of(&self.name, reached))?;
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
         self.meter.entered.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
@@ -263,7 +260,6 @@ impl Client {
         }
         Ok(Visit {
             client: Arc::clone(self),
-            day: None,
         })
     }
 
@@ -293,11 +289,13 @@ impl Visit {
         &self.client
     }
 
-    /// The request was not sent to a provider: it uses nothing of its day.
-    pub fn gives_back(&mut self) {
-        if let Some(day) = self.day.take() {
-            lock(&self.client.meter.allowance).give_back(day);
-        }
+    /// The request was not sent to a provider: it uses nothing of the day on which
+    /// it came, so long ago. Not for one that was not counted.
+    pub fn gives_back(&self, age: Duration) {
+        let meter = &self.client.meter;
+        let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        let began = meter.clock.seconds().saturating_sub(age);
+        lock(&meter.allowance).give_back(began);
     }
 }
 

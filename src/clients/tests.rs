@@ -770,9 +770,9 @@ async fn what_was_used_today_is_kept_with_the_key() {
     let key = add(&registry, "app").await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     for is_sent in [true, true, false] {
-        let mut visit = client.enter("127.0.0.1").unwrap();
+        let visit = client.enter("127.0.0.1").unwrap();
         if !is_sent {
-            visit.gives_back();
+            visit.gives_back(Duration::ZERO);
         }
     }
     client.spends(40, 10);

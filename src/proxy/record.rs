@@ -609,8 +609,8 @@ impl Drop for Underway {
             Reached::Asked => !record.end.is_before_sending(),
             Reached::Answered => true,
         };
-        if let Some(visit) = self.visit.as_mut().filter(|_| !was_sent) {
-            visit.gives_back();
+        if let Some(visit) = self.visit.as_ref().filter(|_| !was_sent && !record.is_own) {
+            visit.gives_back(record.ended.duration_since(record.started));
         }
         if let Some(mut meter) = self.meter.take() {
             meter.ends();
