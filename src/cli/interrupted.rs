@@ -1,28 +1,36 @@
 //! The end of a command that goes on until it is interrupted.
 
 #[cfg(unix)]
-use tokio::signal::ctrl_c;
-#[cfg(unix)]
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
 
-/// Waits for Ctrl-C, for the terminal's end, or for SIGTERM.
 #[cfg(unix)]
-pub(super) async fn ended() {
-    let other = async |kind| match signal(kind) {
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ends with Ctrl-C, with the terminal, or with SIGTERM. It hears them from this call on, not only once it is polled.
+#[cfg(unix)]
+pub(super) fn ended() -> impl Future<Output = ()> {
+    let [interrupt, terminate, hangup] = [
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ];
+    async move {
+        tokio::select! {
+            () = told(interrupt) => {}
+            () = told(terminate) => {}
+            () = told(hangup) => {}
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn told(signal: io::Result<Signal>) {
+    match signal {
         Ok(mut signal) => {
             signal.recv().await;
         }
         // Then it ends hermesctl as it ends any program.
         Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        result = ctrl_c() => {
-            if result.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        () = other(SignalKind::terminate()) => {}
-        () = other(SignalKind::hangup()) => {}
     }
 }
 
