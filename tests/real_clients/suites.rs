@@ -20,7 +20,7 @@ async fn the_port_is_as_its_description_says() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{output:?}");
-    assert!(said.contains("19 selected / 19 total"), "{said}");
+    assert!(said.contains("23 selected / 23 total"), "{said}");
 
     let requests = world.cloud.requests();
     assert!(requests.len() > 50, "{}", requests.len());
