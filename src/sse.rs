@@ -22,7 +22,7 @@ pub(crate) trait Tap {
 /// How far an event stream has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tokenizer {
-    line: Line,
+    line: SseLine,
     /// The last byte was a CR: a LF that follows belongs to it.
     carriage_return: bool,
     /// Something of an event has passed, and its end has not.
@@ -31,7 +31,7 @@ pub(crate) struct Tokenizer {
 
 /// The present line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Line {
+enum SseLine {
     /// Nothing of it has passed.
     #[default]
     Start,
@@ -44,7 +44,7 @@ enum Line {
 
 /// The position within an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) enum StreamPosition {
     /// Between two events, at the start of a line.
     Between,
     /// Between two events, in a comment.
@@ -79,31 +79,31 @@ impl Tokenizer {
     }
 
     /// The position within the stream.
-    pub(crate) fn at(&self) -> At {
+    pub(crate) fn at(&self) -> StreamPosition {
         match self.line {
-            _ if self.within => At::Within,
-            Line::Start => At::Between,
-            Line::Comment => At::Comment,
-            Line::Name(_) | Line::Data | Line::Other => At::Within,
+            _ if self.within => StreamPosition::Within,
+            SseLine::Start => StreamPosition::Between,
+            SseLine::Comment => StreamPosition::Comment,
+            SseLine::Name(_) | SseLine::Data | SseLine::Other => StreamPosition::Within,
         }
     }
 
     fn extend_line(&mut self, mut part: &[u8], tap: &mut impl Tap) {
         while let [byte, after @ ..] = part {
             let matched = match self.line {
-                Line::Data => return tap.data(part),
-                Line::Comment | Line::Other => return,
-                Line::Start if *byte == b':' => {
-                    self.line = Line::Comment;
+                SseLine::Data => return tap.data(part),
+                SseLine::Comment | SseLine::Other => return,
+                SseLine::Start if *byte == b':' => {
+                    self.line = SseLine::Comment;
                     return;
                 }
-                Line::Start => 0,
-                Line::Name(matched) => matched,
+                SseLine::Start => 0,
+                SseLine::Name(matched) => matched,
             };
             self.line = match DATA.get(matched..) {
-                Some([next]) if next == byte => Line::Data,
-                Some([next, ..]) if next == byte => Line::Name(matched + 1),
-                Some(_) | None => Line::Other,
+                Some([next]) if next == byte => SseLine::Data,
+                Some([next, ..]) if next == byte => SseLine::Name(matched + 1),
+                Some(_) | None => SseLine::Other,
             };
             part = after;
         }
@@ -111,16 +111,16 @@ impl Tokenizer {
 
     fn end_line(&mut self, tap: &mut impl Tap) {
         match std::mem::take(&mut self.line) {
-            Line::Start => {
+            SseLine::Start => {
                 self.within = false;
                 tap.end_event();
             }
-            Line::Comment => {}
-            Line::Data => {
+            SseLine::Comment => {}
+            SseLine::Data => {
                 tap.end_data();
                 self.within = true;
             }
-            Line::Name(_) | Line::Other => self.within = true,
+            SseLine::Name(_) | SseLine::Other => self.within = true,
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
             }
             assert_eq!(heard.events, events, "in pieces of {size}");
             assert_eq!((heard.lines.len(), &*heard.line), (0, " half"), "{size}");
-            assert_eq!(lines.at(), At::Within);
+            assert_eq!(lines.at(), StreamPosition::Within);
         }
     }
 }

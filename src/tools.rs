@@ -1,8 +1,8 @@
 //! Programs of the system, and our own daemon, run for their output: `systemctl`, `journalctl`,
 //! `launchctl`, `schtasks`, `hermes-proxyd --check`.
 //!
-//! Every run has a limit: [`LIMIT`] unless [`Call::within`] says otherwise, counted from the start to
-//! the program's end, or, if it is read line by line ([`Call::stream`]), the silence before its next
+//! Every run has a limit: [`LIMIT`] unless [`ProgramCall::within`] says otherwise, counted from the start to
+//! the program's end, or, if it is read line by line ([`ProgramCall::stream`]), the silence before its next
 //! line. Then the program is killed. [`CAP`] bytes of each output stream are kept, and the rest is
 //! read and discarded. Its input is empty and its language English.
 
@@ -24,7 +24,7 @@ pub const CAP: u64 = 4 * 1024 * 1024;
 
 /// A program, its arguments, and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct ProgramCall {
     program: OsString,
     arguments: Vec<OsString>,
     variables: Vec<(&'static str, String)>,
@@ -33,7 +33,7 @@ pub struct Call {
 
 /// What the program said, whatever its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProgramOutput {
     /// Whether it ended with 0.
     pub ok: bool,
     /// Its exit code; `None` after a signal.
@@ -115,7 +115,7 @@ impl ToolError {
     }
 }
 
-impl Call {
+impl ProgramCall {
     /// Of a program, by its name or its path, with [`LIMIT`].
     pub fn new<T: AsRef<OsStr>>(
         program: impl AsRef<OsStr>,
@@ -158,7 +158,7 @@ impl Call {
     ///
     /// # Errors
     /// [`ToolError::Start`], [`ToolError::Read`], or [`ToolError::TooLong`] at the limit.
-    pub async fn run(&self) -> Result<Answer, ToolError> {
+    pub async fn run(&self) -> Result<ProgramOutput, ToolError> {
         let mut child = self.spawn(Stdio::piped())?;
         let ended = timeout(self.limit, attend(&mut child)).await;
         let ended = ended.map_err(|_| ToolError::TooLong {
@@ -189,9 +189,9 @@ impl Call {
     ///
     /// # Errors
     /// [`ToolError::Start`].
-    pub fn stream(&self) -> Result<Stream, ToolError> {
+    pub fn stream(&self) -> Result<ProgramStream, ToolError> {
         let mut child = self.spawn(Stdio::inherit())?;
-        Ok(Stream {
+        Ok(ProgramStream {
             said: child.stdout.take().map(BufReader::new),
             child,
             line: self.line(),
@@ -219,14 +219,14 @@ impl Call {
 
 /// A program that is read while it runs. Dropping it kills it.
 #[derive(Debug)]
-pub struct Stream {
+pub struct ProgramStream {
     child: Child,
     said: Option<BufReader<ChildStdout>>,
     line: String,
     limit: Duration,
 }
 
-impl Stream {
+impl ProgramStream {
     /// Adds the next line to `line`, with its end. How many bytes came; 0 after the last one, once the
     /// program has ended well.
     ///
@@ -272,11 +272,11 @@ impl Stream {
 }
 
 /// Hears the program out and waits for its end.
-async fn attend(child: &mut Child) -> io::Result<Answer> {
+async fn attend(child: &mut Child) -> io::Result<ProgramOutput> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (said, complained) = tokio::try_join!(hear(stdout), hear(stderr))?;
     let status = child.wait().await?;
-    Ok(Answer {
+    Ok(ProgramOutput {
         ok: status.success(),
         code: status.code(),
         said,
@@ -301,8 +301,8 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str) -> Call {
-        Call::new("sh", ["-c", script])
+    fn shell(script: &str) -> ProgramCall {
+        ProgramCall::new("sh", ["-c", script])
     }
 
     #[tokio::test]
@@ -312,7 +312,7 @@ mod tests {
             .run()
             .await
             .unwrap();
-        let expected = Answer {
+        let expected = ProgramOutput {
             ok: false,
             code: Some(3),
             said: "C more\n".to_owned(),
@@ -358,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_there_is_named_with_what_mends_it() {
-        let error = Call::new("no-such-tool-1", ["show"])
+        let error = ProgramCall::new("no-such-tool-1", ["show"])
             .run()
             .await
             .unwrap_err();

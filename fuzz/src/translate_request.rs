@@ -1,12 +1,13 @@
 //! What a request or a whole answer becomes on the other wire is JSON, and the way back understands it.
 
 use hermes_proxy::translate::{
-    Asked, Refused, Turned, Whole, chat_on_responses as chat, error, responses_on_chat as responses,
+    EchoedFields, TranslatedRequest, UntranslatableRequest, WholeTranslation,
+    chat_on_responses as chat, error, responses_on_chat as responses,
 };
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-type Stage = fn(&[u8]) -> Result<Turned, Refused>;
+type Stage = fn(&[u8]) -> Result<TranslatedRequest, UntranslatableRequest>;
 
 /// One input: which wire it is of, and a body.
 pub fn run(bytes: &[u8]) {
@@ -36,26 +37,26 @@ pub fn run(bytes: &[u8]) {
         }
         Err(refused) => assert!(refused.to_string().contains(&refused.field)),
     }
-    let asked = Asked::default();
+    let asked = EchoedFields::default();
     let answer = if is_chat {
         chat::answer(body, &asked)
     } else {
         responses::answer(body, &asked)
     };
     match answer {
-        Ok(Whole::Answer(made)) => {
+        Ok(WholeTranslation::Answer(made)) => {
             is_json(&made);
             let back = if is_chat {
                 responses::answer(&made, &asked)
             } else {
                 chat::answer(&made, &asked)
             };
-            let Ok(Whole::Answer(again)) = back else {
+            let Ok(WholeTranslation::Answer(again)) = back else {
                 panic!("{back:?} of {}", made.escape_ascii());
             };
             is_json(&again);
         }
-        Ok(Whole::Failed(made)) => is_json(&made),
+        Ok(WholeTranslation::Failed(made)) => is_json(&made),
         Err(_) => {}
     }
     let told: Value = serde_json::from_slice(&error(body)).expect("JSON");

@@ -2,7 +2,8 @@
 //! ends too soon has no end on the other wire, and an error in it is an error there.
 
 use hermes_proxy::translate::{
-    Asked, Failure, Whole, chat_on_responses as chat, responses_on_chat as responses,
+    EchoedFields, UntranslatableAnswer, WholeTranslation, chat_on_responses as chat,
+    responses_on_chat as responses,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -14,11 +15,11 @@ const MOST: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 struct Came {
     out: Vec<u8>,
-    end: Result<(), Failure>,
+    end: Result<(), UntranslatableAnswer>,
     is_over: bool,
 }
 
-type Direction = fn(&[u8], usize, &Asked) -> Came;
+type Direction = fn(&[u8], usize, &EchoedFields) -> Came;
 
 /// One input: which wire it is of, how large its pieces are, and a stream.
 pub fn run(bytes: &[u8]) {
@@ -31,10 +32,10 @@ pub fn run(bytes: &[u8]) {
     } else {
         to_responses
     };
-    let asked = Asked {
+    let asked = EchoedFields {
         includes_usage: wire & 2 != 0,
         namespaces: vec!["f".to_owned(); usize::from(wire & 4 != 0)],
-        ..Asked::default()
+        ..EchoedFields::default()
     };
     let whole = of(stream, stream.len().max(1), &asked);
     assert_eq!(of(stream, usize::from(*size) + 1, &asked), whole);
@@ -132,30 +133,30 @@ fn has_first_a_failure(is_of_responses: bool, stream: &[u8]) -> bool {
 
 /// A whole answer out of the same stream ends as it does.
 fn folds(is_of_responses: bool, stream: &[u8], came: &Came) {
-    let asked = Asked::default();
+    let asked = EchoedFields::default();
     let folded = if is_of_responses {
-        let mut fold = chat::Fold::new(&asked, MOST);
+        let mut fold = chat::ChatFold::new(&asked, MOST);
         fold.pass(stream).and_then(|()| fold.end())
     } else {
-        let mut fold = responses::Fold::new(&asked, MOST);
+        let mut fold = responses::ResponsesFold::new(&asked, MOST);
         fold.pass(stream).and_then(|()| fold.end())
     };
     match folded {
-        Ok(Whole::Answer(made) | Whole::Failed(made)) => {
+        Ok(WholeTranslation::Answer(made) | WholeTranslation::Failed(made)) => {
             let made = std::str::from_utf8(&made).expect("UTF-8");
             serde_json::from_str::<IgnoredAny>(made)
                 .unwrap_or_else(|error| panic!("{error}: {made}"));
             assert_eq!(came.end, Ok(()));
         }
         // What a fold keeps may be too much, and a chat keeps nothing.
-        Err(Failure::TooLarge) => {}
+        Err(UntranslatableAnswer::TooLarge) => {}
         Err(failure) => assert_eq!(came.end, Err(failure)),
     }
 }
 
-fn to_chat(stream: &[u8], size: usize, asked: &Asked) -> Came {
+fn to_chat(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
     let (mut out, mut end) = (Vec::new(), Ok(()));
-    let mut turned = chat::Stream::new(asked, MOST);
+    let mut turned = chat::ChatStream::new(asked, MOST);
     for piece in stream.chunks(size.max(1)) {
         end = end.and(turned.pass(piece, &mut out));
         assert!(turned.held() <= 2 * MOST);
@@ -165,9 +166,9 @@ fn to_chat(stream: &[u8], size: usize, asked: &Asked) -> Came {
     Came { out, end, is_over }
 }
 
-fn to_responses(stream: &[u8], size: usize, asked: &Asked) -> Came {
+fn to_responses(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
     let (mut out, mut end) = (Vec::new(), Ok(()));
-    let mut turned = responses::Stream::new(asked, MOST);
+    let mut turned = responses::ResponsesStream::new(asked, MOST);
     for piece in stream.chunks(size.max(1)) {
         end = end.and(turned.pass(piece, &mut out));
         assert!(turned.held() <= 4 * MOST);

@@ -3,7 +3,7 @@
 use super::args::DoctorFlags;
 use super::output::{Exit, Failure, Output};
 use super::{render, start};
-use crate::doctor::{self, Cause, Questions};
+use crate::doctor::{self, DoctorExit, Questions};
 
 /// Looks at everything, and ends as the worst of it says.
 pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Exit, Failure> {
@@ -15,10 +15,10 @@ pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Ex
     .await;
     output.answer(&report, render::doctor::report)?;
     Ok(match report.cause {
-        Cause::Nothing => Exit::Ok,
-        Cause::Configuration => Exit::InvalidConfig,
-        Cause::NotRunning => Exit::NotRunning,
-        Cause::Login => Exit::LoginNeeded,
-        Cause::Other => Exit::Failed,
+        DoctorExit::Nothing => Exit::Ok,
+        DoctorExit::Configuration => Exit::InvalidConfig,
+        DoctorExit::NotRunning => Exit::NotRunning,
+        DoctorExit::Login => Exit::LoginNeeded,
+        DoctorExit::Other => Exit::Failed,
     })
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::{Exit, Failure, Output};
 use super::render;
-use crate::manual::Document;
+use crate::manual::GeneratedFile;
 
 #[derive(Serialize)]
 struct Printed {
@@ -21,7 +21,7 @@ pub(super) struct Written {
 }
 
 /// Prints one.
-pub(super) fn print(document: Document, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn print(document: GeneratedFile, output: &mut Output) -> Result<Exit, Failure> {
     let printed = Printed {
         name: document.name,
         text: document.text,
@@ -32,7 +32,7 @@ pub(super) fn print(document: Document, output: &mut Output) -> Result<Exit, Fai
 
 /// Writes each into its folder, which is made where it lacks, and names the files.
 pub(super) fn write(
-    documents: impl Iterator<Item = (PathBuf, Document)>,
+    documents: impl Iterator<Item = (PathBuf, GeneratedFile)>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let mut files = Vec::new();

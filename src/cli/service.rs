@@ -13,7 +13,9 @@ use crate::config::{self, ListenAddress};
 use crate::control::judge;
 use crate::control::protocol::{Status, Timestamp};
 use crate::paths::Environment;
-use crate::service::{Installed, Manager, Plan, Service, ServiceError, State, carried};
+use crate::service::{
+    InstallPlan, Installed, Manager, ServiceError, ServiceState, UserService, carried,
+};
 use crate::tools::ToolError;
 
 /// A service that runs answers within this time.
@@ -67,7 +69,7 @@ pub(super) struct ServiceJson {
 /// Does what is asked.
 pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Exit, Failure> {
     let environment = Environment::from_process();
-    let service = Service::here(&environment)?;
+    let service = UserService::here(&environment)?;
     match verb {
         ServiceVerb::Install(flags) => install(&service, &flags, &environment, output).await,
         ServiceVerb::Uninstall => uninstall(&service, &environment, output).await,
@@ -90,7 +92,7 @@ pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Ex
 }
 
 async fn install(
-    service: &Service,
+    service: &UserService,
     flags: &InstallFlags,
     environment: &Environment,
     output: &mut Output,
@@ -106,12 +108,12 @@ async fn install(
 
 /// Installs the service and starts it: what was done, and how the daemon is now.
 pub(super) async fn set_up(
-    service: &Service,
+    service: &UserService,
     socket: Option<String>,
 ) -> Result<(Vec<Line>, Status), Failure> {
     refuse_another(service).await?;
     let programs = programs::find()?;
-    let plan = Plan {
+    let plan = InstallPlan {
         daemon: programs.daemon,
         ctl: programs.ctl,
         variables: carried(config::env_setting_names(), |name| std::env::var_os(name)),
@@ -135,7 +137,7 @@ pub(super) async fn set_up(
 }
 
 async fn uninstall(
-    service: &Service,
+    service: &UserService,
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
@@ -152,7 +154,7 @@ async fn uninstall(
     Ok(Exit::Ok)
 }
 
-async fn status(service: &Service, output: &mut Output) -> Result<Exit, Failure> {
+async fn status(service: &UserService, output: &mut Output) -> Result<Exit, Failure> {
     let state = state_json(service).await?;
     output.answer(&state, render::service::status)?;
     Ok(if state.running {
@@ -163,7 +165,7 @@ async fn status(service: &Service, output: &mut Output) -> Result<Exit, Failure>
 }
 
 async fn told(
-    service: &Service,
+    service: &UserService,
     (step, what): (&'static str, &str),
     already: bool,
     output: &mut Output,
@@ -172,7 +174,11 @@ async fn told(
     report(service, steps, output).await
 }
 
-async fn report(service: &Service, steps: Vec<Line>, output: &mut Output) -> Result<Exit, Failure> {
+async fn report(
+    service: &UserService,
+    steps: Vec<Line>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     let service = state_json(service).await?;
     let report = Report { steps, service };
     output.answer(&report, render::service::report)?;
@@ -187,7 +193,7 @@ enum Way {
 }
 
 /// Starts the service and waits for its answer; a failure says why there is none.
-async fn bring_up(service: &Service, way: Way) -> Result<Status, Failure> {
+async fn bring_up(service: &UserService, way: Way) -> Result<Status, Failure> {
     refuse_another(service).await?;
     let started = match way {
         Way::Start => service.start().await,
@@ -206,7 +212,7 @@ async fn bring_up(service: &Service, way: Way) -> Result<Status, Failure> {
 }
 
 /// Two daemons can't live side by side, and the other one is not ours to end.
-async fn refuse_another(service: &Service) -> Result<(), Failure> {
+async fn refuse_another(service: &UserService) -> Result<(), Failure> {
     let state = service.state().await?;
     let Some(pid) = other_process(&state).await else {
         return Ok(());
@@ -221,7 +227,7 @@ async fn refuse_another(service: &Service) -> Result<(), Failure> {
 }
 
 /// The daemon that answers, if it is not the manager's.
-async fn other_process(state: &State) -> Option<u32> {
+async fn other_process(state: &ServiceState) -> Option<u32> {
     if state.running.is_some() {
         return None;
     }
@@ -230,7 +236,7 @@ async fn other_process(state: &State) -> Option<u32> {
 }
 
 /// Waits until the daemon answers and has read its logins.
-async fn answering(service: &Service) -> Result<Status, Failure> {
+async fn answering(service: &UserService) -> Result<Status, Failure> {
     let started = Instant::now();
     loop {
         let answer = async { Ok::<_, Failure>(connect().await?.status().await?) }.await;
@@ -251,7 +257,7 @@ fn is_looking(status: &Status) -> bool {
 }
 
 /// Why, by what the manager and the log say.
-async fn did_not_start(service: &Service, error: Option<ServiceError>) -> Failure {
+async fn did_not_start(service: &UserService, error: Option<ServiceError>) -> Failure {
     let state = service.state().await.ok();
     let why = state.and_then(|state| state.last_failure);
     let invalid = why
@@ -298,11 +304,11 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
 
 /// The service for the home screen, where the manager tells within a moment.
 pub(super) async fn glance() -> Option<ServiceJson> {
-    let service = Service::here(&Environment::from_process()).ok()?;
+    let service = UserService::here(&Environment::from_process()).ok()?;
     timeout(GLANCE, state_json(&service)).await.ok()?.ok()
 }
 
-async fn state_json(service: &Service) -> Result<ServiceJson, Failure> {
+async fn state_json(service: &UserService) -> Result<ServiceJson, Failure> {
     let state = service.state().await?;
     let other_pid = other_process(&state).await;
     Ok(ServiceJson {

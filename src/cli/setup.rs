@@ -18,13 +18,13 @@ use super::probe::{self, Question};
 use super::render::service::Line;
 use super::{connect, render, service};
 use crate::config;
-use crate::containers::{self, Door};
+use crate::containers::{self, ListenEndpoint};
 use crate::control::judge;
 use crate::control::protocol::{
     Finding, FindingCode, Key, ListenerStatus, ProviderStatus, Providers, Status,
 };
 use crate::paths::Environment;
-use crate::service::{Service, ServiceError};
+use crate::service::{ServiceError, UserService};
 
 pub(super) use self::choice::Offer;
 
@@ -373,7 +373,7 @@ async fn run(
         progress.tell(Line::left("service", "service", advice))?;
         return Ok(Exit::Ok);
     }
-    let reached = match Service::here(environment) {
+    let reached = match UserService::here(environment) {
         Ok(service) => service.state().await.map(|_| service),
         Err(error) => Err(error),
     };
@@ -415,7 +415,10 @@ async fn in_use(
 
 /// What most apps are configured with; the address of a Unix socket where there is nothing else.
 fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
-    let doors: Vec<_> = listeners.iter().filter_map(Door::of_status).collect();
+    let doors: Vec<_> = listeners
+        .iter()
+        .filter_map(ListenEndpoint::of_status)
+        .collect();
     let local = containers::local(&doors).map(|target| target.base_url());
     local.or_else(|| listeners.first().map(|one| one.url.clone()))
 }

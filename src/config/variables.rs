@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::unquoted;
-use crate::files::{self, Flaw, Spot};
+use crate::files::{self, FileFlaw, Spot};
 
 /// What is read from the file, each with the names of the process's that win over it.
 const OF_FILE: [(&str, &[&str]); 2] = [
@@ -103,10 +103,10 @@ fn text_of(file: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, String> {
     };
     let metadata = handle.metadata().map_err(unreadable)?;
     match place.flaw(&handle, &metadata) {
-        Some(Flaw::Foreign { .. }) => {
+        Some(FileFlaw::Foreign { .. }) => {
             return Err(format!("{} belongs to another user", file.display()));
         }
-        Some(Flaw::Writable { .. }) => {
+        Some(FileFlaw::Writable { .. }) => {
             return Err(format!(
                 "everyone on this machine can write {0}; run `chmod 600 {0}`",
                 file.display()

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Engine, EngineKind, EngineState, Machine};
+use super::{Engine, EngineKind, EngineState, HostMachine};
 
 /// The engines, each once.
-pub(super) fn find(machine: &Machine) -> Vec<Engine> {
+pub(super) fn find(machine: &HostMachine) -> Vec<Engine> {
     let mut engines = Vec::new();
     for (kind, socket) in sockets(machine) {
         if engines.iter().any(|known: &Engine| known.kind == kind) {
@@ -42,7 +42,7 @@ pub(super) fn find(machine: &Machine) -> Vec<Engine> {
 }
 
 /// The paths of the engines' sockets, the most likely first.
-fn sockets(machine: &Machine) -> Vec<(EngineKind, PathBuf)> {
+fn sockets(machine: &HostMachine) -> Vec<(EngineKind, PathBuf)> {
     let mut sockets = Vec::new();
     if let Some(home) = &machine.home {
         let docker = home.join(".docker");
@@ -74,7 +74,7 @@ fn is_docker(kind: EngineKind) -> bool {
 }
 
 /// Whether the docker program talks to Docker Desktop.
-fn prefers_desktop(machine: &Machine) -> bool {
+fn prefers_desktop(machine: &HostMachine) -> bool {
     let config = machine
         .home
         .as_ref()
@@ -87,7 +87,7 @@ fn prefers_desktop(machine: &Machine) -> bool {
     context.is_some_and(|context| context.starts_with("desktop"))
 }
 
-fn program(machine: &Machine, name: &str) -> Option<PathBuf> {
+fn program(machine: &HostMachine, name: &str) -> Option<PathBuf> {
     let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let mut places = machine.programs.iter().map(|folder| folder.join(&name));
     places.find(|path: &PathBuf| Path::is_file(path))

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Firewall, Machine};
+use super::{Firewall, HostMachine};
 
 /// The firewalls that are switched on.
-pub(super) fn find(machine: &Machine) -> Vec<Firewall> {
+pub(super) fn find(machine: &HostMachine) -> Vec<Firewall> {
     let root = &machine.root;
     let mut firewalls = Vec::new();
     if is_ufw_enabled(root) {
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn firewalls_are_known_by_their_files() {
         let dir = tempfile::tempdir().unwrap();
-        let machine = Machine {
+        let machine = HostMachine {
             root: dir.path().to_owned(),
-            ..Machine::default()
+            ..HostMachine::default()
         };
         let write = |path: &str, text: &str| {
             let file = dir.path().join(path);

@@ -3,21 +3,23 @@
 //!
 //! It only looks: no engine is asked to do anything, and nothing here needs root.
 
-mod doors;
+mod access_paths;
 mod engines;
 mod firewall;
+mod listen_endpoints;
 mod networks;
-mod ways;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub use self::doors::Door;
-pub use self::ways::{Network, Reach, Step, Target, Way, WayKind, World, local, way, ways};
+pub use self::access_paths::{
+    AccessPath, AppTarget, ConnectStep, Network, Reachability, WayKind, World, local, way, ways,
+};
+pub use self::listen_endpoints::ListenEndpoint;
 
 /// Where to look.
 #[derive(Debug, Clone, Default)]
-pub struct Machine {
+pub struct HostMachine {
     /// What stands for `/`.
     pub root: PathBuf,
     /// The user's home.
@@ -36,7 +38,7 @@ pub struct Surroundings {
     /// The engines.
     pub engines: Vec<Engine>,
     /// The engines' networks that the host itself has an address in.
-    pub bridges: Vec<Bridge>,
+    pub bridges: Vec<BridgeInterface>,
     /// Firewalls that may keep containers from the host.
     pub firewalls: Vec<Firewall>,
 }
@@ -80,7 +82,7 @@ pub enum EngineState {
 
 /// A network interface of an engine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bridge {
+pub struct BridgeInterface {
     /// Its name, `docker0`.
     pub name: String,
     /// The host's addresses in it, the one to use first.
@@ -100,7 +102,7 @@ pub enum Firewall {
 
 /// Where an app runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum AppOrigin {
     /// On this machine, without a container.
     Here,
     /// In a container of Docker's.
@@ -112,7 +114,7 @@ pub enum Origin {
 }
 
 /// Looks around.
-pub fn look(machine: &Machine) -> Surroundings {
+pub fn look(machine: &HostMachine) -> Surroundings {
     Surroundings {
         engines: engines::find(machine),
         bridges: networks::bridges(),
@@ -133,13 +135,13 @@ impl EngineKind {
     }
 
     /// Where its containers run.
-    pub fn origin(self) -> Origin {
+    pub fn origin(self) -> AppOrigin {
         match self {
             // On other systems it runs in a virtual machine, whatever its name.
-            Self::Docker if !cfg!(target_os = "linux") => Origin::DockerDesktop,
-            Self::Docker | Self::DockerRootless => Origin::Docker,
-            Self::DockerDesktop => Origin::DockerDesktop,
-            Self::Podman | Self::PodmanRootless => Origin::Podman,
+            Self::Docker if !cfg!(target_os = "linux") => AppOrigin::DockerDesktop,
+            Self::Docker | Self::DockerRootless => AppOrigin::Docker,
+            Self::DockerDesktop => AppOrigin::DockerDesktop,
+            Self::Podman | Self::PodmanRootless => AppOrigin::Podman,
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::Bridge;
+use super::BridgeInterface;
 
 /// The engines' bridges with the host's addresses in them, `docker0` and its like first.
-pub(super) fn bridges() -> Vec<Bridge> {
+pub(super) fn bridges() -> Vec<BridgeInterface> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut bridges: Vec<Bridge> = Vec::new();
+    let mut bridges: Vec<BridgeInterface> = Vec::new();
     for interface in interfaces {
         if !is_an_engines(&interface.name) || interface.is_link_local() {
             continue;
@@ -18,7 +18,7 @@ pub(super) fn bridges() -> Vec<Bridge> {
             .find(|known| known.name == interface.name)
         {
             Some(known) => known.addresses.push(address),
-            None => bridges.push(Bridge {
+            None => bridges.push(BridgeInterface {
                 name: interface.name,
                 addresses: vec![address],
             }),

@@ -1,7 +1,7 @@
 //! One renewal: lock, read again, adopt another program's renewal, or spend the token, persist the
 //! answer durably, and only then publish it.
 //!
-//! Pure: each turn returns the next step, a [`Deed`], and receives its result, an [`Event`]. There is one
+//! Pure: each turn returns the next step, a [`Deed`], and receives its result, an [`RenewalEvent`]. There is one
 //! deed at a time, and the next turn comes when it has ended. So a token is sent by [`Deed::Ask`] alone,
 //! whose [`Ticket`] takes the journal's word that it may be spent, and a grant is unsaved from its receipt
 //! until [`Deed::Commit`] worked.
@@ -14,15 +14,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::core::{Core, NoLogin};
-use super::journal::{Entry, Kept};
-use super::knowledge::{Event as Known, Noted, Renewed, Seat};
+use super::journal::{JournalEntry, UnsavedLogin};
+use super::knowledge::{LoginEvent, LoginFile, Noted, Renewed};
 use super::merge::{self, with_mirror};
 use super::notice::NoticeKind;
-use super::status::RefreshResult;
-use super::store::{Change, Found, StoreError};
+use super::status::RenewalResult;
+use super::store::{Change, StoreContents, StoreError};
 use super::timing::{Proof, Receipt};
 use crate::clock;
-use crate::provider::{Assessment, Credential, Ending, Grant, Login, Merge, Renewal, TokenError};
+use crate::provider::{
+    Assessment, Credential, Grant, Login, LoginEndReason, Merge, Renewal, TokenError,
+};
 use crate::secret::Secret;
 
 /// The most steps of a renewal: a refresh, then a minted key, and each once more if its starting
@@ -37,7 +39,7 @@ const DOUBT: [Duration; 3] = [
 
 /// Why a renewal came to nothing for now.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum RenewalFailure {
     #[error("the credential store is gone; the renewed login is kept in memory only")]
     Gone,
     #[error(transparent)]
@@ -62,7 +64,7 @@ pub(super) enum Trouble {
 
 /// What a renewal is for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cause {
+pub(super) struct RenewalCause {
     /// The provider refuses this bearer, or a person wants another one.
     pub(super) refused: Option<Secret>,
     /// A person asks, and may whenever they like.
@@ -76,26 +78,26 @@ pub(super) struct Cause {
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum Deed {
-    /// Whether there is a store at all: [`Event::StoreMissing`].
+    /// Whether there is a store at all: [`RenewalEvent::StoreMissing`].
     LookForStore,
-    /// Read the journal of the login in use: [`Event::JournalRead`].
+    /// Read the journal of the login in use: [`RenewalEvent::JournalRead`].
     ReadJournal,
     /// Look for an answer that was received and not saved; with `unfinished` in temporary files
-    /// too: [`Event::Leftovers`].
+    /// too: [`RenewalEvent::Leftovers`].
     ReadLeftovers { unfinished: bool },
-    /// Keep a renewed login beside the journal: [`Event::KeptBeside`].
-    KeepBeside(Kept),
-    /// Make the new versions' files: [`Event::Prepared`].
+    /// Keep a renewed login beside the journal: [`RenewalEvent::KeptBeside`].
+    KeepBeside(UnsavedLogin),
+    /// Make the new versions' files: [`RenewalEvent::Prepared`].
     Prepare,
-    /// Note durably that this token is about to be sent: [`Event::Noted`].
+    /// Note durably that this token is about to be sent: [`RenewalEvent::Noted`].
     Note(Secret, DateTime<Utc>),
-    /// Ask the token endpoint, whatever happens meanwhile: [`Event::Answered`].
+    /// Ask the token endpoint, whatever happens meanwhile: [`RenewalEvent::Answered`].
     Ask(Ticket),
-    /// Write the login to its store: [`Event::Committed`].
+    /// Write the login to its store: [`RenewalEvent::Committed`].
     Commit(Box<Commit>),
-    /// Read the files once more after this time: [`Event::ReadAgain`].
+    /// Read the files once more after this time: [`RenewalEvent::ReadAgain`].
     ReadAgain(Duration),
-    /// Remove what of the journal is not needed any more: [`Event::Tidied`].
+    /// Remove what of the journal is not needed any more: [`RenewalEvent::Tidied`].
     Tidy,
 }
 
@@ -153,50 +155,50 @@ pub(super) struct Commit {
 
 /// What came of a deed. Where the files were read or written, with what they hold now.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum RenewalEvent {
     /// Or why there is no login.
-    Locked(Result<Found, &'static str>),
+    Locked(Result<StoreContents, &'static str>),
     StoreMissing(Result<bool, StoreError>),
-    JournalRead(Result<Option<Entry>, StoreError>),
+    JournalRead(Result<Option<JournalEntry>, StoreError>),
     Leftovers(Result<Leftovers, StoreError>),
     KeptBeside,
     Prepared(Result<(), StoreError>),
     Noted(Result<(), StoreError>),
     Answered(Result<Grant, TokenError>, Proof),
-    Committed(Result<(), StoreError>, Option<Found>),
-    ReadAgain(Result<(), StoreError>, Option<Found>),
+    Committed(Result<(), StoreError>, Option<StoreContents>),
+    ReadAgain(Result<(), StoreError>, Option<StoreContents>),
     Tidied,
 }
 
 /// What a killed process has left of an answer.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<UnsavedLogin>,
     /// A refresh that was begun while the login was stored in another place.
-    pub(super) begun: Option<Entry>,
+    pub(super) begun: Option<JournalEntry>,
     pub(super) logins: Vec<Login>,
     pub(super) mirrors: Vec<Login>,
 }
 
 /// The next phase.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum RenewalStep {
     Do(Deed),
-    End(Result<Outcome, Trouble>),
+    End(Result<RenewalOutcome, RenewalFailure>),
 }
 
 /// What a renewal came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) result: Option<RefreshResult>,
+pub(super) struct RenewalOutcome {
+    pub(super) result: Option<RenewalResult>,
     /// A dead login was taken out of the store.
     pub(super) taken_out: bool,
 }
 
 /// A renewal under way.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    cause: Cause,
+pub(super) struct RenewalAttempt {
+    cause: RenewalCause,
     phase: Phase,
 }
 
@@ -207,8 +209,8 @@ enum Phase {
     Entering(Box<Opened>),
     Salvaging(Box<Opened>),
     Salvaged(Box<Opened>),
-    Working(Box<Work>, Doing),
-    Tidying(Result<Outcome, Trouble>),
+    Working(Box<LockedLogin>, Doing),
+    Tidying(Result<RenewalOutcome, RenewalFailure>),
 }
 
 /// What is being done with the login.
@@ -219,7 +221,7 @@ enum Doing {
     /// Keeping it beside the journal.
     Keeping,
     Preparing(Renewal),
-    Noting(Entry),
+    Noting(JournalEntry),
     Asking,
     /// Writing what was granted.
     Storing(Renewal),
@@ -255,7 +257,7 @@ impl Rejection {
 /// The files' contents under the locks.
 #[derive(Debug)]
 struct Opened {
-    found: Found,
+    found: StoreContents,
     login: Login,
     /// Why the journal can't be read.
     unentered: Option<StoreError>,
@@ -263,9 +265,9 @@ struct Opened {
 
 /// The login that a renewal is about, while the locks are held.
 #[derive(Debug)]
-struct Work {
+struct LockedLogin {
     /// What the files hold; `None` once they hang.
-    found: Option<Found>,
+    found: Option<StoreContents>,
     /// The current login.
     login: Login,
     access_token: AccessToken,
@@ -295,23 +297,23 @@ enum AccessToken {
 }
 
 /// The next phase with its deed, or the end.
-type Turn = Result<Next, Trouble>;
+type PhaseResult = Result<NextPhase, RenewalFailure>;
 
 #[derive(Debug)]
-enum Next {
+enum NextPhase {
     Wait(Phase, Deed),
-    Done(Outcome),
+    Done(RenewalOutcome),
 }
 
-fn done(result: Option<RefreshResult>) -> Next {
-    Next::Done(Outcome {
+fn done(result: Option<RenewalResult>) -> NextPhase {
+    NextPhase::Done(RenewalOutcome {
         result,
         taken_out: false,
     })
 }
 
-fn refused_as_granted() -> Trouble {
-    Trouble::Endpoint {
+fn refused_as_granted() -> RenewalFailure {
+    RenewalFailure::Endpoint {
         what: "the provider refuses the tokens that it grants".to_owned(),
         retry_after: None,
     }
@@ -319,18 +321,18 @@ fn refused_as_granted() -> Trouble {
 
 /// The result of the work on the login, whatever its source. The locks are still held: another
 /// process may be about to note its own token.
-fn tidied(turn: Turn) -> Turn {
+fn tidied(turn: PhaseResult) -> PhaseResult {
     let result = match turn {
-        Ok(Next::Done(outcome)) => Ok(outcome),
+        Ok(NextPhase::Done(outcome)) => Ok(outcome),
         Err(trouble) => Err(trouble),
-        wait @ Ok(Next::Wait(..)) => return wait,
+        wait @ Ok(NextPhase::Wait(..)) => return wait,
     };
-    Ok(Next::Wait(Phase::Tidying(result), Deed::Tidy))
+    Ok(NextPhase::Wait(Phase::Tidying(result), Deed::Tidy))
 }
 
-impl Work {
-    fn doing(self: Box<Self>, doing: Doing, deed: Deed) -> Next {
-        Next::Wait(Phase::Working(self, doing), deed)
+impl LockedLogin {
+    fn doing(self: Box<Self>, doing: Doing, deed: Deed) -> NextPhase {
+        NextPhase::Wait(Phase::Working(self, doing), deed)
     }
 
     fn is_broken(&self) -> bool {
@@ -339,7 +341,7 @@ impl Work {
     }
 
     /// Writes the login; pool entries and mirrors with the stored tokens follow.
-    fn commit(self: Box<Self>, doing: Doing, now: DateTime<Utc>) -> Next {
+    fn commit(self: Box<Self>, doing: Doing, now: DateTime<Utc>) -> NextPhase {
         let old = self.found.as_ref().map_or_else(
             || Login::empty(self.login.layout()),
             |found| found.login.clone(),
@@ -357,8 +359,8 @@ impl Work {
 
 impl Core {
     /// Begins a renewal: of what is due, or for `cause`. It is never cancelled half-way. The locks come
-    /// first, and are held to its end: [`Event::Locked`].
-    pub(super) fn begin(&mut self, cause: Cause) -> Patience {
+    /// first, and are held to its end: [`RenewalEvent::Locked`].
+    pub(super) fn begin(&mut self, cause: RenewalCause) -> Patience {
         let patience = match self.knowledge.unsaved() {
             _ if cause.answer_lost => Patience::ToTheEnd,
             Some(unsaved) => Patience::UnlessKept(Box::new(unsaved.login.clone())),
@@ -366,48 +368,48 @@ impl Core {
         };
         let phase = Phase::Locking;
         self.knowledge.release();
-        self.attempt = Some(Attempt { cause, phase });
+        self.attempt = Some(RenewalAttempt { cause, phase });
         patience
     }
 
     /// Continues with the last deed's result. `seat` has the place of the login that was found.
     pub(super) fn on(
         &mut self,
-        event: Event,
-        seat: impl Fn(&Found) -> Seat,
+        event: RenewalEvent,
+        seat: impl Fn(&StoreContents) -> LoginFile,
         now: DateTime<Utc>,
-    ) -> Step {
-        let Some(Attempt { cause, phase }) = self.attempt.take() else {
-            return Step::End(Err(Trouble::Defect));
+    ) -> RenewalStep {
+        let Some(RenewalAttempt { cause, phase }) = self.attempt.take() else {
+            return RenewalStep::End(Err(RenewalFailure::Defect));
         };
         let turn = self.turn(&cause, (phase, event), seat, now);
-        if !matches!(turn, Ok(Next::Wait(Phase::Working(..), _))) {
+        if !matches!(turn, Ok(NextPhase::Wait(Phase::Working(..), _))) {
             self.knowledge.release();
         }
         match turn {
-            Ok(Next::Wait(phase, deed)) => {
-                self.attempt = Some(Attempt { cause, phase });
-                Step::Do(deed)
+            Ok(NextPhase::Wait(phase, deed)) => {
+                self.attempt = Some(RenewalAttempt { cause, phase });
+                RenewalStep::Do(deed)
             }
-            Ok(Next::Done(outcome)) => Step::End(Ok(outcome)),
-            Err(trouble) => Step::End(Err(trouble)),
+            Ok(NextPhase::Done(outcome)) => RenewalStep::End(Ok(outcome)),
+            Err(trouble) => RenewalStep::End(Err(trouble)),
         }
     }
 
     fn turn(
         &mut self,
-        cause: &Cause,
-        at: (Phase, Event),
-        seat: impl Fn(&Found) -> Seat,
+        cause: &RenewalCause,
+        at: (Phase, RenewalEvent),
+        seat: impl Fn(&StoreContents) -> LoginFile,
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         match at {
-            (Phase::Locking, Event::Locked(found)) => {
+            (Phase::Locking, RenewalEvent::Locked(found)) => {
                 self.status.renewing = true;
                 match found {
                     Ok(found) => self.opened(cause, found, seat, now),
                     Err(reason) if self.knowledge.unsaved().is_some() => {
-                        Ok(Next::Wait(Phase::Missing(reason), Deed::LookForStore))
+                        Ok(NextPhase::Wait(Phase::Missing(reason), Deed::LookForStore))
                     }
                     Err(reason) => {
                         self.no_login(NoLogin::Gone(reason), now);
@@ -415,59 +417,64 @@ impl Core {
                     }
                 }
             }
-            (Phase::Missing(reason), Event::StoreMissing(missing)) => {
+            (Phase::Missing(reason), RenewalEvent::StoreMissing(missing)) => {
                 if missing? {
-                    return Err(Trouble::Gone);
+                    return Err(RenewalFailure::Gone);
                 }
                 self.no_login(NoLogin::Gone(reason), now);
                 Ok(done(None))
             }
-            (Phase::Entering(mut opened), Event::JournalRead(read)) => {
+            (Phase::Entering(mut opened), RenewalEvent::JournalRead(read)) => {
                 opened.unentered = self.entered(read);
                 self.entered_with(cause, opened, now)
             }
-            (Phase::Salvaging(opened), Event::Leftovers(leftovers)) => {
+            (Phase::Salvaging(opened), RenewalEvent::Leftovers(leftovers)) => {
                 self.salvage(cause, opened, leftovers?, now)
             }
-            (Phase::Salvaged(opened), Event::KeptBeside) => self.start(cause, *opened, now),
+            (Phase::Salvaged(opened), RenewalEvent::KeptBeside) => self.start(cause, *opened, now),
             (Phase::Working(work, doing), event) => {
                 tidied(self.worked(cause, work, (doing, event), now))
             }
-            (Phase::Tidying(result), Event::Tidied) => result.map(Next::Done),
-            _ => Err(Trouble::Defect),
+            (Phase::Tidying(result), RenewalEvent::Tidied) => result.map(NextPhase::Done),
+            _ => Err(RenewalFailure::Defect),
         }
     }
 
     /// The locks are held, and the store has a login.
     fn opened(
         &mut self,
-        cause: &Cause,
-        found: Found,
-        seat: impl Fn(&Found) -> Seat,
+        cause: &RenewalCause,
+        found: StoreContents,
+        seat: impl Fn(&StoreContents) -> LoginFile,
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         let mut login = found.login.clone();
         if let Some(error) = &found.broken {
             let unsaved = self.knowledge.unsaved();
             if !unsaved.is_none_or(|unsaved| unsaved.still_stands(&login)) {
-                return Err(Trouble::Unreadable(error.clone()));
+                return Err(RenewalFailure::Unreadable(error.clone()));
             }
             self.knowledge.keep_age(&mut login);
         }
-        self.knowledge.on(Known::Found(seat(&found)));
+        self.knowledge.on(LoginEvent::Found(seat(&found)));
         let opened = Box::new(Opened {
             found,
             login,
             unentered: None,
         });
         if self.knowledge.is_unentered() {
-            return Ok(Next::Wait(Phase::Entering(opened), Deed::ReadJournal));
+            return Ok(NextPhase::Wait(Phase::Entering(opened), Deed::ReadJournal));
         }
         self.entered_with(cause, opened, now)
     }
 
     /// It is known which token may be spent, or why that is unknown.
-    fn entered_with(&mut self, cause: &Cause, mut opened: Box<Opened>, now: DateTime<Utc>) -> Turn {
+    fn entered_with(
+        &mut self,
+        cause: &RenewalCause,
+        mut opened: Box<Opened>,
+        now: DateTime<Utc>,
+    ) -> PhaseResult {
         self.notice_put_back(&opened.login);
         if self.knowledge.unsaved().is_some() {
             return self.start(cause, *opened, now);
@@ -480,24 +487,24 @@ impl Core {
         }
         let unfinished = self.knowledge.is_suspect(&opened.login);
         let deed = Deed::ReadLeftovers { unfinished };
-        Ok(Next::Wait(Phase::Salvaging(opened), deed))
+        Ok(NextPhase::Wait(Phase::Salvaging(opened), deed))
     }
 
     /// A refresh of the stored token was cut off. If that happened between writing the answer and
     /// renaming the file, the answer is still beside the store.
     fn salvage(
         &mut self,
-        cause: &Cause,
+        cause: &RenewalCause,
         opened: Box<Opened>,
         leftovers: Leftovers,
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         let stored = &opened.login;
         let Some(spent) = stored.refresh_token() else {
             return self.start(cause, *opened, now);
         };
         if leftovers.begun.is_some() && !self.knowledge.is_suspect(stored) {
-            self.knowledge.on(Known::Entered(leftovers.begun));
+            self.knowledge.on(LoginEvent::Entered(leftovers.begun));
         }
         let kept = leftovers.kept.filter(|kept| kept.succeeds(&spent));
         let from_mirrors = leftovers.mirrors.into_iter().map(|mirror| {
@@ -521,10 +528,10 @@ impl Core {
         let provider = self.adapter.name().as_str();
         tracing::warn!(provider, "the answer of an interrupted refresh was found");
         let spent = [Some(spent), None];
-        self.knowledge.on(Known::Granted { login, spent });
+        self.knowledge.on(LoginEvent::Granted { login, spent });
         // Writing it again removes the temporary file.
         match self.keep_beside() {
-            Some(deed) => Ok(Next::Wait(Phase::Salvaged(opened), deed)),
+            Some(deed) => Ok(NextPhase::Wait(Phase::Salvaged(opened), deed)),
             None => self.start(cause, *opened, now),
         }
     }
@@ -532,18 +539,18 @@ impl Core {
     /// Keeps the unsaved renewed login beside the journal.
     fn keep_beside(&mut self) -> Option<Deed> {
         let kept = self.knowledge.unsaved()?.to_keep();
-        self.knowledge.on(Known::KeptBeside);
+        self.knowledge.on(LoginEvent::KeptBeside);
         Some(Deed::KeepBeside(kept))
     }
 
-    fn start(&mut self, cause: &Cause, opened: Opened, now: DateTime<Utc>) -> Turn {
+    fn start(&mut self, cause: &RenewalCause, opened: Opened, now: DateTime<Utc>) -> PhaseResult {
         let Opened {
             found,
             mut login,
             unentered,
         } = opened;
         let merge = self.knowledge.merge(&mut login, &found, now);
-        let work = Box::new(Work {
+        let work = Box::new(LockedLogin {
             found: Some(found),
             login,
             access_token: AccessToken::Untried,
@@ -561,12 +568,17 @@ impl Core {
 
     /// A rotated login that could not be written is used and written now, unless someone renewed
     /// or logged in meanwhile. It stays in use when it can't be written once more.
-    fn bring_in_unsaved(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
+    fn bring_in_unsaved(
+        &mut self,
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
+        now: DateTime<Utc>,
+    ) -> PhaseResult {
         let (Some(unsaved), Some(found)) = (self.knowledge.unsaved(), &work.found) else {
             return self.next_step(cause, work, now);
         };
         if !unsaved.still_stands(&found.login) {
-            self.knowledge.on(Known::Superseded);
+            self.knowledge.on(LoginEvent::Superseded);
             return self.next_step(cause, work, now);
         }
         let mut login = unsaved.login.clone();
@@ -579,7 +591,7 @@ impl Core {
         };
         work.login = login;
         if work.merge == Merge::Taken {
-            self.knowledge.on(Known::Superseded);
+            self.knowledge.on(LoginEvent::Superseded);
             return self.next_step(cause, work, now);
         }
         work.ours = true;
@@ -589,41 +601,44 @@ impl Core {
     /// Something was done with the login.
     fn worked(
         &mut self,
-        cause: &Cause,
-        mut work: Box<Work>,
-        (doing, event): (Doing, Event),
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
+        (doing, event): (Doing, RenewalEvent),
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         match (doing, event) {
-            (Doing::Saving, Event::Committed(Err(error @ StoreError::Restless { .. }), _)) => {
+            (
+                Doing::Saving,
+                RenewalEvent::Committed(Err(error @ StoreError::Restless { .. }), _),
+            ) => {
                 // Its row holds a token that is not its own: someone has rotated it further.
-                self.knowledge.on(Known::Superseded);
+                self.knowledge.on(LoginEvent::Superseded);
                 Err(error.into())
             }
-            (Doing::Saving, Event::Committed(written, found)) => {
+            (Doing::Saving, RenewalEvent::Committed(written, found)) => {
                 work.found = found;
                 self.stored(cause, work, (written, true), now)
             }
-            (Doing::Storing(renewal), Event::Committed(written, found)) => {
+            (Doing::Storing(renewal), RenewalEvent::Committed(written, found)) => {
                 work.found = found;
                 // A minted key says nothing about the refresh token.
                 let settles = renewal == Renewal::Refresh;
                 self.stored(cause, work, (written, settles), now)
             }
-            (Doing::Keeping, Event::KeptBeside) => self.next_step(cause, work, now),
-            (Doing::Preparing(renewal), Event::Prepared(prepared)) => {
+            (Doing::Keeping, RenewalEvent::KeptBeside) => self.next_step(cause, work, now),
+            (Doing::Preparing(renewal), RenewalEvent::Prepared(prepared)) => {
                 prepared?;
                 self.prepared(work, renewal, now)
             }
-            (Doing::Noting(entry), Event::Noted(noted)) => {
+            (Doing::Noting(entry), RenewalEvent::Noted(noted)) => {
                 noted?;
-                self.knowledge.on(Known::Begun(entry));
+                self.knowledge.on(LoginEvent::Begun(entry));
                 self.send(work)
             }
-            (Doing::Asking, Event::Answered(answer, proof)) => {
+            (Doing::Asking, RenewalEvent::Answered(answer, proof)) => {
                 self.answered(cause, work, (answer, proof), now)
             }
-            (Doing::Adopting, Event::Committed(written, found)) => {
+            (Doing::Adopting, RenewalEvent::Committed(written, found)) => {
                 work.found = found;
                 if let Err(error) = written {
                     let message = format!("{error}; an adopted login is not mirrored");
@@ -632,15 +647,15 @@ impl Core {
                 }
                 Ok(self.conclude(&work, now))
             }
-            (Doing::Doubting(looks, rejection), Event::ReadAgain(read, found)) => {
+            (Doing::Doubting(looks, rejection), RenewalEvent::ReadAgain(read, found)) => {
                 read?;
                 work.found = found;
                 self.looked_again(cause, work, (looks, rejection), now)
             }
-            (Doing::Ending(rejection), Event::Committed(written, _)) => {
+            (Doing::Ending(rejection), RenewalEvent::Committed(written, _)) => {
                 Ok(self.taken_out(&work, &rejection, written, now))
             }
-            _ => Err(Trouble::Defect),
+            _ => Err(RenewalFailure::Defect),
         }
     }
 
@@ -649,21 +664,21 @@ impl Core {
     /// then it also stays beside the journal.
     fn stored(
         &mut self,
-        cause: &Cause,
-        work: Box<Work>,
+        cause: &RenewalCause,
+        work: Box<LockedLogin>,
         (written, settles): (Result<(), StoreError>, bool),
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         let deed = match written {
             Ok(()) => {
                 let unsaved = self.knowledge.unsaved().filter(|_| work.is_broken());
                 let kept = unsaved.map(Renewed::to_keep);
-                self.knowledge.on(Known::Saved);
+                self.knowledge.on(LoginEvent::Saved);
                 if settles {
-                    self.knowledge.on(Known::Settled);
+                    self.knowledge.on(LoginEvent::Settled);
                 }
                 kept.map(|kept| {
-                    self.knowledge.on(Known::KeptBeside);
+                    self.knowledge.on(LoginEvent::KeptBeside);
                     Deed::KeepBeside(kept)
                 })
             }
@@ -672,7 +687,7 @@ impl Core {
                 let message = format!("{reason}; the renewed login is kept in memory only");
                 self.failed("store", &message, now);
                 if !self.knowledge.is_unsaved_told() {
-                    self.knowledge.on(Known::ToldUnsaved);
+                    self.knowledge.on(LoginEvent::ToldUnsaved);
                     self.tell(NoticeKind::NotSaved { reason });
                 }
                 self.timing.not_saved(now);
@@ -687,7 +702,12 @@ impl Core {
 
     /// Decides by the login's state: use it, renew it, or give up. A usable credential that is not
     /// due, and not the refused one, is the result of another program or of this one a moment ago.
-    fn next_step(&mut self, cause: &Cause, mut work: Box<Work>, now: DateTime<Utc>) -> Turn {
+    fn next_step(
+        &mut self,
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
+        now: DateTime<Utc>,
+    ) -> PhaseResult {
         if work.steps == STEPS {
             return Err(refused_as_granted());
         }
@@ -737,7 +757,7 @@ impl Core {
     }
 
     /// Whether what was found under the locks is another login than the one that a person means; its file.
-    fn is_anothers(&self, cause: &Cause, work: &Work) -> Option<PathBuf> {
+    fn is_anothers(&self, cause: &RenewalCause, work: &LockedLogin) -> Option<PathBuf> {
         let meant = cause.meant.as_ref().filter(|_| !work.granted)?;
         let found = work.found.as_ref()?;
         // The merged pair may come from the mirror or a twin.
@@ -761,7 +781,7 @@ impl Core {
     /// Writes the adoption's merge, and a stale mirror: Hermes Agent would spend its token. A
     /// failed write does not harm the adoption: the tokens are in the other file. If the order is
     /// unknown, neither is touched.
-    fn adopt(&mut self, work: Box<Work>, now: DateTime<Utc>) -> Next {
+    fn adopt(&mut self, work: Box<LockedLogin>, now: DateTime<Utc>) -> NextPhase {
         let ours = work.granted || work.ours;
         let stale = self.knowledge.is_stale(&work.login);
         if self.knowledge.unsaved().is_some() || stale || (work.merge == Merge::Undecided && !ours)
@@ -772,7 +792,12 @@ impl Core {
     }
 
     /// There is room for the answer.
-    fn prepared(&mut self, mut work: Box<Work>, renewal: Renewal, now: DateTime<Utc>) -> Turn {
+    fn prepared(
+        &mut self,
+        mut work: Box<LockedLogin>,
+        renewal: Renewal,
+        now: DateTime<Utc>,
+    ) -> PhaseResult {
         work.doubted = self.knowledge.is_suspect(&work.login);
         if renewal != Renewal::Refresh {
             let ticket = Ticket::mint(work.login.clone());
@@ -780,7 +805,7 @@ impl Core {
         }
         match work.login.refresh_token() {
             Some(token) if self.knowledge.noted(&work.login).is_none() => {
-                let entry = Entry {
+                let entry = JournalEntry {
                     token: token.fingerprint(),
                     started_at: now,
                 };
@@ -791,11 +816,14 @@ impl Core {
     }
 
     /// Sends the refresh token, unless another keeper does or has done so since the journals were read.
-    fn send(&mut self, work: Box<Work>) -> Turn {
+    fn send(&mut self, work: Box<LockedLogin>) -> PhaseResult {
         if !self.knowledge.claim(&work.login) || self.knowledge.is_stale(&work.login) {
-            return Err(Trouble::Claimed);
+            return Err(RenewalFailure::Claimed);
         }
-        let noted = self.knowledge.noted(&work.login).ok_or(Trouble::Defect)?;
+        let noted = self
+            .knowledge
+            .noted(&work.login)
+            .ok_or(RenewalFailure::Defect)?;
         let ticket = Ticket::refresh(work.login.clone(), noted);
         Ok(work.doing(Doing::Asking, Deed::Ask(ticket)))
     }
@@ -803,11 +831,11 @@ impl Core {
     /// The token endpoint has answered, or not.
     fn answered(
         &mut self,
-        cause: &Cause,
-        mut work: Box<Work>,
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
         (answer, proof): (Result<Grant, TokenError>, Proof),
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         match answer {
             Ok(grant) => Ok(self.granted(cause, work, (grant, proof), now)),
             Err(TokenError::AccessTokenRefused) if work.access_token == AccessToken::Untried => {
@@ -816,7 +844,7 @@ impl Core {
             }
             Err(TokenError::AccessTokenRefused) => {
                 let what = "the provider issued no key for a new token".to_owned();
-                Err(Trouble::Endpoint {
+                Err(RenewalFailure::Endpoint {
                     what,
                     retry_after: None,
                 })
@@ -827,12 +855,12 @@ impl Core {
                 may_be_spent,
             }) => {
                 if !may_be_spent && !work.doubted && self.knowledge.unsaved().is_none() {
-                    self.knowledge.on(Known::Settled);
+                    self.knowledge.on(LoginEvent::Settled);
                 }
-                Err(Trouble::Endpoint { what, retry_after })
+                Err(RenewalFailure::Endpoint { what, retry_after })
             }
             Err(TokenError::Lost { what, retry_after }) => {
-                Err(Trouble::AnswerLost { what, retry_after })
+                Err(RenewalFailure::AnswerLost { what, retry_after })
             }
             Err(TokenError::Rejected { code, description }) => {
                 // Believed only if the store still holds it after a while: a program without the
@@ -844,7 +872,7 @@ impl Core {
                 work.dead.extend(refused.into_iter().chain(replaced));
                 let rejection = Rejection { code, description };
                 if rejection.is_reuse() {
-                    self.knowledge.on(Known::Reused(&work.dead));
+                    self.knowledge.on(LoginEvent::Reused(&work.dead));
                 }
                 let [first, ..] = DOUBT;
                 Ok(work.doing(Doing::Doubting(1, rejection), Deed::ReadAgain(first)))
@@ -855,11 +883,11 @@ impl Core {
     /// Persists what was granted before anything else is done with it.
     fn granted(
         &mut self,
-        cause: &Cause,
-        mut work: Box<Work>,
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
         (grant, proof): (Grant, Proof),
         now: DateTime<Utc>,
-    ) -> Next {
+    ) -> NextPhase {
         let renewal = grant.renewal();
         if renewal == Renewal::Refresh && !cause.by_hand {
             self.timing.rotated(now);
@@ -882,7 +910,7 @@ impl Core {
             self.timing.replaced(proof, !work.granted);
         }
         let login = work.login.clone();
-        self.knowledge.on(Known::Granted { login, spent });
+        self.knowledge.on(LoginEvent::Granted { login, spent });
         work.granted = true;
         if work.access_token == AccessToken::Refused {
             work.access_token = AccessToken::Replaced;
@@ -920,11 +948,11 @@ impl Core {
     /// The store was read again after the provider had called the grant dead.
     fn looked_again(
         &mut self,
-        cause: &Cause,
-        mut work: Box<Work>,
+        cause: &RenewalCause,
+        mut work: Box<LockedLogin>,
         (looks, rejection): (usize, Rejection),
         now: DateTime<Utc>,
-    ) -> Turn {
+    ) -> PhaseResult {
         if let Some(login) = self.living(&mut work, now) {
             work.login = login;
             return self.next_step(cause, work, now);
@@ -934,7 +962,7 @@ impl Core {
             return Ok(work.doing(doing, Deed::ReadAgain(*pause)));
         }
         let old = work.login.clone();
-        work.login.end(&Ending {
+        work.login.end(&LoginEndReason {
             provider: self.adapter.name().as_str(),
             code: &rejection.code,
             message: &rejection.description,
@@ -952,7 +980,7 @@ impl Core {
     }
 
     /// The login that store and mirror hold now, if it has a refresh token that was not refused.
-    fn living(&self, work: &mut Work, now: DateTime<Utc>) -> Option<Login> {
+    fn living(&self, work: &mut LockedLogin, now: DateTime<Utc>) -> Option<Login> {
         let found = work.found.as_ref()?;
         let is_dead = |login: &Login| {
             let token = login.refresh_token();
@@ -976,11 +1004,11 @@ impl Core {
     /// The dead tokens are out of the store, or could not be removed.
     fn taken_out(
         &mut self,
-        work: &Work,
+        work: &LockedLogin,
         rejection: &Rejection,
         written: Result<(), StoreError>,
         now: DateTime<Utc>,
-    ) -> Next {
+    ) -> NextPhase {
         let Rejection { code, description } = rejection;
         let taken_out = written.is_ok();
         if let Err(error) = written {
@@ -994,18 +1022,18 @@ impl Core {
             ),
             _ => format!("the login has ended ({code})"),
         };
-        self.knowledge.on(Known::Settled);
-        self.knowledge.on(Known::Refused);
+        self.knowledge.on(LoginEvent::Settled);
+        self.knowledge.on(LoginEvent::Refused);
         self.no_login(NoLogin::Unusable(&reason), now);
         self.failed("login_rejected", &format!("{code}: {description}"), now);
-        Next::Done(Outcome {
-            result: Some(RefreshResult::Rejected),
+        NextPhase::Done(RenewalOutcome {
+            result: Some(RenewalResult::Rejected),
             taken_out,
         })
     }
 
     /// Publishes what the renewal came to. The locks are still held.
-    fn conclude(&mut self, work: &Work, now: DateTime<Utc>) -> Next {
+    fn conclude(&mut self, work: &LockedLogin, now: DateTime<Utc>) -> NextPhase {
         let old = self.bearer();
         if self.knowledge.unsaved().is_none() {
             self.timing.worked(now);
@@ -1013,11 +1041,11 @@ impl Core {
         self.settle_if_gone(&work.login);
         self.take(&work.login, now);
         if work.granted {
-            return done(Some(RefreshResult::Refreshed));
+            return done(Some(RenewalResult::Refreshed));
         }
         let new = self.credential_of(&work.login, now);
         let adopted = new.is_some_and(|new| !old.is_some_and(|old| old.same(&new.bearer)));
-        done(adopted.then_some(RefreshResult::Adopted))
+        done(adopted.then_some(RenewalResult::Adopted))
     }
 
     fn credential_of(&self, login: &Login, now: DateTime<Utc>) -> Option<Credential> {

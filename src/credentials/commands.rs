@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use super::attempt::Cause;
+use super::attempt::RenewalCause;
 use super::handle::Standing;
 use super::keeper::{Keeper, NO_LOGIN};
 use super::knowledge::same;
 use super::merge;
-use super::status::RefreshResult;
+use super::status::RenewalResult;
 use super::store::{
-    Added, Change, Extent, NewRow, Occasion, Place, Removed, Store, StoreError, Transaction,
+    Added, Change, Extent, LoginDestination, LoginStore, NewRow, Occasion, Removed, StoreError,
+    Transaction,
 };
 use crate::provider::{Grant, Login, Merge};
 
@@ -26,7 +27,7 @@ const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy st
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refreshed {
     /// How it ended.
-    pub result: RefreshResult,
+    pub result: RenewalResult,
     /// Why it failed.
     pub detail: Option<String>,
     /// When the credential in use ends.
@@ -42,26 +43,26 @@ impl Keeper {
         let now = self.core.bearer();
         let taken = matches!((&held, &now), (Some(held), Some(now)) if !held.same(now));
         let result = if taken {
-            Ok(Some(RefreshResult::Adopted))
+            Ok(Some(RenewalResult::Adopted))
         } else if let Some(reason) = self.core.why_no_login() {
             let result = if reason.starts_with(NO_LOGIN) {
-                RefreshResult::NoLogin
+                RenewalResult::NoLogin
             } else {
-                RefreshResult::Rejected
+                RenewalResult::Rejected
             };
             Err((result, reason))
         } else if let Some(reason) = self.core.why_stale() {
-            Err((RefreshResult::Rejected, reason.to_owned()))
+            Err((RenewalResult::Rejected, reason.to_owned()))
         } else {
-            let cause = Cause {
+            let cause = RenewalCause {
                 refused: now,
                 by_hand: true,
                 meant,
-                ..Cause::default()
+                ..RenewalCause::default()
             };
             self.renew(cause)
                 .await
-                .map_err(|trouble| (RefreshResult::Failed, trouble))
+                .map_err(|trouble| (RenewalResult::Failed, trouble))
         };
         self.renew_twins().await;
         let credential = self.core.credential();
@@ -69,8 +70,8 @@ impl Keeper {
         let unsaved = self.core.knowledge.unsaved();
         let unsaved = unsaved.map(|_| UNSAVED.to_owned());
         match result {
-            Ok(Some(RefreshResult::Rejected)) => Refreshed {
-                result: RefreshResult::Rejected,
+            Ok(Some(RenewalResult::Rejected)) => Refreshed {
+                result: RenewalResult::Rejected,
                 detail: self.core.why_no_login(),
                 expires_at,
             },
@@ -91,9 +92,9 @@ impl Keeper {
     /// What a renewal by hand came to that has asked the provider for nothing.
     fn nothing_renewed(&self, expires_at: Option<DateTime<Utc>>) -> Refreshed {
         let (result, detail) = match self.core.why_no_login() {
-            Some(reason) => (RefreshResult::Rejected, Some(reason)),
-            None if self.core.is_final() => (RefreshResult::NotRenewable, Some(FINAL.to_owned())),
-            None => (RefreshResult::Adopted, None),
+            Some(reason) => (RenewalResult::Rejected, Some(reason)),
+            None if self.core.is_final() => (RenewalResult::NotRenewable, Some(FINAL.to_owned())),
+            None => (RenewalResult::Adopted, None),
         };
         Refreshed {
             result,
@@ -108,7 +109,7 @@ impl Keeper {
         let Some(store) = self.store.clone() else {
             return false;
         };
-        let opening = store.open_for(Place::Shared, self.lock_limit());
+        let opening = store.open_for(LoginDestination::Shared, self.lock_limit());
         let Ok(mut transaction) = self.unless_stopped(opening).await else {
             return false;
         };
@@ -138,14 +139,14 @@ impl Keeper {
     }
 
     /// Checks that a new login could be written at `place`, before the user is asked for anything.
-    pub(super) async fn make_room(&mut self, place: Place) -> Result<(), StoreError> {
+    pub(super) async fn make_room(&mut self, place: LoginDestination) -> Result<(), StoreError> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         if self.core.knowledge.unsaved().is_some() {
-            self.renew(Cause::default()).await.ok();
+            self.renew(RenewalCause::default()).await.ok();
         }
-        let here = self.is_own() == (place == Place::Own);
+        let here = self.is_own() == (place == LoginDestination::Own);
         if self.core.knowledge.unsaved().is_some() && here && !self.is_store_missing().await? {
             return Err(StoreError::Waiting);
         }
@@ -158,7 +159,7 @@ impl Keeper {
     pub(super) async fn install(
         &mut self,
         grant: Grant,
-        place: Place,
+        place: LoginDestination,
     ) -> Result<PathBuf, StoreError> {
         let Some(store) = self.store.clone() else {
             return Ok(PathBuf::new());
@@ -172,8 +173,8 @@ impl Keeper {
         let login = self.new_login(old.clone(), grant, now);
         let mirror = login.mirror(now);
         let change = match place {
-            Place::Shared => Change::LoggedIn,
-            Place::Own => Change::Rotated,
+            LoginDestination::Shared => Change::LoggedIn,
+            LoginDestination::Own => Change::Rotated,
         };
         let written = {
             let login = login.clone();
@@ -191,7 +192,7 @@ impl Keeper {
         if let Some(token) = login.refresh_token() {
             store.spent().forget(&token);
         }
-        if place == Place::Shared {
+        if place == LoginDestination::Shared {
             self.forget_own(now).await;
         }
         let seat = self.core.knowledge.seat();
@@ -314,10 +315,13 @@ impl Keeper {
             return;
         };
         // A file that can't be inspected may exist.
-        if let Ok(false) = store.work(Store::has_own).await {
+        if let Ok(false) = store.work(LoginStore::has_own).await {
             return;
         }
-        let removed = match store.open_for(Place::Own, self.lock_limit()).await {
+        let removed = match store
+            .open_for(LoginDestination::Own, self.lock_limit())
+            .await
+        {
             Ok(mut transaction) => {
                 let removed =
                     transaction.work(move |login| login.remove(Extent::All, |_| false, now));

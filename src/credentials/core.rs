@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::attempt::{Attempt, Trouble};
+use super::attempt::{RenewalAttempt, RenewalFailure};
 use super::grant;
 use super::handle::Standing;
-use super::journal::{Entry, Kept};
+use super::journal::{JournalEntry, UnsavedLogin};
 use super::keeper::{Initiative, NO_LOGIN};
-use super::knowledge::{Event as Known, Knowledge};
+use super::knowledge::{Knowledge, LoginEvent};
 use super::notice::NoticeKind;
 use super::schedule::Window;
-use super::status::{Event, Fault, LoginStatus, RefreshResult, StandingKind, Status};
-use super::store::{Found, StoreError};
-use super::timing::{Over, Task, Timing};
+use super::status::{
+    KeeperStatus, LoginFault, RenewalResult, StandingKind, StatusEvent, StoredLogin,
+};
+use super::store::{StoreContents, StoreError};
+use super::timing::{AttemptFailure, KeeperTask, Timing};
 use crate::clock;
 use crate::provider::{Adapter, Assessment, Credential, Login, Merge, Remedy, Renewal};
 use crate::secret::Secret;
@@ -31,8 +33,8 @@ pub(super) struct Core {
     pub(super) habits: Habits,
     pub(super) knowledge: Knowledge,
     pub(super) timing: Timing,
-    pub(super) told: Told,
-    pub(super) status: Status,
+    pub(super) told: LastNotice,
+    pub(super) status: KeeperStatus,
     /// What was published last.
     standing: Standing,
     stored: bool,
@@ -41,7 +43,7 @@ pub(super) struct Core {
     /// Nothing renews the credential that is published: its end is the login's.
     is_final: bool,
     /// The renewal under way.
-    pub(super) attempt: Option<Attempt>,
+    pub(super) attempt: Option<RenewalAttempt>,
     effects: Vec<Effect>,
 }
 
@@ -101,7 +103,7 @@ const SPENT: &str = "the stored login is an older copy: its refresh token was us
     clippy::struct_excessive_bools,
     reason = "each is about another notice"
 )]
-pub(super) struct Told {
+pub(super) struct LastNotice {
     /// That a login is needed.
     pub(super) end: bool,
     /// That a login can't be read.
@@ -125,8 +127,8 @@ impl Core {
             is_final: false,
             knowledge: Knowledge::default(),
             timing: Timing::default(),
-            told: Told::default(),
-            status: Status::starting(),
+            told: LastNotice::default(),
+            status: KeeperStatus::starting(),
             standing: Standing::Starting,
             attempt: None,
             effects: Vec::new(),
@@ -170,22 +172,22 @@ impl Core {
     }
 
     /// What it does without being asked.
-    pub(super) fn task(&self) -> Task {
+    pub(super) fn task(&self) -> KeeperTask {
         match self.habits.initiative {
-            _ if self.knowledge.unsaved().is_some() => Task::Save,
-            Initiative::Keeps => Task::Keep,
-            Initiative::Waits => Task::Wait,
+            _ if self.knowledge.unsaved().is_some() => KeeperTask::Save,
+            Initiative::Keeps => KeeperTask::Keep,
+            Initiative::Waits => KeeperTask::Wait,
         }
     }
 
     /// The journal was read, or why it could not be: then it is unknown which token may be spent.
     pub(super) fn entered(
         &mut self,
-        read: Result<Option<Entry>, StoreError>,
+        read: Result<Option<JournalEntry>, StoreError>,
     ) -> Option<StoreError> {
         match read {
             Ok(begun) => {
-                self.knowledge.on(Known::Entered(begun));
+                self.knowledge.on(LoginEvent::Entered(begun));
                 None
             }
             Err(error) => Some(error),
@@ -207,12 +209,17 @@ impl Core {
 
     /// A look without a lock has found a login, whose journal is read. `kept` is the renewed login beside the
     /// journal.
-    pub(super) fn found(&mut self, found: &Found, kept: Option<Kept>, now: DateTime<Utc>) {
+    pub(super) fn found(
+        &mut self,
+        found: &StoreContents,
+        kept: Option<UnsavedLogin>,
+        now: DateTime<Utc>,
+    ) {
         let mut login = found.login.clone();
         // What was granted for the stored token is written at once, before another program sends
         // the spent one again.
         let token = login.refresh_token();
-        let succeeds = |kept: Kept| token.is_some_and(|token| kept.succeeds(&token));
+        let succeeds = |kept: UnsavedLogin| token.is_some_and(|token| kept.succeeds(&token));
         let kept = self.knowledge.unsaved().is_none() && kept.is_some_and(succeeds);
         self.notice_put_back(&login);
         self.settle_if_gone(&login);
@@ -221,7 +228,7 @@ impl Core {
                 let login = unsaved.login.clone();
                 return self.take(&login, now);
             }
-            self.knowledge.on(Known::Superseded);
+            self.knowledge.on(LoginEvent::Superseded);
             self.settle_if_gone(&login);
         }
         // The program that renewed it was cut off between the two files, or could not write one.
@@ -245,7 +252,7 @@ impl Core {
                 provider,
                 "the store was set back to a spent login; the newer one is written again"
             );
-            self.knowledge.on(Known::PutBack);
+            self.knowledge.on(LoginEvent::PutBack);
         }
     }
 
@@ -254,7 +261,7 @@ impl Core {
         let unsaved = self.knowledge.unsaved().is_some();
         if !unsaved && self.knowledge.begun().is_some() && !self.knowledge.is_suspect(login) {
             let obtained_at = login.tokens().obtained;
-            self.knowledge.on(Known::Overtaken { obtained_at });
+            self.knowledge.on(LoginEvent::Overtaken { obtained_at });
         }
     }
 
@@ -272,7 +279,7 @@ impl Core {
             } => {
                 self.taken = self.stored.then(|| Arc::new(login.clone()));
                 let life = self.adapter.grant_lifetime().unwrap_or_default();
-                self.knowledge.on(Known::Taken { login, now, life });
+                self.knowledge.on(LoginEvent::Taken { login, now, life });
                 let credential = credential.map(|credential| self.timing.dated(credential));
                 let renewal = self.possible(renewal, login);
                 self.publish_login(credential, (renewal, self.knowledge.is_stale(login)), now);
@@ -363,15 +370,15 @@ impl Core {
         self.timing.ended();
         let reason = match why {
             NoLogin::Gone(reason) => {
-                self.knowledge.on(Known::NoLogin(None));
+                self.knowledge.on(LoginEvent::NoLogin(None));
                 reason
             }
             NoLogin::Unusable(reason) => {
-                self.knowledge.on(Known::NoLogin(Some(reason)));
+                self.knowledge.on(LoginEvent::NoLogin(Some(reason)));
                 reason
             }
             NoLogin::Elsewhere(reason) | NoLogin::Stale(reason) => {
-                self.knowledge.on(Known::Elsewhere(reason));
+                self.knowledge.on(LoginEvent::Elsewhere(reason));
                 reason
             }
         };
@@ -463,7 +470,7 @@ impl Core {
 
     fn describe_login(&mut self, now: DateTime<Utc>) {
         let ends_at = self.ends_at();
-        self.status.login = self.knowledge.seat().map(|seat| LoginStatus {
+        self.status.login = self.knowledge.seat().map(|seat| StoredLogin {
             store: seat.file.clone(),
             own: seat.own,
             since: self.knowledge.since().map(|since| since.at),
@@ -521,8 +528,8 @@ impl Core {
 
     /// Notes what went wrong, for `proxy status` alone.
     fn note(&mut self, code: &'static str, message: String, now: DateTime<Utc>) {
-        let what = Fault { code, message };
-        self.status.last_error = Some(Event { at: now, what });
+        let what = LoginFault { code, message };
+        self.status.last_error = Some(StatusEvent { at: now, what });
     }
 
     /// By other terms: what failed by the former ones may work by these; the floor between rotations stays.
@@ -541,7 +548,7 @@ impl Core {
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
         self.timing.others_renewed(now);
         if matches!(self.standing, Standing::Credential(_)) {
-            self.status.renewal_ended(RefreshResult::Adopted, now);
+            self.status.renewal_ended(RenewalResult::Adopted, now);
             if self.why_stale().is_none() {
                 self.status.last_error = None;
             }
@@ -550,7 +557,7 @@ impl Core {
     }
 
     /// A renewal came to its end.
-    pub(super) fn finished(&mut self, result: Option<RefreshResult>, now: DateTime<Utc>) {
+    pub(super) fn finished(&mut self, result: Option<RenewalResult>, now: DateTime<Utc>) {
         if let Some(what) = result {
             self.status.renewal_ended(what, now);
         }
@@ -559,7 +566,7 @@ impl Core {
         if !self.status.unsaved && mirrored && !ended && self.why_stale().is_none() {
             self.status.last_error = None;
         }
-        if result == Some(RefreshResult::Refreshed)
+        if result == Some(RenewalResult::Refreshed)
             && let Some(next) = self.timing.paced(now)
         {
             let next = next.format("%H:%M:%S UTC");
@@ -572,29 +579,32 @@ impl Core {
     }
 
     /// A renewal came to nothing for now.
-    pub(super) fn troubled(&mut self, trouble: &Trouble, now: DateTime<Utc>) {
+    pub(super) fn troubled(&mut self, trouble: &RenewalFailure, now: DateTime<Utc>) {
         let (code, over) = match trouble {
-            Trouble::Store(_) | Trouble::Unreadable(_) | Trouble::Gone => ("store", Over::Store),
-            Trouble::Endpoint { retry_after, .. } | Trouble::AnswerLost { retry_after, .. } => {
-                ("token_endpoint", Over::Endpoint(*retry_after))
+            RenewalFailure::Store(_) | RenewalFailure::Unreadable(_) | RenewalFailure::Gone => {
+                ("store", AttemptFailure::Store)
             }
-            Trouble::Claimed => ("token_in_use", Over::Store),
-            Trouble::Defect => (super::DEFECT, Over::Defect),
+            RenewalFailure::Endpoint { retry_after, .. }
+            | RenewalFailure::AnswerLost { retry_after, .. } => {
+                ("token_endpoint", AttemptFailure::Endpoint(*retry_after))
+            }
+            RenewalFailure::Claimed => ("token_in_use", AttemptFailure::Store),
+            RenewalFailure::Defect => (super::DEFECT, AttemptFailure::Defect),
         };
         self.timing.failed(over, now);
         self.failed(code, &trouble.to_string(), now);
-        self.status.renewal_ended(RefreshResult::Failed, now);
+        self.status.renewal_ended(RenewalResult::Failed, now);
         self.publish_again(now);
     }
 
     /// The logins of this file were taken out.
     pub(super) fn forget_login(&mut self) {
-        self.knowledge.on(Known::Forgotten);
+        self.knowledge.on(LoginEvent::Forgotten);
     }
 
     /// Nothing that was known of the login in this file holds for the next one.
     pub(super) fn replaced_login(&mut self) {
-        self.knowledge.on(Known::Replaced);
+        self.knowledge.on(LoginEvent::Replaced);
     }
 
     /// No former trouble holds up a new login.

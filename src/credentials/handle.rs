@@ -11,14 +11,14 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::Refreshed;
+use super::heartbeat::Pulse;
 use super::keeper::NO_LOGIN;
 use super::pool::{Called, Usable};
-use super::pulse::Pulse;
-use super::status::{Event, Fault, Renewals, StandingKind, Status};
-use super::store::{Added, Extent, NewRow, Place, Removed, Store, StoreError};
-use super::terms::{Revision, Terms};
+use super::refused_paths::{RefusalStreak, Trials};
+use super::settings::{Revision, Terms};
+use super::status::{KeeperStatus, LoginFault, Renewals, StandingKind, StatusEvent};
+use super::store::{Added, Extent, LoginDestination, LoginStore, NewRow, Removed, StoreError};
 use super::timing::{Doubt, SECONDS_OLD};
-use super::trials::{Row, Trials};
 use crate::backoff;
 use crate::clock::{self, Clock};
 use crate::provider::{Credential, Grant, Login, Remedy};
@@ -46,7 +46,7 @@ pub(super) struct Snapshot {
     /// When it was granted, if it was granted to this process.
     pub(super) granted_at: Option<DateTime<Utc>>,
     /// Its refusals in a row.
-    pub(super) row: Arc<Row>,
+    pub(super) row: Arc<RefusalStreak>,
 }
 
 /// Whether there is something to send upstream.
@@ -82,9 +82,13 @@ pub(super) enum Command {
     /// or the current one.
     Refresh(Option<Vec<String>>, oneshot::Sender<Refreshed>),
     /// Check that a login could be written.
-    MakeRoom(Place, oneshot::Sender<Result<(), StoreError>>),
+    MakeRoom(LoginDestination, oneshot::Sender<Result<(), StoreError>>),
     /// Write a login that was just granted.
-    Install(Grant, Place, oneshot::Sender<Result<PathBuf, StoreError>>),
+    Install(
+        Grant,
+        LoginDestination,
+        oneshot::Sender<Result<PathBuf, StoreError>>,
+    ),
     /// Write a login that was just granted to a new row of the pool.
     Add(Grant, NewRow, oneshot::Sender<Result<Added, StoreError>>),
     /// Take the login, or all of the provider's, out of the store, if it is still in the file that was meant.
@@ -116,10 +120,10 @@ pub enum NotReplaced {
 
 /// What the keeper and its handles share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedCredential {
     pub(super) snapshot: ArcSwap<Snapshot>,
     pub(super) changed: watch::Sender<()>,
-    pub(super) status: Mutex<Status>,
+    pub(super) status: Mutex<KeeperStatus>,
     pub(super) pulse: Pulse,
     /// The newest terms; the keeper takes them up between two steps.
     pub(super) terms: watch::Sender<Arc<Revision>>,
@@ -129,7 +133,7 @@ pub(super) struct Shared {
     pub(super) is_at_work: AtomicBool,
 }
 
-impl Shared {
+impl SharedCredential {
     /// As it is before the keeper has read anything.
     pub(super) fn new(first: Arc<Revision>, pulse: Pulse) -> Self {
         Self {
@@ -144,7 +148,7 @@ impl Shared {
                 row: Arc::default(),
             }),
             changed: watch::Sender::new(()),
-            status: Mutex::new(Status {
+            status: Mutex::new(KeeperStatus {
                 standing: StandingKind::Starting,
                 renewing: false,
                 base_url: None,
@@ -170,8 +174,8 @@ impl Shared {
 
 /// A login's credentials, as requests see them by the terms of their configuration. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {
-    pub(super) shared: Arc<Shared>,
+pub struct CredentialHandle {
+    pub(super) shared: Arc<SharedCredential>,
     pub(super) commands: mpsc::Sender<Command>,
     /// The paths that are refused with any token.
     pub(super) trials: Arc<Trials>,
@@ -179,7 +183,7 @@ pub struct Handle {
     /// Its login's place among the provider's.
     pub(super) place: usize,
     /// The login's store, if it has one.
-    pub(super) store: Option<Store>,
+    pub(super) store: Option<LoginStore>,
     pub(super) terms: Arc<Revision>,
 }
 
@@ -196,7 +200,7 @@ pub struct Lease {
 /// causes no other rotation.
 #[derive(Debug)]
 pub struct Replay<'r> {
-    handle: Handle,
+    handle: CredentialHandle,
     path: &'r str,
     lease: &'r Lease,
     refused: bool,
@@ -231,7 +235,7 @@ impl Drop for Replay<'_> {
 
 /// Why there is no credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum NoCredential {
     /// Only the user can fix it; the message names the command.
     #[error("{message}")]
     LoginNeeded {
@@ -281,29 +285,29 @@ impl Lease {
     }
 }
 
-impl Handle {
+impl CredentialHandle {
     /// The credential, at once if a valid one exists: one atomic load and a look at the clock.
     /// Otherwise waits for the keeper, up to the configured limit, unless only the user can help or
     /// the next attempt comes after that limit.
     ///
     /// # Errors
-    /// [`Refusal`] tells the client what to do.
-    pub async fn credential(&self) -> Result<Lease, Refusal> {
+    /// [`NoCredential`] tells the client what to do.
+    pub async fn credential(&self) -> Result<Lease, NoCredential> {
         match self.now() {
             // Rare, so not a part of every request's future.
-            Now::Lease(lease) if lease.snapshot.row.is_given_up() => {
+            CurrentCredential::Lease(lease) if lease.snapshot.row.is_given_up() => {
                 Box::pin(self.successor(lease)).await
             }
-            Now::Lease(lease) => Ok(lease),
-            Now::Refused(refusal) => Err(refusal),
-            Now::Wait => self.wait().await,
+            CurrentCredential::Lease(lease) => Ok(lease),
+            CurrentCredential::Refused(refusal) => Err(refusal),
+            CurrentCredential::Wait => self.wait().await,
         }
     }
 
     /// The credential after one that requests were refused with twice, as soon as it exists: the wait costs
     /// neither an upstream connection nor a body in memory. The same one, if it was accepted after all or not
     /// replaced in time.
-    async fn successor(&self, lease: Lease) -> Result<Lease, Refusal> {
+    async fn successor(&self, lease: Lease) -> Result<Lease, NoCredential> {
         let mut changed = self.shared.changed.subscribe();
         let granted_at = lease.snapshot.granted_at.unwrap_or_default();
         let until = clock::after(granted_at, SECONDS_OLD.saturating_add(RENEWING));
@@ -311,12 +315,14 @@ impl Handle {
         let is_young = |now| granted_at <= now && now < until;
         while lease.snapshot.row.is_given_up() && is_young(self.clock.now()) {
             match self.now() {
-                Now::Lease(newer) if !newer.credential.bearer.same(&lease.credential.bearer) => {
+                CurrentCredential::Lease(newer)
+                    if !newer.credential.bearer.same(&lease.credential.bearer) =>
+                {
                     return Ok(newer);
                 }
-                Now::Lease(_) => {}
-                Now::Refused(refusal) => return Err(refusal),
-                Now::Wait => return self.wait().await,
+                CurrentCredential::Lease(_) => {}
+                CurrentCredential::Refused(refusal) => return Err(refusal),
+                CurrentCredential::Wait => return self.wait().await,
             }
             tokio::select! {
                 is_over = clock::nap(&*self.clock, until, Duration::from_secs(1)) => {
@@ -332,17 +338,17 @@ impl Handle {
             }
         }
         match self.now() {
-            Now::Lease(lease) => Ok(lease),
-            Now::Refused(refusal) => Err(refusal),
-            Now::Wait => self.wait().await,
+            CurrentCredential::Lease(lease) => Ok(lease),
+            CurrentCredential::Refused(refusal) => Err(refusal),
+            CurrentCredential::Wait => self.wait().await,
         }
     }
 
     /// The credential, if a valid one exists.
     pub(super) fn at_once(&self) -> Option<Lease> {
         match self.now() {
-            Now::Lease(lease) => Some(lease),
-            Now::Refused(_) | Now::Wait => None,
+            CurrentCredential::Lease(lease) => Some(lease),
+            CurrentCredential::Refused(_) | CurrentCredential::Wait => None,
         }
     }
 
@@ -456,10 +462,14 @@ impl Handle {
     /// The credential now, if it is another one.
     fn other_than(&self, refused: &Lease) -> Option<Lease> {
         match self.now() {
-            Now::Lease(lease) if !lease.credential.bearer.same(&refused.credential.bearer) => {
+            CurrentCredential::Lease(lease)
+                if !lease.credential.bearer.same(&refused.credential.bearer) =>
+            {
                 Some(lease)
             }
-            Now::Lease(_) | Now::Refused(_) | Now::Wait => None,
+            CurrentCredential::Lease(_)
+            | CurrentCredential::Refused(_)
+            | CurrentCredential::Wait => None,
         }
     }
 
@@ -564,13 +574,17 @@ impl Handle {
     }
 
     /// Checks that a new login could be written at `place`; `None` when the keeper has ended.
-    pub async fn make_room(&self, place: Place) -> Option<Result<(), StoreError>> {
+    pub async fn make_room(&self, place: LoginDestination) -> Option<Result<(), StoreError>> {
         self.ask(|done| Command::MakeRoom(place, done)).await
     }
 
     /// Writes a login that was just granted and serves with it: the file that holds it. `None`
     /// when the keeper has ended.
-    pub async fn install(&self, grant: Grant, place: Place) -> Option<Result<PathBuf, StoreError>> {
+    pub async fn install(
+        &self,
+        grant: Grant,
+        place: LoginDestination,
+    ) -> Option<Result<PathBuf, StoreError>> {
         self.ask(|done| Command::Install(grant, place, done)).await
     }
 
@@ -600,7 +614,7 @@ impl Handle {
     /// The name of another login of the same account, if this is the block's.
     pub async fn same_account_as(&self) -> Option<String> {
         let store = self.store.clone()?;
-        let told = store.work(Store::same_account_as_block).await;
+        let told = store.work(LoginStore::same_account_as_block).await;
         told.ok().flatten()
     }
 
@@ -625,7 +639,7 @@ impl Handle {
     }
 
     /// For `proxy status`.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> KeeperStatus {
         let mut status = self
             .shared
             .status
@@ -640,20 +654,20 @@ impl Handle {
             status.kind = Some(credential.kind);
         }
         if let Some(hindrance) = &status.hindrance {
-            let what = Fault {
+            let what = LoginFault {
                 code: super::UNSAVABLE,
                 message: hindrance.told(),
             };
             let at = hindrance.at;
-            status.last_error = Some(Event { at, what });
+            status.last_error = Some(StatusEvent { at, what });
         }
         if let Some(unreadable) = &status.unreadable {
-            let what = Fault {
+            let what = LoginFault {
                 code: super::UNREADABLE,
                 message: unreadable.reason.clone(),
             };
             let at = unreadable.at;
-            status.last_error = Some(Event { at, what });
+            status.last_error = Some(StatusEvent { at, what });
         }
         if status.standing == StandingKind::Ready
             && status.expires_at.is_some_and(|end| end <= self.clock.now())
@@ -682,7 +696,7 @@ impl Handle {
         self.terms.judge(snapshot, self.clock.now())
     }
 
-    fn now(&self) -> Now {
+    fn now(&self) -> CurrentCredential {
         let snapshot = self.shared.snapshot.load();
         let now = self.clock.now();
         let judged;
@@ -696,43 +710,43 @@ impl Handle {
             Standing::Credential(credential)
                 if credential.expires_at.is_none_or(|end| end > now) =>
             {
-                Now::Lease(Lease {
+                CurrentCredential::Lease(Lease {
                     credential: credential.clone(),
                     snapshot: arc_swap::Guard::into_inner(snapshot),
                     place: self.place,
                 })
             }
-            Standing::LoginNeeded(reason) => Now::Refused(self.login_needed(reason)),
-            Standing::Unreadable(reason) => Now::Refused(Refusal::Unavailable {
+            Standing::LoginNeeded(reason) => CurrentCredential::Refused(self.login_needed(reason)),
+            Standing::Unreadable(reason) => CurrentCredential::Refused(NoCredential::Unavailable {
                 message: format!("the credential store can't be read: {reason}"),
                 retry_after: self.limit(),
             }),
             Standing::Credential(_) | Standing::Pending | Standing::Starting => {
                 match snapshot.retry_at {
                     Some(at) if is_beyond(at, now, self.limit()) => {
-                        Now::Refused(self.unavailable(clock::until(at, now)))
+                        CurrentCredential::Refused(self.unavailable(clock::until(at, now)))
                     }
-                    _ => Now::Wait,
+                    _ => CurrentCredential::Wait,
                 }
             }
         }
     }
 
-    async fn wait(&self) -> Result<Lease, Refusal> {
+    async fn wait(&self) -> Result<Lease, NoCredential> {
         let found = tokio::time::timeout(self.limit(), self.change()).await;
         found.unwrap_or_else(|_| Err(self.unavailable(Duration::from_secs(1))))
     }
 
     /// Waits until the keeper has a credential, or reports that there is none.
-    async fn change(&self) -> Result<Lease, Refusal> {
+    async fn change(&self) -> Result<Lease, NoCredential> {
         let mut changed = self.shared.changed.subscribe();
         // A full queue holds a nudge already.
         drop(self.commands.try_send(Command::Nudge));
         loop {
             match self.now() {
-                Now::Lease(lease) => return Ok(lease),
-                Now::Refused(refusal) => return Err(refusal),
-                Now::Wait => {}
+                CurrentCredential::Lease(lease) => return Ok(lease),
+                CurrentCredential::Refused(refusal) => return Err(refusal),
+                CurrentCredential::Wait => {}
             }
             tokio::select! {
                 biased;
@@ -750,19 +764,19 @@ impl Handle {
         self.terms.terms.settings.wait
     }
 
-    fn unavailable(&self, retry_after: Duration) -> Refusal {
+    fn unavailable(&self, retry_after: Duration) -> NoCredential {
         let hindrance = self.status().hindrance;
         let why = hindrance.map_or_else(
             || "`hermesctl proxy status` shows why".to_owned(),
             |hindrance| hindrance.told(),
         );
-        Refusal::Unavailable {
+        NoCredential::Unavailable {
             message: format!("hermes-proxyd: the token has expired and can't be renewed; {why}"),
             retry_after: retry_after.max(Duration::from_secs(1)),
         }
     }
 
-    fn login_needed(&self, reason: &str) -> Refusal {
+    fn login_needed(&self, reason: &str) -> NoCredential {
         let own = self.status().login.is_some_and(|login| login.own);
         let remedy = self.terms.terms.adapter.remedy();
         let remedy = match (remedy.command(own), remedy) {
@@ -771,7 +785,7 @@ impl Handle {
                 advice
             }
         };
-        Refusal::LoginNeeded {
+        NoCredential::LoginNeeded {
             message: format!("hermes-proxyd: {reason}; {remedy}"),
         }
     }
@@ -784,13 +798,13 @@ fn is_beyond(at: DateTime<Utc>, now: DateTime<Utc>, limit: Duration) -> bool {
     wait > limit && wait <= backoff::LONGEST
 }
 
-enum Now {
+enum CurrentCredential {
     Lease(Lease),
-    Refused(Refusal),
+    Refused(NoCredential),
     Wait,
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for CredentialHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("status", &self.status())

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::journal::Journal;
+use super::journal::RefreshJournal;
 use super::pool::MAIN;
-use super::store::{self, Store, StoreFiles, read_object};
+use super::store::{self, LoginStore, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
@@ -34,12 +34,12 @@ pub struct FileLook {
     /// Whether it is ours alone.
     pub own: bool,
     /// What it holds.
-    pub content: Content,
+    pub content: InspectedContent,
 }
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum InspectedContent {
     /// There is no file.
     Missing,
     /// It can't be read, or is not a store; in words, without any of its content, and the command
@@ -94,7 +94,7 @@ pub fn inspect(
     now: DateTime<Utc>,
 ) -> Option<Inspection> {
     let layout = adapter.layout()?;
-    let store = Store::new(files.clone(), layout);
+    let store = LoginStore::new(files.clone(), layout);
     let files = store.files();
     let global = (files.global != files.active).then_some(&files.global);
     let sources = [&files.own, &files.active].into_iter().chain(global);
@@ -148,7 +148,7 @@ pub struct EndedLogins {
 /// Which logins of this provider have ended, by their files; `None` if none has, or it has only
 /// one.
 pub fn ended_logins(files: &StoreFiles, adapter: &dyn Adapter) -> Option<EndedLogins> {
-    let store = Store::new(files.clone(), adapter.layout()?);
+    let store = LoginStore::new(files.clone(), adapter.layout()?);
     let roster = store.roster().ok()?;
     let block = store.peek().ok().flatten();
     let block = block.map(|found| found.login.tokens().any());
@@ -195,10 +195,11 @@ pub fn kept_logins(files: &StoreFiles) -> Vec<(String, PathBuf)> {
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
     match look(file, false, |document| store::login(document, layout)).content {
-        Content::Login(fingerprint) => fingerprint,
-        Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
-            None
-        }
+        InspectedContent::Login(fingerprint) => fingerprint,
+        InspectedContent::Missing
+        | InspectedContent::Unusable(..)
+        | InspectedContent::Untrusted(..)
+        | InspectedContent::Nothing => None,
     }
 }
 
@@ -209,10 +210,11 @@ pub fn fingerprint_at_top(file: &Path, adapter: &dyn Adapter) -> Option<String> 
         Some(Login::new(std::mem::take(document), layout))
     });
     match look.content {
-        Content::Login(fingerprint) => fingerprint,
-        Content::Missing | Content::Unusable(..) | Content::Untrusted(..) | Content::Nothing => {
-            None
-        }
+        InspectedContent::Login(fingerprint) => fingerprint,
+        InspectedContent::Missing
+        | InspectedContent::Unusable(..)
+        | InspectedContent::Untrusted(..)
+        | InspectedContent::Nothing => None,
     }
 }
 
@@ -254,7 +256,7 @@ fn login_look(
     adapter: &dyn Adapter,
     (store, own): (PathBuf, bool),
     (login, mirror): (Login, Option<&Login>),
-    journal: &Journal,
+    journal: &RefreshJournal,
     now: DateTime<Utc>,
 ) -> LoginLook {
     let since = grant::login_at(&login);
@@ -297,30 +299,30 @@ fn look(
     login: impl FnOnce(&mut Map<String, Value>) -> Option<Login>,
 ) -> FileLook {
     let content = match read_object(file) {
-        Ok(None) => Content::Missing,
-        Ok(Some(mut document)) => login(&mut document).map_or(Content::Nothing, |login| {
-            Content::Login(login.refresh_token().map(|token| token.fingerprint()))
+        Ok(None) => InspectedContent::Missing,
+        Ok(Some(mut document)) => login(&mut document).map_or(InspectedContent::Nothing, |login| {
+            InspectedContent::Login(login.refresh_token().map(|token| token.fingerprint()))
         }),
         Err(error) => {
             let command = remedy(&error, None);
             match &error {
                 StoreError::Foreign { owner, .. } => {
                     let reason = format!("belongs to another user (id {owner}), so it is not used");
-                    Content::Untrusted(reason, command)
+                    InspectedContent::Untrusted(reason, command)
                 }
                 StoreError::Writable { mode, .. } => {
                     let reason = format!(
                         "can be written by everyone on this machine (mode {mode:04o}), so it is not \
                          used; check that the login in it is yours"
                     );
-                    Content::Untrusted(reason, command)
+                    InspectedContent::Untrusted(reason, command)
                 }
                 StoreError::Read { source, .. } => {
-                    Content::Unusable(format!("can't be read ({source})"), command)
+                    InspectedContent::Unusable(format!("can't be read ({source})"), command)
                 }
                 StoreError::Parse { reason, .. } => {
                     let reason = format!("is not a credential store ({reason})");
-                    Content::Unusable(reason, command)
+                    InspectedContent::Unusable(reason, command)
                 }
                 StoreError::Lock { .. }
                 | StoreError::LockHeld { .. }
@@ -329,7 +331,9 @@ fn look(
                 | StoreError::Moved { .. }
                 | StoreError::Stopping
                 | StoreError::Waiting
-                | StoreError::Write { .. } => Content::Unusable(error.to_string(), command),
+                | StoreError::Write { .. } => {
+                    InspectedContent::Unusable(error.to_string(), command)
+                }
             }
         }
     };

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::spent::Spent;
+use super::spent_tokens::Spent;
 use super::store::{LARGEST, StoreError};
 use super::write;
 use crate::files::{self, Spot};
@@ -27,14 +27,14 @@ use crate::secret::Secret;
 
 /// Where a provider's entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Journal {
+pub(super) struct RefreshJournal {
     file: PathBuf,
     layout: &'static dyn Layout,
 }
 
 /// A refresh that was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     /// The fingerprint of the refresh token.
     pub(super) token: String,
     /// When it was about to be sent.
@@ -45,20 +45,20 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Chore {
     /// The entry.
-    End(Journal, Entry),
+    End(RefreshJournal, JournalEntry),
     /// The renewed login beside it; if its tokens are named, by their fingerprints, only that of one of
     /// these.
-    Forget(Journal, Option<Vec<String>>),
+    Forget(RefreshJournal, Option<Vec<String>>),
 }
 
 /// A renewed login that could not be written, and the fingerprints of the tokens before it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Kept {
+pub(super) struct UnsavedLogin {
     pub(super) login: Login,
     pub(super) replaces: Vec<String>,
 }
 
-impl Kept {
+impl UnsavedLogin {
     /// Whether it takes the place of a login with this token.
     pub(super) fn succeeds(&self, token: &Secret) -> bool {
         self.replaces.contains(&token.fingerprint())
@@ -87,31 +87,33 @@ impl Chore {
     /// being spent does not count yet: the entry may be another keeper's.
     pub(super) fn waits_for(&self, spent: &Spent) -> bool {
         match self {
-            Self::End(_, Entry { token, .. }) => spent.waits(token) || spent.is_claimed(token),
+            Self::End(_, JournalEntry { token, .. }) => {
+                spent.waits(token) || spent.is_claimed(token)
+            }
             Self::Forget(..) => false,
         }
     }
 
     /// Whether a new entry in this journal replaces the file that it would remove.
-    pub(super) fn ends(&self, journal: &Journal) -> bool {
+    pub(super) fn ends(&self, journal: &RefreshJournal) -> bool {
         matches!(self, Self::End(its, _) if its == journal)
     }
 
     /// Whether another login that is kept beside this journal replaces the file that it would
     /// remove.
-    pub(super) fn forgets(&self, journal: &Journal) -> bool {
+    pub(super) fn forgets(&self, journal: &RefreshJournal) -> bool {
         matches!(self, Self::Forget(its, _) if its == journal)
     }
 }
 
-impl Entry {
+impl JournalEntry {
     /// Whether it is about this token.
     pub(super) fn is_about(&self, token: &Secret) -> bool {
         token.fingerprint() == self.token
     }
 }
 
-impl Journal {
+impl RefreshJournal {
     /// The journal in `folder` of the provider with this layout, for the login in the block of
     /// `store`.
     pub(super) fn new(folder: &Path, layout: &'static dyn Layout, store: &Path) -> Self {
@@ -140,7 +142,7 @@ impl Journal {
 
     /// Keeps a renewed login that can't be saved, with the fingerprints of the tokens that it
     /// `replaces`.
-    pub(super) fn keep(&self, kept: Kept) -> Result<(), StoreError> {
+    pub(super) fn keep(&self, kept: UnsavedLogin) -> Result<(), StoreError> {
         let mut document = Map::new();
         document.insert("replaces".to_owned(), kept.replaces.into());
         document.insert("login".to_owned(), kept.login.into_fields().into());
@@ -151,7 +153,7 @@ impl Journal {
     ///
     /// # Errors
     /// If there may be one that can't be read.
-    pub(super) fn kept(&self) -> Result<Option<Kept>, StoreError> {
+    pub(super) fn kept(&self) -> Result<Option<UnsavedLogin>, StoreError> {
         self.kept_in(&self.kept_file())
     }
 
@@ -160,7 +162,7 @@ impl Journal {
     ///
     /// # Errors
     /// If there may be one in this journal that can't be read.
-    pub(super) fn kept_for(&self, token: &Secret) -> Result<Option<Kept>, StoreError> {
+    pub(super) fn kept_for(&self, token: &Secret) -> Result<Option<UnsavedLogin>, StoreError> {
         let own = self.kept()?.filter(|kept| kept.succeeds(token));
         let of_another = || {
             let mut others = self.others("login").into_iter();
@@ -172,7 +174,7 @@ impl Journal {
         Ok(own.or_else(of_another))
     }
 
-    fn kept_in(&self, file: &Path) -> Result<Option<Kept>, StoreError> {
+    fn kept_in(&self, file: &Path) -> Result<Option<UnsavedLogin>, StoreError> {
         read(file, |mut document| {
             let replaces = document.get("replaces")?.as_array()?;
             let replaces = replaces.iter().filter_map(Value::as_str);
@@ -181,7 +183,7 @@ impl Journal {
                 return None;
             };
             let login = Login::new(login, self.layout);
-            Some(Kept { login, replaces })
+            Some(UnsavedLogin { login, replaces })
         })
     }
 
@@ -189,7 +191,7 @@ impl Journal {
     /// neither, and one with a token that is not among `tokens` is another process's. If tokens are named, a
     /// renewed login with such a token beside another journal is removed too.
     pub(super) fn forget_kept(&self, tokens: Option<&[String]>) {
-        let is_meant = |kept: &Kept| {
+        let is_meant = |kept: &UnsavedLogin| {
             let token = kept.login.refresh_token().map(|token| token.fingerprint());
             tokens
                 .zip(token)
@@ -249,7 +251,7 @@ impl Journal {
 
     /// The successor of this token is on disk, or the token was never sent. An entry about another
     /// one stays: it is another process's.
-    pub(super) fn end(&self, entry: &Entry) {
+    pub(super) fn end(&self, entry: &JournalEntry) {
         match self.pending() {
             Ok(Some(now)) if now.token != entry.token => {}
             Ok(Some(_)) => remove(&self.file),
@@ -266,12 +268,12 @@ impl Journal {
 
     /// The entry about the token with this fingerprint in another of the provider's journals, and what its temporary
     /// files are tagged with: the login has changed its place since, such as from a row to the block.
-    pub(super) fn begun_elsewhere(&self, token: &Secret) -> Option<(Entry, String)> {
+    pub(super) fn begun_elsewhere(&self, token: &Secret) -> Option<(JournalEntry, String)> {
         let (entry, file) = self.elsewhere(&token.fingerprint())?;
         Some((entry, tag_of(&file)))
     }
 
-    fn elsewhere(&self, fingerprint: &str) -> Option<(Entry, PathBuf)> {
+    fn elsewhere(&self, fingerprint: &str) -> Option<(JournalEntry, PathBuf)> {
         let mut files = self.others("json").into_iter();
         files.find_map(|file| {
             let entry = entry_in(&file).ok().flatten()?;
@@ -283,16 +285,16 @@ impl Journal {
     ///
     /// # Errors
     /// If there may be an entry that can't be read.
-    pub(super) fn pending(&self) -> Result<Option<Entry>, StoreError> {
+    pub(super) fn pending(&self) -> Result<Option<JournalEntry>, StoreError> {
         entry_in(&self.file)
     }
 }
 
-fn entry_in(file: &Path) -> Result<Option<Entry>, StoreError> {
+fn entry_in(file: &Path) -> Result<Option<JournalEntry>, StoreError> {
     read(file, |entry| {
         let started_at = entry.get("started_at")?.as_str()?.parse().ok()?;
         let token = entry.get("refresh_token_fingerprint")?.as_str()?.to_owned();
-        Some(Entry { token, started_at })
+        Some(JournalEntry { token, started_at })
     })
 }
 
@@ -338,7 +340,7 @@ mod tests {
     fn an_entry_is_there_until_it_is_ended_and_holds_no_token() {
         let dir = tempfile::tempdir().unwrap();
         let store = Path::new("/home/u/.hermes/auth.json");
-        let journal = Journal::new(&dir.path().join("journal"), layout(), store);
+        let journal = RefreshJournal::new(&dir.path().join("journal"), layout(), store);
         assert_eq!(journal.pending().unwrap(), None);
         let token = Secret::new("the-refresh-token".to_owned());
         let now = "2026-11-23T12:00:00.5Z".parse().unwrap();
@@ -351,14 +353,14 @@ mod tests {
             "{entry:?}"
         );
         assert!(!entry.is_about(&Secret::new("another".to_owned())));
-        let another = Entry {
+        let another = JournalEntry {
             token: "another".to_owned(),
             ..entry.clone()
         };
         journal.end(&another);
         assert_eq!(journal.pending().unwrap(), Some(entry.clone()));
         let login = json!({"refresh_token": "next"});
-        let kept = Kept {
+        let kept = UnsavedLogin {
             login: Login::new(login.as_object().cloned().unwrap(), layout()),
             replaces: vec![token.fingerprint()],
         };
@@ -381,8 +383,8 @@ mod tests {
     #[test]
     fn what_is_known_of_a_token_follows_a_login_that_changes_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let before = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
-        let after = Journal::new(dir.path(), layout(), Path::new("/profile/auth.json"));
+        let before = RefreshJournal::new(dir.path(), layout(), Path::new("/auth.json"));
+        let after = RefreshJournal::new(dir.path(), layout(), Path::new("/profile/auth.json"));
         let (token, other) = (Secret::new("r0".to_owned()), Secret::new("x".to_owned()));
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         before.begin(&token, now).unwrap();
@@ -392,7 +394,7 @@ mod tests {
             after.begun_elsewhere(&other).is_none() && before.begun_elsewhere(&token).is_none()
         );
         let login = json!({"refresh_token": "r1"});
-        let kept = Kept {
+        let kept = UnsavedLogin {
             login: Login::new(login.as_object().cloned().unwrap(), layout()),
             replaces: vec![token.fingerprint()],
         };
@@ -411,7 +413,7 @@ mod tests {
     #[test]
     fn an_entry_that_was_cut_in_half_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
+        let journal = RefreshJournal::new(dir.path(), layout(), Path::new("/auth.json"));
         fs::write(&journal.file, "{\"refresh_token_fing").unwrap();
         assert_eq!(journal.pending().unwrap(), None);
     }
@@ -419,8 +421,8 @@ mod tests {
     #[test]
     fn what_may_be_there_and_can_not_be_read_is_said_and_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path(), layout(), Path::new("/auth.json"));
-        let entry = Entry {
+        let journal = RefreshJournal::new(dir.path(), layout(), Path::new("/auth.json"));
+        let entry = JournalEntry {
             token: "another".to_owned(),
             started_at: "2026-11-23T12:00:00Z".parse().unwrap(),
         };
@@ -440,7 +442,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("journal");
         std::os::unix::fs::symlink(dir.path().join("unmounted"), &folder).unwrap();
-        let journal = Journal::new(&folder, layout(), Path::new("/auth.json"));
+        let journal = RefreshJournal::new(&folder, layout(), Path::new("/auth.json"));
         assert!(journal.pending().is_err() && journal.kept().is_err());
     }
 }

@@ -14,19 +14,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::Cause;
+use super::attempt::RenewalCause;
 use super::core::{Core, Effect, Habits, Publication};
-use super::handle::{Command, Handle, Ruling, Shared, Snapshot, Standing};
-use super::hindrance::Hindered;
-use super::journal::{Chore, Entry, Kept};
-use super::knowledge::{Event as Known, Seat};
-use super::notice::{Audience, Notice, NoticeKind};
-use super::pool::{Naming, Strategy};
-use super::pulse::Heart;
-use super::status::Status;
-use super::store::{Found, Occasion, Roster, Stamp, Store, StoreError};
-use super::terms::{Revision, Terms};
-use super::timing::{Doubt, Proof, Refused};
+use super::handle::{Command, CredentialHandle, Ruling, SharedCredential, Snapshot, Standing};
+use super::heartbeat::Heart;
+use super::journal::{Chore, JournalEntry, UnsavedLogin};
+use super::knowledge::{LoginEvent, LoginFile};
+use super::notice::{Audience, LoginNotice, NoticeKind};
+use super::pool::{RowNaming, Strategy};
+use super::save_failure::Hindered;
+use super::settings::{Revision, Terms};
+use super::status::KeeperStatus;
+use super::store::{LoginStore, Occasion, Roster, StoreContents, StoreError, StoreStamp};
+use super::timing::{Doubt, Proof, RefusalAction};
 use crate::clock::{self, Clock};
 use crate::files::{Desk, quoted};
 use crate::provider::{Adapter, Login};
@@ -63,7 +63,7 @@ pub(super) const SUPPRESSED: &str = "there is no login: it was removed with `her
 
 /// Commands to a keeper.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct KeeperSettings {
     /// About how long before its end a credential is renewed; see `schedule`.
     pub refresh_lead: Duration,
     /// The limit of one request to the token endpoint; a lock is awaited longer than that, because
@@ -92,11 +92,11 @@ pub enum Initiative {
 pub struct Keeper {
     /// What is known and decided.
     pub(super) core: Core,
-    pub(super) store: Option<Store>,
-    pub(super) sight: Sight,
+    pub(super) store: Option<LoginStore>,
+    pub(super) sight: LoginSight,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) settings: Settings,
-    pub(super) shared: Arc<Shared>,
+    pub(super) settings: KeeperSettings,
+    pub(super) shared: Arc<SharedCredential>,
     /// From then on nothing is begun.
     pub(super) stop: CancellationToken,
     /// What a reload gives it to go by.
@@ -106,11 +106,11 @@ pub struct Keeper {
     /// The reading of a key that is in no store.
     pub(super) desk: Desk,
     /// The owner of the logins in rows of the pool; the keeper of the block alone reports them.
-    pub(super) rows: Option<Arc<dyn Rows>>,
+    pub(super) rows: Option<Arc<dyn RowOwner>>,
     /// The registry of the provider's other logins.
-    pub(super) peers: Option<Arc<dyn Rows>>,
+    pub(super) peers: Option<Arc<dyn RowOwner>>,
     /// The name of its login, if that is a row's.
-    pub(super) naming: Option<Naming>,
+    pub(super) naming: Option<RowNaming>,
     /// The place of its login among the provider's.
     place: usize,
     /// For the watchdog.
@@ -119,7 +119,7 @@ pub struct Keeper {
 }
 
 /// The owner of the logins in the rows of a provider's pool.
-pub(super) trait Rows: std::fmt::Debug + Send + Sync {
+pub(super) trait RowOwner: std::fmt::Debug + Send + Sync {
     /// The rows in the store now, and whether any is a separate login. Must not wait.
     fn seen(&self, roster: Roster) -> bool;
 
@@ -132,8 +132,8 @@ pub(super) trait Rows: std::fmt::Debug + Send + Sync {
 
 /// What the keeper has seen of the login's files.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
-    pub(super) stamps: Vec<Stamp>,
+pub(super) struct LoginSight {
+    pub(super) stamps: Vec<StoreStamp>,
     /// It has looked at the store since its last start.
     pub(super) looked: bool,
     /// When its row got another token.
@@ -143,25 +143,25 @@ pub(super) struct Sight {
     /// What keeps a renewed login from being saved.
     pub(super) hindered: Hindered,
     /// The store's stamps with a login that this keeper fails over.
-    pub(super) distrusted: Option<Vec<Stamp>>,
+    pub(super) distrusted: Option<Vec<StoreStamp>>,
 }
 
-fn lock_limit(settings: &Settings) -> Duration {
+fn lock_limit(settings: &KeeperSettings) -> Duration {
     LOCK_WAIT.max(settings.token_timeout.saturating_add(LOCK_MARGIN))
 }
 
 /// What a keeper may take from one sign of life to the next: all locks, one call of the token
 /// endpoint with its second try, and the disk.
-fn longest_step(settings: &Settings) -> Duration {
+fn longest_step(settings: &KeeperSettings) -> Duration {
     let calls = settings.token_timeout.saturating_mul(2);
     let locks = lock_limit(settings).saturating_mul(LOCKS);
     locks.saturating_add(calls).saturating_add(DISK)
 }
 
 /// The place of a login that was found.
-pub(super) fn seat(store: &Store, found: &Found) -> Seat {
+pub(super) fn seat(store: &LoginStore, found: &StoreContents) -> LoginFile {
     let file = &found.source;
-    Seat::new(file, store.is_own(file), store.journal(file))
+    LoginFile::new(file, store.is_own(file), store.journal(file))
 }
 
 impl Keeper {
@@ -169,10 +169,12 @@ impl Keeper {
     pub fn new(
         adapter: Arc<dyn Adapter>,
         files: super::StoreFiles,
-        settings: Settings,
+        settings: KeeperSettings,
         clock: Arc<dyn Clock>,
-    ) -> (Self, Handle) {
-        let store = adapter.layout().map(|layout| Store::new(files, layout));
+    ) -> (Self, CredentialHandle) {
+        let store = adapter
+            .layout()
+            .map(|layout| LoginStore::new(files, layout));
         let terms = Terms {
             adapter,
             settings,
@@ -184,18 +186,18 @@ impl Keeper {
 
     /// A keeper of the login in this place of a store, which is the `place`th of the provider's.
     pub(super) fn of(
-        store: Option<Store>,
+        store: Option<LoginStore>,
         terms: Terms,
         clock: Arc<dyn Clock>,
         place: usize,
-    ) -> (Self, Handle) {
+    ) -> (Self, CredentialHandle) {
         let (adapter, settings) = (terms.adapter.clone(), terms.settings.clone());
         let optional = terms.optional;
         let (sender, commands) = mpsc::channel(QUEUE);
         let heart = Heart::new(longest_step(&settings));
         let first = Arc::new(Revision::first(terms));
-        let shared = Arc::new(Shared::new(first.clone(), heart.pulse()));
-        let handle = Handle {
+        let shared = Arc::new(SharedCredential::new(first.clone(), heart.pulse()));
+        let handle = CredentialHandle {
             shared: shared.clone(),
             commands: sender,
             trials: Arc::default(),
@@ -218,7 +220,7 @@ impl Keeper {
         let keeper = Self {
             core,
             store,
-            sight: Sight::default(),
+            sight: LoginSight::default(),
             clock,
             settings,
             shared,
@@ -246,7 +248,7 @@ impl Keeper {
             let now = self.clock.now();
             if self.core.timing.is_due(self.core.task(), now) {
                 // The error is in the status, and the work is tried again.
-                self.renew(Cause::default()).await.ok();
+                self.renew(RenewalCause::default()).await.ok();
                 self.renew_twins().await;
             }
             let clock = self.clock.clone();
@@ -357,7 +359,7 @@ impl Keeper {
     }
 
     /// Changes what `proxy status` shows.
-    pub(super) fn status(&mut self, change: impl FnOnce(&mut Status)) {
+    pub(super) fn status(&mut self, change: impl FnOnce(&mut KeeperStatus)) {
         self.decide(|core, _| change(&mut core.status));
     }
 
@@ -387,7 +389,7 @@ impl Keeper {
             login_command = login_command.map(|command| format!("{command} --label {called}"));
         }
         let peers = self.peers.as_ref();
-        let notice = Notice {
+        let notice = LoginNotice {
             at: self.clock.now(),
             provider: adapter.name().to_string(),
             display_name,
@@ -488,7 +490,7 @@ impl Keeper {
             chores.iter().filter(done).for_each(Chore::work);
         };
         store.note(work).await?;
-        self.core.knowledge.on(Known::Tidied);
+        self.core.knowledge.on(LoginEvent::Tidied);
         Ok(())
     }
 
@@ -510,7 +512,7 @@ impl Keeper {
     /// If it can't be read: then it is unknown which token may be spent.
     pub(super) async fn read_journal(
         &mut self,
-    ) -> Result<(Option<Entry>, Option<Kept>), StoreError> {
+    ) -> Result<(Option<JournalEntry>, Option<UnsavedLogin>), StoreError> {
         self.tidy().await?;
         let journal = self.core.knowledge.journal().cloned();
         match (&self.store, journal) {
@@ -530,7 +532,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When it can't be read.
-    pub(super) async fn kept(&self) -> Result<Option<Kept>, StoreError> {
+    pub(super) async fn kept(&self) -> Result<Option<UnsavedLogin>, StoreError> {
         match (&self.store, self.core.knowledge.journal().cloned()) {
             (Some(store), Some(journal)) => store.note(move || journal.kept()).await?,
             _ => Ok(None),
@@ -545,7 +547,7 @@ impl Keeper {
     pub(super) async fn beside(
         &self,
         token: Option<Secret>,
-    ) -> Result<(Option<Kept>, Option<(Entry, String)>), StoreError> {
+    ) -> Result<(Option<UnsavedLogin>, Option<(JournalEntry, String)>), StoreError> {
         let journal = self.core.knowledge.journal().cloned();
         let (Some(store), Some(journal), Some(token)) = (&self.store, journal, token) else {
             return Ok((None, None));
@@ -573,17 +575,17 @@ impl Keeper {
         }
         let now = self.clock.now();
         match self.core.timing.refused(doubt, self.proof(), now) {
-            Refused::Paced => return Ruling::Paced,
-            Refused::Waits => {}
-            Refused::Unproven => {
+            RefusalAction::Paced => return Ruling::Paced,
+            RefusalAction::Waits => {}
+            RefusalAction::Unproven => {
                 let provider = self.core.adapter.name().as_str();
                 tracing::warn!(provider, "a new token is refused; it is not replaced");
             }
-            Refused::Renew => {
+            RefusalAction::Renew => {
                 let refused = Some(credential.bearer.clone());
-                let cause = Cause {
+                let cause = RenewalCause {
                     refused,
-                    ..Cause::default()
+                    ..RenewalCause::default()
                 };
                 self.renew(cause).await.ok();
             }
@@ -605,14 +607,14 @@ impl Keeper {
             let started = !matches!(snapshot.standing, Standing::Starting);
             started.then_some(snapshot.generation)
         };
-        let mut found = store.work(Store::peek).await;
+        let mut found = store.work(LoginStore::peek).await;
         if let Some(StoreError::Parse { file, .. }) = trouble_of(&found)
             && let Ok(true) = self
                 .unless_stopped(store.repair(file, self.lock_limit()))
                 .await
         {
             tracing::warn!(file = %file.display(), "a half-written store is complete again");
-            found = store.work(Store::peek).await;
+            found = store.work(LoginStore::peek).await;
         }
         match found {
             Err(error) => self.unreadable(Arc::new(error), false).await,
@@ -635,16 +637,16 @@ impl Keeper {
 
     /// Reports the rows that are separate logins, before the store counts as read. If it can't be read, the known
     /// rows stay.
-    pub(super) async fn see_rows(&mut self, store: &Store) {
+    pub(super) async fn see_rows(&mut self, store: &LoginStore) {
         let Some(rows) = self.rows.clone() else {
             return;
         };
-        if let Ok(roster) = store.work(Store::roster).await {
+        if let Ok(roster) = store.work(LoginStore::roster).await {
             self.core.habits.has_others = rows.seen(roster);
         }
     }
 
-    async fn take_found(&mut self, store: &Store, found: Option<Found>) {
+    async fn take_found(&mut self, store: &LoginStore, found: Option<StoreContents>) {
         let Some(mut found) = found else {
             let missing = match self.core.knowledge.unsaved() {
                 Some(_) => self.is_store_missing().await.unwrap_or(true),
@@ -656,14 +658,16 @@ impl Keeper {
         if found.broken.is_some() {
             self.core.knowledge.keep_age(&mut found.login);
         }
-        self.core.knowledge.on(Known::Found(seat(store, &found)));
+        self.core
+            .knowledge
+            .on(LoginEvent::Found(seat(store, &found)));
         let mut kept = None;
         // If the journal can't be read, the login serves, no renewal begins, and the journal is read
         // again soon.
         if self.core.knowledge.is_unentered()
             && let Ok((begun, beside)) = self.read_journal().await
         {
-            self.core.knowledge.on(Known::Entered(begun));
+            self.core.knowledge.on(LoginEvent::Entered(begun));
             kept = beside;
         }
         // An older copy may have a newer one beside a journal, whose row was gone.
@@ -682,7 +686,9 @@ impl Keeper {
         let Some(store) = &self.store else {
             return NO_LOGIN;
         };
-        let suppressed = store.work(|store: &Store| Ok(store.is_suppressed())).await;
+        let suppressed = store
+            .work(|store: &LoginStore| Ok(store.is_suppressed()))
+            .await;
         if suppressed.unwrap_or_default() {
             SUPPRESSED
         } else {
@@ -777,7 +783,7 @@ impl Keeper {
 }
 
 /// What kept the login's file from being read.
-fn trouble_of(found: &Result<Option<Found>, StoreError>) -> Option<&StoreError> {
+fn trouble_of(found: &Result<Option<StoreContents>, StoreError>) -> Option<&StoreError> {
     match found {
         Ok(found) => found.as_ref()?.broken.as_deref(),
         Err(error) => Some(error),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::grant;
-use super::journal::{Chore, Entry, Journal, Kept};
-use super::spent::{Claim, Spent};
+use super::journal::{Chore, JournalEntry, RefreshJournal, UnsavedLogin};
+use super::spent_tokens::{Claim, Spent};
 use crate::clock;
 use crate::provider::Login;
 use crate::secret::Secret;
@@ -25,13 +25,13 @@ const CHORES: usize = 64;
 /// What is known of a login.
 #[derive(Debug, Default)]
 pub(super) struct Knowledge {
-    state: State,
-    seat: Option<Seat>,
+    state: LoginState,
+    seat: Option<LoginFile>,
     /// The last login that was granted to this process or adopted, saved or not, and what it replaced.
     latest: Option<Renewed>,
     /// The login that was taken last.
-    taken: Option<Taken>,
-    since: Option<Since>,
+    taken: Option<RotationMark>,
+    since: Option<LoggedInSince>,
     /// What of the journal is not needed any more.
     chores: Vec<Chore>,
     /// All refresh tokens of the provider that are known to be spent, over restarts too.
@@ -42,14 +42,14 @@ pub(super) struct Knowledge {
 
 /// Which of the login in use and the store's is newer.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) enum State {
+pub(super) enum LoginState {
     /// There is no login, or nothing has been read yet.
     #[default]
     None,
     /// It is the store's.
     Held,
     /// It is the store's, and a refresh that spends a token of it was begun whose end is not known.
-    Suspect(Entry),
+    Suspect(JournalEntry),
     /// It was renewed, and is not known to be saved.
     Unsaved(Unsaved),
     /// It has ended; why.
@@ -61,7 +61,7 @@ pub(super) enum State {
 pub(super) struct Unsaved {
     pub(super) renewed: Renewed,
     /// A refresh that was begun; while it waits, that is the one of the token in the store.
-    begun: Option<Entry>,
+    begun: Option<JournalEntry>,
     /// The user was notified that it is in memory only.
     told: bool,
 }
@@ -77,18 +77,18 @@ pub(super) struct Renewed {
 
 /// The file that holds the login in use.
 #[derive(Debug, Clone)]
-pub(super) struct Seat {
+pub(super) struct LoginFile {
     pub(super) file: PathBuf,
     /// Ours alone, not shared with Hermes Agent.
     pub(super) own: bool,
-    pub(super) journal: Journal,
+    pub(super) journal: RefreshJournal,
     /// Its journal was read, so that it is known which token may be spent.
     entered: bool,
 }
 
 /// The mark that distinguishes a rotation of a login from another login.
 #[derive(Debug)]
-struct Taken {
+struct RotationMark {
     token: Option<Secret>,
     /// The pool's row that holds it.
     row: Option<String>,
@@ -101,7 +101,7 @@ struct Taken {
 
 /// When the user logged in, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Since {
+pub(super) struct LoggedInSince {
     pub(super) at: DateTime<Utc>,
     /// Whether the store says so.
     pub(super) noted: bool,
@@ -109,11 +109,11 @@ pub(super) struct Since {
 
 /// The events that change what is known.
 #[derive(Debug)]
-pub(super) enum Event<'e> {
+pub(super) enum LoginEvent<'e> {
     /// The login in use is in this file.
-    Found(Seat),
+    Found(LoginFile),
     /// Its journal has an unfinished refresh.
-    Entered(Option<Entry>),
+    Entered(Option<JournalEntry>),
     /// There is no login, or none that can be used; `None` if there is no file of it either.
     NoLogin(Option<&'e str>),
     /// The login can't be used with the current settings.
@@ -126,7 +126,7 @@ pub(super) enum Event<'e> {
         life: Duration,
     },
     /// A refresh token is about to be sent: it may be spent from now on.
-    Begun(Entry),
+    Begun(JournalEntry),
     /// What was begun is known to have ended: the token was not spent, or its successor is on disk.
     Settled,
     /// Another login has replaced the one whose refresh was begun: if it was obtained after that, the token counts
@@ -203,9 +203,9 @@ impl Renewed {
     }
 
     /// In the form that is kept beside the journal.
-    pub(super) fn to_keep(&self) -> Kept {
+    pub(super) fn to_keep(&self) -> UnsavedLogin {
         let replaces = self.spent.iter().flatten().map(Secret::fingerprint);
-        Kept {
+        UnsavedLogin {
             login: self.login.clone(),
             replaces: replaces.collect(),
         }
@@ -224,9 +224,9 @@ impl Renewed {
     }
 }
 
-impl Seat {
+impl LoginFile {
     /// The file, whose journal was not read yet.
-    pub(super) fn new(file: &Path, own: bool, journal: Journal) -> Self {
+    pub(super) fn new(file: &Path, own: bool, journal: RefreshJournal) -> Self {
         Self {
             file: file.to_owned(),
             own,
@@ -236,9 +236,9 @@ impl Seat {
     }
 }
 
-impl State {
+impl LoginState {
     /// The refresh that was begun.
-    fn begun(&self) -> Option<&Entry> {
+    fn begun(&self) -> Option<&JournalEntry> {
         match self {
             Self::Suspect(begun) => Some(begun),
             Self::Unsaved(unsaved) => unsaved.begun.as_ref(),
@@ -247,7 +247,7 @@ impl State {
     }
 
     /// The same login with a different unfinished refresh.
-    fn with_begun(self, begun: Option<Entry>) -> Self {
+    fn with_begun(self, begun: Option<JournalEntry>) -> Self {
         match (self, begun) {
             (Self::Unsaved(unsaved), begun) => Self::Unsaved(Unsaved { begun, ..unsaved }),
             (_, Some(begun)) => Self::Suspect(begun),
@@ -275,7 +275,7 @@ impl State {
 
 impl Knowledge {
     /// Takes note of what has happened.
-    pub(super) fn on(&mut self, event: Event<'_>) {
+    pub(super) fn on(&mut self, event: LoginEvent<'_>) {
         let waited = self.unsaved().is_some();
         self.note(event);
         if waited {
@@ -283,73 +283,83 @@ impl Knowledge {
         }
     }
 
-    fn note(&mut self, event: Event<'_>) {
+    /// Forgets a renewed login beside the journal, unless it waits for its row.
+    fn forget_replaced(&mut self, state: &LoginState) {
+        let waits =
+            matches!(state, LoginState::Unsaved(unsaved) if unsaved.renewed.login.row().is_some());
+        if !waits {
+            self.forget_own_kept(state);
+        }
+    }
+
+    fn note(&mut self, event: LoginEvent<'_>) {
         // Kept until the next one exists: a panic over an odd login must not lose it.
         let state = self.state.clone();
         self.state = match event {
-            Event::Found(seat) => self.found(seat, state),
-            Event::Entered(begun) => {
+            LoginEvent::Found(seat) => self.found(seat, state),
+            LoginEvent::Entered(begun) => {
                 if let Some(seat) = &mut self.seat {
                     seat.entered = true;
                 }
                 state.with_begun(begun)
             }
-            Event::NoLogin(why) => self.ended(state, why),
-            Event::Elsewhere(why) => state.elsewhere(why),
-            Event::Taken { login, now, life } => {
+            LoginEvent::NoLogin(why) => self.ended(state, why),
+            LoginEvent::Elsewhere(why) => state.elsewhere(why),
+            LoginEvent::Taken { login, now, life } => {
                 self.note_age(login, now, life);
                 self.note_adoption(login);
                 match state {
-                    State::None | State::Ended(_) => State::Held,
-                    state @ (State::Held | State::Suspect(_) | State::Unsaved(_)) => state,
+                    LoginState::None | LoginState::Ended(_) => LoginState::Held,
+                    state
+                    @ (LoginState::Held | LoginState::Suspect(_) | LoginState::Unsaved(_)) => state,
                 }
             }
-            Event::Begun(entry) => {
+            LoginEvent::Begun(entry) => {
                 let journal = self.journal().cloned();
                 self.chores
                     .retain(|chore| journal.as_ref().is_none_or(|journal| !chore.ends(journal)));
                 state.with_begun(Some(entry))
             }
-            Event::Settled => self.settled(&state),
-            Event::Overtaken { obtained_at } => self.overtaken(&state, obtained_at),
-            Event::Reused(tokens) => {
+            LoginEvent::Settled => self.settled(&state),
+            LoginEvent::Overtaken { obtained_at } => self.overtaken(&state, obtained_at),
+            LoginEvent::Reused(tokens) => {
                 let marks = tokens.iter().map(Secret::fingerprint);
                 marks.for_each(|mark| self.spent.note(&mark));
                 state
             }
-            Event::Granted { login, spent } => self.granted(&state, login, spent),
-            Event::Saved | Event::Superseded => {
-                if let State::Unsaved(unsaved) = &state {
+            LoginEvent::Granted { login, spent } => self.granted(&state, login, spent),
+            LoginEvent::Saved | LoginEvent::Superseded => {
+                if let LoginState::Unsaved(unsaved) = &state {
                     self.note_spent(&unsaved.renewed);
                     // What is beside the journal now may be another process's.
                     self.forget_kept(Some(unsaved.renewed.tokens()));
                 }
                 state.without_unsaved()
             }
-            Event::ToldUnsaved => match state {
-                State::Unsaved(unsaved) => State::Unsaved(Unsaved {
+            LoginEvent::ToldUnsaved => match state {
+                LoginState::Unsaved(unsaved) => LoginState::Unsaved(Unsaved {
                     told: true,
                     ..unsaved
                 }),
-                state @ (State::None | State::Held | State::Suspect(_) | State::Ended(_)) => state,
+                state @ (LoginState::None
+                | LoginState::Held
+                | LoginState::Suspect(_)
+                | LoginState::Ended(_)) => state,
             },
-            Event::PutBack => self.put_back(state),
-            Event::Refused => {
+            LoginEvent::PutBack => self.put_back(state),
+            LoginEvent::Refused => {
                 self.latest = None;
                 state
             }
-            Event::Forgotten => {
+            LoginEvent::Forgotten => {
                 self.forget_kept(None);
                 self.forgotten(state)
             }
-            Event::Replaced => {
-                let waits = matches!(&state, State::Unsaved(unsaved) if unsaved.renewed.login.row().is_some());
-                if !waits {
-                    self.forget_own_kept(&state);
-                }
+            LoginEvent::Replaced => {
+                self.forget_replaced(&state);
                 self.forgotten(state)
             }
-            Event::KeptBeside => {
+            LoginEvent::KeptBeside => {
                 let journal = self.journal().cloned();
                 self.chores.retain(|chore| {
                     journal
@@ -358,7 +368,7 @@ impl Knowledge {
                 });
                 state
             }
-            Event::Tidied => {
+            LoginEvent::Tidied => {
                 // An entry stays until its token is in the ledger.
                 let spent = &self.spent;
                 self.chores.retain(|chore| chore.waits_for(spent));
@@ -369,7 +379,7 @@ impl Knowledge {
 
     /// Knowledge of a login in another file is of no use here; what could not be saved of it is
     /// beside its journal, and is passed in when that is read.
-    fn found(&mut self, seat: Seat, state: State) -> State {
+    fn found(&mut self, seat: LoginFile, state: LoginState) -> LoginState {
         let former = self.seat.as_ref();
         if former.is_some_and(|former| former.file == seat.file && former.entered) {
             return state;
@@ -377,16 +387,16 @@ impl Knowledge {
         let moved = former.is_some_and(|former| former.file != seat.file);
         self.seat = Some(seat);
         if moved {
-            if let State::Unsaved(unsaved) = &state {
+            if let LoginState::Unsaved(unsaved) = &state {
                 self.note_spent(&unsaved.renewed);
             }
             (self.latest, self.taken, self.since) = (None, None, None);
-            return State::Held;
+            return LoginState::Held;
         }
         state.with_begun(None)
     }
 
-    fn overtaken(&mut self, state: &State, obtained_at: Option<DateTime<Utc>>) -> State {
+    fn overtaken(&mut self, state: &LoginState, obtained_at: Option<DateTime<Utc>>) -> LoginState {
         // A backup's is older, and the token may be good.
         let begun = state.begun();
         if let Some(begun) = begun.filter(|begun| obtained_at > Some(begun.started_at)) {
@@ -395,55 +405,60 @@ impl Knowledge {
         self.settled(state)
     }
 
-    fn settled(&mut self, state: &State) -> State {
+    fn settled(&mut self, state: &LoginState) -> LoginState {
         if let (Some(begun), Some(journal)) = (state.begun(), self.journal()) {
             self.leave_for_later(Chore::End(journal.clone(), begun.clone()));
         }
         state.clone().with_begun(None)
     }
 
-    fn forgotten(&mut self, state: State) -> State {
-        if let State::Unsaved(unsaved) = &state {
+    fn forgotten(&mut self, state: LoginState) -> LoginState {
+        if let LoginState::Unsaved(unsaved) = &state {
             self.note_spent(&unsaved.renewed);
         }
         self.state = state;
-        self.on(Event::Settled);
+        self.on(LoginEvent::Settled);
         (self.latest, self.taken, self.since) = (None, None, None);
         std::mem::take(&mut self.state).without_unsaved()
     }
 
-    fn ended(&mut self, state: State, why: Option<&str>) -> State {
+    fn ended(&mut self, state: LoginState, why: Option<&str>) -> LoginState {
         // A row that is gone may come back with its spent token, from an editor or another program's memory.
         let may_come_back = matches!(
             &state,
-            State::Unsaved(unsaved) if why.is_none() && unsaved.renewed.login.row().is_some()
+            LoginState::Unsaved(unsaved) if why.is_none() && unsaved.renewed.login.row().is_some()
         );
         if !may_come_back {
             self.forget_own_kept(&state);
         }
         self.since = None;
-        if let State::Unsaved(unsaved) = &state {
+        if let LoginState::Unsaved(unsaved) = &state {
             self.note_spent(&unsaved.renewed);
         }
         match (state.without_unsaved(), why) {
             (_, None) => {
                 self.seat = None;
-                State::None
+                LoginState::None
             }
             // Its token may be spent, whether or not it can be used.
-            (suspect @ State::Suspect(_), Some(_)) => suspect,
-            (_, Some(why)) => State::Ended(why.into()),
+            (suspect @ LoginState::Suspect(_), Some(_)) => suspect,
+            (_, Some(why)) => LoginState::Ended(why.into()),
         }
     }
 
-    fn granted(&mut self, state: &State, login: Login, spent: [Option<Secret>; 2]) -> State {
+    fn granted(
+        &mut self,
+        state: &LoginState,
+        login: Login,
+        spent: [Option<Secret>; 2],
+    ) -> LoginState {
         if let Some(token) = login.refresh_token() {
             self.spent.forget(&token);
         }
         let renewed = Renewed::new(login, spent, self.latest.take());
         self.latest = Some(renewed.clone());
-        let told = matches!(state, State::Unsaved(unsaved) if unsaved.told);
-        State::Unsaved(Unsaved {
+        let told = matches!(state, LoginState::Unsaved(unsaved) if unsaved.told);
+        LoginState::Unsaved(Unsaved {
             renewed,
             begun: state.begun().cloned(),
             told,
@@ -457,9 +472,9 @@ impl Knowledge {
         }
     }
 
-    fn put_back(&self, state: State) -> State {
+    fn put_back(&self, state: LoginState) -> LoginState {
         match &self.latest {
-            Some(latest) => State::Unsaved(Unsaved {
+            Some(latest) => LoginState::Unsaved(Unsaved {
                 renewed: latest.clone(),
                 begun: state.begun().cloned(),
                 told: false,
@@ -477,7 +492,7 @@ impl Knowledge {
         let known = self.latest.as_ref().map(|latest| &latest.login);
         let ours = known.is_some_and(|known| same(known.refresh_token().as_ref(), token.as_ref()));
         let obtained_at = login.tokens().obtained;
-        let before = self.taken.replace(Taken {
+        let before = self.taken.replace(RotationMark {
             token: token.clone(),
             row: login.row().map(str::to_owned),
             lineage,
@@ -509,7 +524,7 @@ impl Knowledge {
     /// its note is a new login of Hermes Agent's.
     fn note_age(&mut self, login: &Login, now: DateTime<Utc>, life: Duration) {
         if let Some(at) = grant::login_at(login) {
-            self.since = Some(Since { at, noted: true });
+            self.since = Some(LoggedInSince { at, noted: true });
             return;
         }
         // A time that would have ended the grant long ago is ignored.
@@ -522,7 +537,7 @@ impl Knowledge {
             Some(since) if !since.noted => since.at.min(seen),
             Some(_) | None => seen,
         };
-        self.since = Some(Since { at, noted: false });
+        self.since = Some(LoggedInSince { at, noted: false });
     }
 
     /// The mirror has no note of its login's age. While the store can't be read, it is the login
@@ -538,10 +553,12 @@ impl Knowledge {
 
     /// Removes what is kept beside the journal of the login in use. There may be another login's, such as
     /// another row's, that no process has saved yet.
-    fn forget_own_kept(&mut self, state: &State) {
+    fn forget_own_kept(&mut self, state: &LoginState) {
         let unsaved = match state {
-            State::Unsaved(unsaved) => Some(&unsaved.renewed),
-            State::None | State::Held | State::Suspect(_) | State::Ended(_) => None,
+            LoginState::Unsaved(unsaved) => Some(&unsaved.renewed),
+            LoginState::None | LoginState::Held | LoginState::Suspect(_) | LoginState::Ended(_) => {
+                None
+            }
         };
         let known = unsaved.into_iter().chain(&self.latest);
         let taken = self.taken.as_ref().and_then(|taken| taken.token.as_ref());
@@ -567,17 +584,17 @@ impl Knowledge {
 
     /// Which of the login in use and the store's is newer.
     #[cfg(test)]
-    pub(super) fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &LoginState {
         &self.state
     }
 
     /// The file that holds the login in use.
-    pub(super) fn seat(&self) -> Option<&Seat> {
+    pub(super) fn seat(&self) -> Option<&LoginFile> {
         self.seat.as_ref()
     }
 
     /// The journal of the login in use.
-    pub(super) fn journal(&self) -> Option<&Journal> {
+    pub(super) fn journal(&self) -> Option<&RefreshJournal> {
         Some(&self.seat.as_ref()?.journal)
     }
 
@@ -592,7 +609,7 @@ impl Knowledge {
     }
 
     /// When the user logged in.
-    pub(super) fn since(&self) -> Option<Since> {
+    pub(super) fn since(&self) -> Option<LoggedInSince> {
         self.since
     }
 
@@ -614,14 +631,16 @@ impl Knowledge {
     /// The renewed login that waits to be saved.
     pub(super) fn unsaved(&self) -> Option<&Renewed> {
         match &self.state {
-            State::Unsaved(unsaved) => Some(&unsaved.renewed),
-            State::None | State::Held | State::Suspect(_) | State::Ended(_) => None,
+            LoginState::Unsaved(unsaved) => Some(&unsaved.renewed),
+            LoginState::None | LoginState::Held | LoginState::Suspect(_) | LoginState::Ended(_) => {
+                None
+            }
         }
     }
 
     /// Whether the user was notified that it waits.
     pub(super) fn is_unsaved_told(&self) -> bool {
-        matches!(&self.state, State::Unsaved(unsaved) if unsaved.told)
+        matches!(&self.state, LoginState::Unsaved(unsaved) if unsaved.told)
     }
 
     /// The last login that was granted or adopted.
@@ -630,14 +649,15 @@ impl Knowledge {
     }
 
     /// The refresh that was begun and whose end is not known.
-    pub(super) fn begun(&self) -> Option<&Entry> {
+    pub(super) fn begun(&self) -> Option<&JournalEntry> {
         self.state.begun()
     }
 
     /// Whether a refresh of this login's token was begun, and its end is not known.
     pub(super) fn is_suspect(&self, login: &Login) -> bool {
         let token = login.refresh_token();
-        let about = |entry: &Entry| token.as_ref().is_some_and(|token| entry.is_about(token));
+        let about =
+            |entry: &JournalEntry| token.as_ref().is_some_and(|token| entry.is_about(token));
         self.begun().is_some_and(about)
     }
 
@@ -734,24 +754,24 @@ mod tests {
         Login::new(fields.as_object().cloned().unwrap(), layout())
     }
 
-    fn entry(name: &str) -> Entry {
-        Entry {
+    fn entry(name: &str) -> JournalEntry {
+        JournalEntry {
             token: token(name).fingerprint(),
             started_at: DateTime::default(),
         }
     }
 
-    fn seat(file: &str) -> Seat {
+    fn seat(file: &str) -> LoginFile {
         let file = Path::new(file);
-        Seat::new(
+        LoginFile::new(
             file,
             false,
-            Journal::new(Path::new("/journal"), layout(), file),
+            RefreshJournal::new(Path::new("/journal"), layout(), file),
         )
     }
 
-    fn granted(name: &str, spent: &str) -> Event<'static> {
-        Event::Granted {
+    fn granted(name: &str, spent: &str) -> LoginEvent<'static> {
+        LoginEvent::Granted {
             login: login(name),
             spent: [Some(token(spent)), None],
         }
@@ -760,33 +780,33 @@ mod tests {
     /// A login whose journal is read and empty.
     fn held() -> Knowledge {
         let mut known = Knowledge::default();
-        known.on(Event::Found(seat("/auth.json")));
-        known.on(Event::Entered(None));
+        known.on(LoginEvent::Found(seat("/auth.json")));
+        known.on(LoginEvent::Entered(None));
         taken(&mut known, &login("r0"));
-        assert_eq!(*known.state(), State::Held);
+        assert_eq!(*known.state(), LoginState::Held);
         known
     }
 
     fn taken(known: &mut Knowledge, login: &Login) {
         let (now, life) = (DateTime::default(), Duration::from_hours(1));
-        known.on(Event::Taken { login, now, life });
+        known.on(LoginEvent::Taken { login, now, life });
     }
 
     /// The names of the states, so that a row of the table is one line.
-    fn name(state: &State) -> &'static str {
+    fn name(state: &LoginState) -> &'static str {
         match state {
-            State::None => "none",
-            State::Held => "held",
-            State::Suspect(_) => "suspect",
-            State::Unsaved(unsaved) if unsaved.begun.is_some() => "unsaved, begun",
-            State::Unsaved(_) => "unsaved",
-            State::Ended(_) => "ended",
+            LoginState::None => "none",
+            LoginState::Held => "held",
+            LoginState::Suspect(_) => "suspect",
+            LoginState::Unsaved(unsaved) if unsaved.begun.is_some() => "unsaved, begun",
+            LoginState::Unsaved(_) => "unsaved",
+            LoginState::Ended(_) => "ended",
         }
     }
 
     #[test]
     fn each_event_leads_from_one_state_to_the_next() {
-        use Event::{
+        use LoginEvent::{
             Begun, Elsewhere, Entered, Forgotten, Found, NoLogin, PutBack, Refused, Saved, Settled,
             Superseded,
         };
@@ -865,14 +885,14 @@ mod tests {
     fn a_token_may_be_sent_only_once_it_is_noted() {
         let mut known = held();
         assert!(known.noted(&login("r0")).is_none());
-        known.on(Event::Begun(entry("r0")));
+        known.on(LoginEvent::Begun(entry("r0")));
         assert!(known.noted(&login("r0")).is_some());
         assert!(known.noted(&login("another")).is_none());
         known.on(granted("r1", "r0"));
         // The store has the spent one still, and the entry is about that.
         assert!(known.noted(&login("r1")).is_some());
-        known.on(Event::Saved);
-        known.on(Event::Settled);
+        known.on(LoginEvent::Saved);
+        known.on(LoginEvent::Settled);
         assert!(known.noted(&login("r1")).is_none());
     }
 
@@ -881,12 +901,12 @@ mod tests {
         let mut known = held();
         for number in 0..5 {
             known.on(granted(&format!("r{}", number + 1), &format!("r{number}")));
-            known.on(Event::Saved);
+            known.on(LoginEvent::Saved);
         }
         let spent = |known: &Knowledge, name: &str| known.was_spent(Some(&token(name)));
         assert!(spent(&known, "r0") && spent(&known, "r4") && !spent(&known, "r5"));
         assert!(known.is_put_back(&login("r2")) && !known.is_put_back(&login("r5")));
-        known.on(Event::PutBack);
+        known.on(LoginEvent::PutBack);
         assert_eq!(name(known.state()), "unsaved");
         assert!(spent(&known, "r0") && known.unsaved().unwrap().still_stands(&login("r2")));
     }
@@ -896,10 +916,10 @@ mod tests {
         let mut known = held();
         known.on(granted("r1", "r0"));
         assert!(!known.is_unsaved_told());
-        known.on(Event::ToldUnsaved);
+        known.on(LoginEvent::ToldUnsaved);
         known.on(granted("r2", "r1"));
         assert!(known.is_unsaved_told(), "it is the same trouble");
-        known.on(Event::Saved);
+        known.on(LoginEvent::Saved);
         known.on(granted("r3", "r2"));
         assert!(!known.is_unsaved_told());
     }
@@ -907,35 +927,35 @@ mod tests {
     #[test]
     fn what_a_journal_does_not_need_any_more_is_removed_unless_it_is_written_again() {
         let mut known = held();
-        known.on(Event::Begun(entry("r0")));
+        known.on(LoginEvent::Begun(entry("r0")));
         known.on(granted("r1", "r0"));
-        known.on(Event::Saved);
-        known.on(Event::Settled);
+        known.on(LoginEvent::Saved);
+        known.on(LoginEvent::Settled);
         let ends = |known: &Knowledge| {
             let ends = |chore: &&Chore| matches!(chore, Chore::End(..));
             known.chores().iter().filter(ends).count()
         };
         assert_eq!((known.chores().len(), ends(&known)), (2, 1));
-        known.on(Event::Begun(entry("r1")));
+        known.on(LoginEvent::Begun(entry("r1")));
         assert_eq!(
             (known.chores().len(), ends(&known)),
             (1, 0),
             "the new entry stays"
         );
-        known.on(Event::KeptBeside);
+        known.on(LoginEvent::KeptBeside);
         assert!(known.chores().is_empty());
     }
 
     #[test]
     fn what_waits_beside_the_journal_goes_with_a_login_that_ended_and_stays_under_other_settings() {
-        let kept = |end: Event<'_>| {
+        let kept = |end: LoginEvent<'_>| {
             let mut knowledge = Knowledge::default();
-            knowledge.on(Event::Found(seat("/auth.json")));
+            knowledge.on(LoginEvent::Found(seat("/auth.json")));
             knowledge.on(granted("r1", "r0"));
             knowledge.on(end);
             knowledge.chores().is_empty()
         };
-        assert!(!kept(Event::NoLogin(Some("it has ended"))));
-        assert!(kept(Event::Elsewhere("another issuer")));
+        assert!(!kept(LoginEvent::NoLogin(Some("it has ended"))));
+        assert!(kept(LoginEvent::Elsewhere("another issuer")));
     }
 }

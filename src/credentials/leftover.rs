@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Extent, Place, Removed, Store, StoreError, StoreFiles};
+use super::store::{Extent, LoginDestination, LoginStore, Removed, StoreError, StoreFiles};
 use crate::provider::Layout;
 
 /// How long its lock is waited for.
@@ -20,11 +20,11 @@ pub async fn remove_leftover(
     layout: &'static dyn Layout,
     now: DateTime<Utc>,
 ) -> Result<Option<Removed>, StoreError> {
-    let store = Store::new(files.clone(), layout);
-    if !store.work(Store::has_own).await? {
+    let store = LoginStore::new(files.clone(), layout);
+    if !store.work(LoginStore::has_own).await? {
         return Ok(None);
     }
-    let mut transaction = store.open_for(Place::Own, LOCKS).await?;
+    let mut transaction = store.open_for(LoginDestination::Own, LOCKS).await?;
     let removed = transaction.work(move |login| login.remove(Extent::All, |_| false, now));
     Ok(Some(removed.await?))
 }

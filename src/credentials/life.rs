@@ -10,11 +10,11 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::DEFECT;
-use super::attempt::Cause;
+use super::attempt::RenewalCause;
 use super::handle::{Command, Standing};
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
-use super::timing::Over;
+use super::timing::AttemptFailure;
 
 /// Why a login that makes the keeper fail can't be used.
 const UNUSABLE: &str = "hermes-proxyd fails on this login (a defect in hermes-proxyd; see its log)";
@@ -58,7 +58,7 @@ impl Keeper {
         }
         self.step();
         if self.core.knowledge.unsaved().is_some() {
-            self.renew(Cause::default()).await.ok();
+            self.renew(RenewalCause::default()).await.ok();
         }
     }
 
@@ -75,7 +75,7 @@ impl Keeper {
                 .to_owned()
         };
         self.decide(|core, now| {
-            core.timing.failed(Over::Defect, now);
+            core.timing.failed(AttemptFailure::Defect, now);
             core.failed(DEFECT, &message, now);
         });
         if at_once {

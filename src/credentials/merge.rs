@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::knowledge::{Knowledge, same};
-use super::store::Found;
+use super::store::StoreContents;
 use crate::provider::{Login, Merge};
 use crate::secret::Secret;
 
@@ -15,7 +15,12 @@ pub(super) fn with_mirror(login: &mut Login, mirror: Option<&Login>, now: DateTi
 impl Knowledge {
     /// Merges a login with its copies: its rows of the pool, and its mirror. A copy with a spent
     /// token is ignored. If neither is known to be newer, a spent token decides.
-    pub(super) fn merge(&self, login: &mut Login, found: &Found, now: DateTime<Utc>) -> Merge {
+    pub(super) fn merge(
+        &self,
+        login: &mut Login,
+        found: &StoreContents,
+        now: DateTime<Utc>,
+    ) -> Merge {
         let merge = self.merge_all(login, found, now);
         if merge != Merge::Undecided || !self.is_stale(login) {
             return merge;
@@ -30,7 +35,7 @@ impl Knowledge {
         Merge::Same
     }
 
-    fn merge_all(&self, login: &mut Login, found: &Found, now: DateTime<Utc>) -> Merge {
+    fn merge_all(&self, login: &mut Login, found: &StoreContents, now: DateTime<Utc>) -> Merge {
         let merge = self.merge_rows(login, found, |_| false, now);
         let token = login.refresh_token();
         let behind = found.mirror.as_ref().filter(|mirror| {
@@ -48,7 +53,7 @@ impl Knowledge {
     pub(super) fn merge_rows(
         &self,
         login: &mut Login,
-        found: &Found,
+        found: &StoreContents,
         refused: impl Fn(&Secret) -> bool,
         now: DateTime<Utc>,
     ) -> Merge {
@@ -91,7 +96,7 @@ pub(super) fn left_behind(places: &[&Login]) -> Vec<bool> {
 }
 
 /// The predecessor of a refused token, if it came from a row of the pool: it is spent.
-pub(super) fn replaced_by(refused: &Secret, found: &Found) -> Option<Secret> {
+pub(super) fn replaced_by(refused: &Secret, found: &StoreContents) -> Option<Secret> {
     let mut rows = found.rows.iter();
     let is_row = rows.any(|row| same(row.refresh_token().as_ref(), Some(refused)));
     is_row.then(|| found.login.refresh_token()).flatten()

@@ -1,7 +1,7 @@
 //! The user's logins: read from the store that Hermes Agent shares, kept fresh, and handed to
 //! requests.
 //!
-//! [`Keeper`] is the one task that owns a login's tokens. Requests ask their provider's [`Pool`], which reads
+//! [`Keeper`] is the one task that owns a login's tokens. Requests ask their provider's [`LoginPool`], which reads
 //! the snapshot that a keeper last published: no lock, no file, no wait while there is a valid token.
 
 #![cfg_attr(
@@ -18,7 +18,7 @@ mod core;
 mod file_lock;
 mod grant;
 mod handle;
-mod hindrance;
+mod heartbeat;
 pub mod inspection;
 mod journal;
 mod keeper;
@@ -28,18 +28,18 @@ mod life;
 mod merge;
 mod notice;
 mod pool;
-mod pulse;
+mod refused_paths;
 mod remedy;
 mod renewal;
+mod save_failure;
 pub mod schedule;
-mod spent;
+mod settings;
+mod spent_tokens;
 mod status;
 mod store;
-mod terms;
 #[cfg(test)]
 mod tests;
 mod timing;
-mod trials;
 mod unreadable;
 mod write;
 
@@ -53,16 +53,17 @@ const STALE: &str = "login_stale";
 const UNSAVABLE: &str = "store_unusable";
 
 pub use self::commands::Refreshed;
-pub use self::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
-pub use self::keeper::{Initiative, Keeper, NO_LOGIN, Settings};
+pub use self::handle::{CredentialHandle, Lease, NoCredential, NotReplaced, Replay};
+pub use self::keeper::{Initiative, Keeper, KeeperSettings, NO_LOGIN};
 pub use self::leftover::remove_leftover;
-pub use self::notice::{Audience, Notice, NoticeKind};
-pub use self::pool::{Called, Entry as PoolEntry, MAIN, NotCalled, Pool, Strategy};
+pub use self::notice::{Audience, LoginNotice, NoticeKind};
+pub use self::pool::{Called, LoginPool, MAIN, NotCalled, PoolEntry, Strategy};
 pub use self::remedy::remedy;
+pub use self::settings::Terms;
 pub use self::status::{
-    Event, Fault, Hindrance, LoginStatus, RefreshResult, Renewals, StandingKind, Status, Unreadable,
+    Hindrance, KeeperStatus, LoginFault, RenewalResult, Renewals, StandingKind, StatusEvent,
+    StoredLogin, UnreadableStore,
 };
 pub use self::store::{
-    Added, Extent, Place, Removed, Store, StoreError, StoreFiles, stored_ca_bundle,
+    Added, Extent, LoginDestination, LoginStore, Removed, StoreError, StoreFiles, stored_ca_bundle,
 };
-pub use self::terms::Terms;

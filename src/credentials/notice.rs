@@ -7,12 +7,12 @@ use crate::provider::Remedy;
 /// The receiver of notices.
 pub trait Audience: std::fmt::Debug + Send + Sync {
     /// Takes a notice. Called by the task that owns a login, so it must not wait.
-    fn hear(&self, notice: Notice);
+    fn hear(&self, notice: LoginNotice);
 }
 
 /// Something about a login that the user should hear of. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct LoginNotice {
     /// When.
     pub at: DateTime<Utc>,
     /// Whose login: the name in paths and on the command line.

@@ -3,12 +3,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::attempt::{Cause, Commit, Deed, Event, Leftovers, Outcome, Patience, Step, Trouble};
-use super::journal::Kept;
+use super::attempt::{
+    Commit, Deed, Leftovers, Patience, RenewalCause, RenewalEvent, RenewalFailure, RenewalOutcome,
+    RenewalStep,
+};
+use super::journal::UnsavedLogin;
 use super::keeper::{Keeper, seat};
 use super::knowledge::Renewed;
-use super::status::{Hindrance, RefreshResult};
-use super::store::{Change, Found, Store, StoreError, Transaction};
+use super::status::{Hindrance, RenewalResult};
+use super::store::{Change, LoginStore, StoreContents, StoreError, Transaction};
 use crate::provider::Login;
 
 impl Keeper {
@@ -17,21 +20,24 @@ impl Keeper {
     ///
     /// # Errors
     /// For people: why it came to nothing for now.
-    pub(super) async fn renew(&mut self, cause: Cause) -> Result<Option<RefreshResult>, String> {
+    pub(super) async fn renew(
+        &mut self,
+        cause: RenewalCause,
+    ) -> Result<Option<RenewalResult>, String> {
         let provider = self.core.adapter.name().to_string();
         let mirror_at = self.core.timing.take_mirror();
         self.shared.is_at_work.store(true, Ordering::Relaxed);
         let mut result = self.attempt(cause.clone()).await;
-        if let Err(Trouble::Store(StoreError::Stopping)) = &result {
+        if let Err(RenewalFailure::Store(StoreError::Stopping)) = &result {
             self.core.timing.put_mirror_back(mirror_at);
             self.renewal_is_over();
             return Err(StoreError::Stopping.to_string());
         }
-        if let Err(Trouble::AnswerLost { what, .. }) = &result {
+        if let Err(RenewalFailure::AnswerLost { what, .. }) = &result {
             // A provider with a grace time repeats its answer, and without one the token is spent
             // anyway.
             tracing::warn!(provider, error = %what, "an answer was lost; asking once more");
-            let again = Cause {
+            let again = RenewalCause {
                 answer_lost: true,
                 ..cause
             };
@@ -46,16 +52,16 @@ impl Keeper {
         }
         self.renewal_is_over();
         match result {
-            Ok(Outcome { result, .. }) => {
+            Ok(RenewalOutcome { result, .. }) => {
                 match result {
-                    Some(done @ (RefreshResult::Refreshed | RefreshResult::Adopted)) => {
+                    Some(done @ (RenewalResult::Refreshed | RenewalResult::Adopted)) => {
                         tracing::info!(provider, result = ?done, "the login was renewed");
                     }
                     Some(
-                        RefreshResult::Failed
-                        | RefreshResult::Rejected
-                        | RefreshResult::NoLogin
-                        | RefreshResult::NotRenewable,
+                        RenewalResult::Failed
+                        | RenewalResult::Rejected
+                        | RenewalResult::NoLogin
+                        | RenewalResult::NotRenewable,
                     )
                     | None => {}
                 }
@@ -68,7 +74,7 @@ impl Keeper {
             Err(trouble) => {
                 self.decide(|core, now| core.troubled(&trouble, now));
                 let (what, mut told) = (trouble.to_string(), None);
-                if let Trouble::Store(error) = trouble {
+                if let RenewalFailure::Store(error) = trouble {
                     self.hindered_at_renewal(error).await;
                     told = self.core.status.hindrance.as_ref().map(Hindrance::told);
                 }
@@ -83,26 +89,26 @@ impl Keeper {
         self.shared.is_at_work.store(false, Ordering::Relaxed);
     }
 
-    async fn attempt(&mut self, cause: Cause) -> Result<Outcome, Trouble> {
+    async fn attempt(&mut self, cause: RenewalCause) -> Result<RenewalOutcome, RenewalFailure> {
         let Some(store) = self.store.clone() else {
             self.decide(|core, now| core.take(&Login::none(), now));
-            return Ok(Outcome::default());
+            return Ok(RenewalOutcome::default());
         };
         let patience = self.core.begin(cause);
         let mut files = self.locked(&store, patience).await?;
         let broken = files.found().and_then(|found| found.broken.clone());
-        let mut event = Event::Locked(match files.found().cloned() {
+        let mut event = RenewalEvent::Locked(match files.found().cloned() {
             Some(found) => Ok(found),
             None => Err(self.why_none().await),
         });
         loop {
-            let place = |found: &Found| seat(&store, found);
+            let place = |found: &StoreContents| seat(&store, found);
             match self.decide(|core, now| core.on(event, place, now)) {
-                Step::Do(deed) => {
+                RenewalStep::Do(deed) => {
                     self.step();
                     event = self.perform(deed, &store, &mut files).await;
                 }
-                Step::End(result) => {
+                RenewalStep::End(result) => {
                     if result.is_ok() {
                         // While the locks are held, so that what others write from now on is noticed.
                         self.note_stamps().await;
@@ -119,7 +125,11 @@ impl Keeper {
     }
 
     /// The store's locks.
-    async fn locked(&self, store: &Store, patience: Patience) -> Result<Transaction, StoreError> {
+    async fn locked(
+        &self,
+        store: &LoginStore,
+        patience: Patience,
+    ) -> Result<Transaction, StoreError> {
         let opening = store.open(self.lock_limit());
         let waits = match patience {
             Patience::ToTheEnd => true,
@@ -135,29 +145,34 @@ impl Keeper {
         self.unless_stopped(opening).await
     }
 
-    async fn perform(&mut self, deed: Deed, store: &Store, files: &mut Transaction) -> Event {
+    async fn perform(
+        &mut self,
+        deed: Deed,
+        store: &LoginStore,
+        files: &mut Transaction,
+    ) -> RenewalEvent {
         match deed {
-            Deed::LookForStore => Event::StoreMissing(self.is_store_missing().await),
+            Deed::LookForStore => RenewalEvent::StoreMissing(self.is_store_missing().await),
             Deed::ReadJournal => {
                 let read = self.read_journal().await;
-                Event::JournalRead(read.map(|(begun, _)| begun))
+                RenewalEvent::JournalRead(read.map(|(begun, _)| begun))
             }
             Deed::ReadLeftovers { unfinished } => {
-                Event::Leftovers(self.leftovers(files, unfinished).await)
+                RenewalEvent::Leftovers(self.leftovers(files, unfinished).await)
             }
             Deed::KeepBeside(kept) => {
                 self.keep_beside(store, kept).await;
-                Event::KeptBeside
+                RenewalEvent::KeptBeside
             }
-            Deed::Prepare => Event::Prepared(files.work(Transaction::prepare).await),
+            Deed::Prepare => RenewalEvent::Prepared(files.work(Transaction::prepare).await),
             Deed::Note(token, now) => {
                 let Some(journal) = self.core.knowledge.journal().cloned() else {
-                    return Event::Noted(Ok(()));
+                    return RenewalEvent::Noted(Ok(()));
                 };
                 let noted = store.note(move || journal.begin(&token, now)).await;
                 // A refresh does not fail for want of the note, but waits while its folder hangs: the
                 // note would come after the token was sent.
-                Event::Noted(noted.map(|noted| {
+                RenewalEvent::Noted(noted.map(|noted| {
                     if let Err(error) = noted {
                         tracing::warn!(%error, "a refresh starts without its journal entry");
                     }
@@ -166,20 +181,20 @@ impl Keeper {
             Deed::Ask(ticket) => {
                 let adapter = self.core.adapter.clone();
                 let answer = adapter.renew(ticket.login(), ticket.renewal()).await;
-                Event::Answered(answer, self.proof())
+                RenewalEvent::Answered(answer, self.proof())
             }
             Deed::Commit(commit) => {
                 let written = self.commit(files, *commit).await;
-                Event::Committed(written, files.found().cloned())
+                RenewalEvent::Committed(written, files.found().cloned())
             }
             Deed::ReadAgain(pause) => {
                 tokio::time::sleep(pause).await;
                 let read = files.work(Transaction::read_again).await;
-                Event::ReadAgain(read, files.found().cloned())
+                RenewalEvent::ReadAgain(read, files.found().cloned())
             }
             Deed::Tidy => {
                 self.tidy().await.ok();
-                Event::Tidied
+                RenewalEvent::Tidied
             }
         }
     }
@@ -207,7 +222,7 @@ impl Keeper {
         })
     }
 
-    async fn keep_beside(&self, store: &Store, kept: Kept) {
+    async fn keep_beside(&self, store: &LoginStore, kept: UnsavedLogin) {
         let Some(journal) = self.core.knowledge.journal().cloned() else {
             return;
         };

@@ -54,12 +54,12 @@ impl Window {
 /// Otherwise a token that lives for a second, or a provider that refuses at random, would cause an
 /// endless series, and each rotation spends a refresh token.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Pace {
+pub(super) struct RotationPace {
     /// When all rotations so far are paid for.
     paid: Option<DateTime<Utc>>,
 }
 
-impl Pace {
+impl RotationPace {
     /// Records a rotation. One that exceeds the floor delays the next as if it were the last of them.
     pub(super) fn rotated(&mut self, now: DateTime<Utc>) {
         let paid = clock::after(self.paid(now), PACE);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn six_rotations_may_follow_at_once_and_then_one_every_thirty_seconds() {
-        let mut pace = Pace::default();
+        let mut pace = RotationPace::default();
         let start: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
         for _ in 0..AT_ONCE {
             assert_eq!(pace.next(start), None);

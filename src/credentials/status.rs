@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::provider::CredentialKind;
+use crate::provider::BearerKind;
 
 /// A provider's login at a moment, for `proxy status`. Holds no secret.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct KeeperStatus {
     /// Whether requests can be served.
     pub standing: StandingKind,
     /// Whether a renewal is under way.
@@ -16,28 +16,28 @@ pub struct Status {
     /// Where requests go.
     pub base_url: Option<String>,
     /// The kind of bearer.
-    pub kind: Option<CredentialKind>,
+    pub kind: Option<BearerKind>,
     /// When the bearer ends.
     pub expires_at: Option<DateTime<Utc>>,
     /// When the next renewal is due.
     pub next_renewal: Option<DateTime<Utc>>,
     /// The last renewal and its result.
-    pub last_renewal: Option<Event<RefreshResult>>,
+    pub last_renewal: Option<StatusEvent<RenewalResult>>,
     /// How renewals ended since the keeper's start.
     pub renewals: Renewals,
     /// The last failure that has not been resolved since.
-    pub last_error: Option<Event<Fault>>,
+    pub last_error: Option<StatusEvent<LoginFault>>,
     /// A rotated token is only in memory, because the store can't be written.
     pub unsaved: bool,
     /// A refresh was cut off, and its token may be spent.
     pub may_be_spent: bool,
     /// The last look could not read the login; it may still serve.
-    pub unreadable: Option<Unreadable>,
+    pub unreadable: Option<UnreadableStore>,
     /// Why a renewed login could not be saved, so that none is asked for; the credential in use serves
     /// for as long as it lives.
     pub hindrance: Option<Hindrance>,
     /// Where the login is stored and how long it lasts.
-    pub login: Option<LoginStatus>,
+    pub login: Option<StoredLogin>,
 }
 
 /// What keeps a login from being renewed on this machine.
@@ -61,7 +61,7 @@ impl Hindrance {
 
 /// A login that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableStore {
     /// Since when.
     pub at: DateTime<Utc>,
     /// Why, with the file's name.
@@ -72,7 +72,7 @@ pub struct Unreadable {
     pub mirrored: bool,
 }
 
-impl Status {
+impl KeeperStatus {
     /// Nothing is known yet.
     pub(super) fn starting() -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Status {
 
 /// Where a login is stored and how long it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoginStatus {
+pub struct StoredLogin {
     /// The file.
     pub store: PathBuf,
     /// Whether it is ours alone, not shared with Hermes Agent.
@@ -116,7 +116,7 @@ pub struct LoginStatus {
 
 /// Something that happened.
 #[derive(Debug, Clone)]
-pub struct Event<T> {
+pub struct StatusEvent<T> {
     /// When.
     pub at: DateTime<Utc>,
     /// What.
@@ -125,7 +125,7 @@ pub struct Event<T> {
 
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct LoginFault {
     /// What a program branches on.
     pub code: &'static str,
     /// For people.
@@ -134,7 +134,7 @@ pub struct Fault {
 
 /// How a renewal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefreshResult {
+pub enum RenewalResult {
     /// The token endpoint granted a new credential.
     Refreshed,
     /// Another program had renewed the login; its tokens are used.
@@ -162,21 +162,21 @@ pub struct Renewals {
     pub rejected: u64,
 }
 
-impl Status {
+impl KeeperStatus {
     /// A renewal came to its end.
-    pub(super) fn renewal_ended(&mut self, what: RefreshResult, at: DateTime<Utc>) {
+    pub(super) fn renewal_ended(&mut self, what: RenewalResult, at: DateTime<Utc>) {
         let all = &mut self.renewals;
         let count = match what {
-            RefreshResult::Refreshed => Some(&mut all.refreshed),
-            RefreshResult::Adopted => Some(&mut all.adopted),
-            RefreshResult::Failed => Some(&mut all.failed),
-            RefreshResult::Rejected => Some(&mut all.rejected),
-            RefreshResult::NoLogin | RefreshResult::NotRenewable => None,
+            RenewalResult::Refreshed => Some(&mut all.refreshed),
+            RenewalResult::Adopted => Some(&mut all.adopted),
+            RenewalResult::Failed => Some(&mut all.failed),
+            RenewalResult::Rejected => Some(&mut all.rejected),
+            RenewalResult::NoLogin | RenewalResult::NotRenewable => None,
         };
         if let Some(count) = count {
             *count = count.saturating_add(1);
         }
-        self.last_renewal = Some(Event { at, what });
+        self.last_renewal = Some(StatusEvent { at, what });
     }
 }
 

@@ -6,11 +6,11 @@
 //! last write. A separate login is in our own store, which only we know, and takes precedence over
 //! all of these.
 
+mod cache;
 mod document;
 mod error;
 mod pool;
 mod rows;
-mod shelf;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -25,21 +25,21 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 
+use self::cache::StoreCache;
 use self::document::block;
 pub(super) use self::document::read_object;
 pub use self::error::StoreError;
 #[cfg(test)]
-pub(super) use self::pool::Origin;
+pub(super) use self::pool::TokenOrigin;
 pub(super) use self::pool::{
     Marked, Marking, Meant, Remark, Roster, RowFacts, RowPlace, RowSeen, Twin, login,
 };
 pub(super) use self::rows::{NewRow, Occasion, first_login};
-use self::shelf::Shelf;
 pub(super) use self::transaction::{Change, Transaction};
 use super::file_lock::{self, FileLock};
-use super::journal::Journal;
-use super::spent::Spent;
-use super::write::{self, Prepared};
+use super::journal::RefreshJournal;
+use super::spent_tokens::Spent;
+use super::write::{self, PreparedStore};
 use crate::files::{self, Desk};
 use crate::paths::Environment;
 use crate::provider::{Layout, Login};
@@ -67,7 +67,7 @@ pub struct StoreFiles {
 
 /// A provider's place in the store.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct LoginStore {
     files: StoreFiles,
     layout: &'static dyn Layout,
     mirror: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct Store {
     /// Rows that once had the same token: a rotation of one of them alone belongs to this login.
     twins: Twins,
     /// What the rows' keepers have read last.
-    shelf: Arc<Shelf>,
+    shelf: Arc<StoreCache>,
 }
 
 /// Rows that belong to a login in another place.
@@ -92,7 +92,7 @@ pub(super) type Twins = Arc<ArcSwap<Vec<RowPlace>>>;
 
 /// What the files held when they were read.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct StoreContents {
     /// The provider's block, or the login of a row of the pool.
     pub(super) login: Login,
     /// The mirror's tokens.
@@ -107,7 +107,7 @@ pub(super) struct Found {
 
 /// Where a new login is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum LoginDestination {
     /// In Hermes Agent's store, for both programs.
     Shared,
     /// In our own store.
@@ -150,7 +150,7 @@ pub struct Removed {
 }
 
 /// A file's identity and time, to notice that someone wrote it.
-pub(super) type Stamp = Option<(SystemTime, u64, u64, i64)>;
+pub(super) type StoreStamp = Option<(SystemTime, u64, u64, i64)>;
 
 impl StoreFiles {
     /// The home of the profile in use.
@@ -178,15 +178,15 @@ impl StoreFiles {
 /// The existing CA file that a login names for its provider. Read without a lock, before the
 /// provider's TLS is set up.
 pub fn stored_ca_bundle(files: &StoreFiles, layout: &'static dyn Layout) -> Option<PathBuf> {
-    let store = Store {
+    let store = LoginStore {
         mirror: None,
-        ..Store::new(files.clone(), layout)
+        ..LoginStore::new(files.clone(), layout)
     };
     let file = layout.ca_file(&store.peek().ok()??.login)?;
     file.is_file().then_some(file)
 }
 
-impl Store {
+impl LoginStore {
     /// The login of this layout in these files.
     pub fn new(mut files: StoreFiles, layout: &'static dyn Layout) -> Self {
         if layout.is_in_root_only() {
@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// Reads without any lock, for a look that writes nothing. `None` without a login.
-    pub(super) fn peek(&self) -> Result<Option<Found>, StoreError> {
+    pub(super) fn peek(&self) -> Result<Option<StoreContents>, StoreError> {
         if let Some(row) = &self.row {
             return self.peek_at_row(row);
         }
@@ -340,7 +340,7 @@ impl Store {
         } else {
             None
         };
-        Ok(Some(Found {
+        Ok(Some(StoreContents {
             login,
             mirror,
             rows,
@@ -349,13 +349,13 @@ impl Store {
         }))
     }
 
-    fn peek_at_row(&self, row: &RowPlace) -> Result<Option<Found>, StoreError> {
+    fn peek_at_row(&self, row: &RowPlace) -> Result<Option<StoreContents>, StoreError> {
         let Some(document) = self.shelf.read(&row.file)? else {
             return Ok(None);
         };
         let logins = pool::logins_at(&document, self.layout, Some(&row.id));
         let login = logins.into_iter().nth(row.nth);
-        Ok(login.map(|login| Found {
+        Ok(login.map(|login| StoreContents {
             login,
             mirror: None,
             rows: self.twin_logins(),
@@ -384,7 +384,7 @@ impl Store {
     }
 
     /// The login of a file that can't be read, if the mirror has all of it.
-    fn mirrored(&self, file: &Path, error: StoreError) -> Result<Found, StoreError> {
+    fn mirrored(&self, file: &Path, error: StoreError) -> Result<StoreContents, StoreError> {
         let mirror = self.read_mirror(file).ok().flatten();
         let serves = |mirror: &Login| {
             // What was taken out does not come back because the note of it can't be read.
@@ -393,7 +393,7 @@ impl Store {
         let Some(mirror) = mirror.filter(serves) else {
             return Err(error);
         };
-        Ok(Found {
+        Ok(StoreContents {
             login: self.layout.of_mirror(&mirror),
             mirror: Some(mirror),
             rows: Vec::new(),
@@ -439,12 +439,12 @@ impl Store {
     /// Takes the locks of a new login's place, and reads its contents.
     pub(super) async fn open_for(
         &self,
-        place: Place,
+        place: LoginDestination,
         limit: Duration,
     ) -> Result<Transaction, StoreError> {
         let source = match place {
-            Place::Own => self.files.own.clone(),
-            Place::Shared => self.work(Self::shared_source).await?,
+            LoginDestination::Own => self.files.own.clone(),
+            LoginDestination::Shared => self.work(Self::shared_source).await?,
         };
         let mut transaction = self.open_at(&source, limit).await?;
         let read = move |store: &Self| {
@@ -457,7 +457,7 @@ impl Store {
                 store.read_mirror(&source)?
             };
             let login = block(&mut document, store.layout);
-            Ok(Found {
+            Ok(StoreContents {
                 login: login.unwrap_or_else(|| Login::empty(store.layout)),
                 mirror,
                 rows: Vec::new(),
@@ -585,12 +585,12 @@ impl Store {
     }
 
     /// The journal of the refreshes of this login in `source`.
-    pub(super) fn journal(&self, source: &Path) -> Journal {
+    pub(super) fn journal(&self, source: &Path) -> RefreshJournal {
         match &self.row {
-            None => Journal::new(&self.files.journal, self.layout, source),
+            None => RefreshJournal::new(&self.files.journal, self.layout, source),
             Some(row) => {
                 let place = (source, row.id.as_str(), row.nth);
-                Journal::of_row(&self.files.journal, self.layout, place)
+                RefreshJournal::of_row(&self.files.journal, self.layout, place)
             }
         }
     }
@@ -616,11 +616,11 @@ impl Store {
         let mut locks = locks.into_iter().flatten();
         let lock = locks.find_map(|file| file_lock::look(&file_lock::beside(file)).err());
         let mut stores = [Some(source), mirror].into_iter().flatten();
-        lock.or_else(|| stores.find_map(|file| Prepared::look(file).err()))
+        lock.or_else(|| stores.find_map(|file| PreparedStore::look(file).err()))
     }
 
     /// Changes whenever any of the files is written, replaced or removed.
-    pub(super) fn stamps(&self) -> Vec<Stamp> {
+    pub(super) fn stamps(&self) -> Vec<StoreStamp> {
         self.sources()
             .chain(&self.mirror)
             .map(|file| stamp(file))
@@ -651,7 +651,7 @@ fn is_ours(mirror: &Path) -> bool {
 }
 
 /// The identity of a file's version.
-pub(super) fn stamp(file: &Path) -> Stamp {
+pub(super) fn stamp(file: &Path) -> StoreStamp {
     let metadata = fs::metadata(file).ok()?;
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(&metadata);

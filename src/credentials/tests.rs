@@ -10,13 +10,15 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Handle, Initiative, Keeper, NotReplaced, Refusal, Settings, StoreFiles};
+use super::{
+    CredentialHandle, Initiative, Keeper, KeeperSettings, NoCredential, NotReplaced, StoreFiles,
+};
 use crate::clock::fake::JumpingClock;
 use crate::clock::{self, Clock};
 use crate::config::{AllowedPath, ProviderName};
 use crate::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
-    Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, Remedy, Renewal,
+    TokenError,
 };
 
 const LIFE: Duration = Duration::from_hours(1);
@@ -84,7 +86,7 @@ impl Adapter for Provider {
             authorization: bearer.authorization("Bearer").unwrap(),
             bearer,
             base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
-            kind: CredentialKind::new("test", Renewal::Refresh),
+            kind: BearerKind::new("test", Renewal::Refresh),
             issued_at: login.time("obtained_at"),
             expires_at: login.time("expires_at"),
             headers: Vec::new(),
@@ -163,7 +165,7 @@ impl Drop for Home {
 struct Heard(std::sync::Mutex<Vec<String>>);
 
 impl super::Audience for Heard {
-    fn hear(&self, notice: super::Notice) {
+    fn hear(&self, notice: super::LoginNotice) {
         self.0.lock().unwrap().push(format!("{:?}", notice.what));
     }
 }
@@ -173,7 +175,7 @@ struct World {
     task: tokio::task::JoinHandle<()>,
     provider: Arc<Provider>,
     clock: Arc<JumpingClock>,
-    handle: Handle,
+    handle: CredentialHandle,
     stop: CancellationToken,
     home: Home,
 }
@@ -195,7 +197,7 @@ impl World {
         });
         let files = files_in(home.path());
         let heard = Arc::new(Heard::default());
-        let settings = Settings {
+        let settings = KeeperSettings {
             refresh_lead: Duration::from_mins(5),
             token_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(10),
@@ -354,7 +356,7 @@ async fn a_login_that_the_keeper_fails_over_is_none_until_the_store_changes() {
     assert!(world.handle.keeper_is_well());
     assert!(matches!(
         world.handle.credential().await.map(|_| ()),
-        Err(Refusal::LoginNeeded { .. })
+        Err(NoCredential::LoginNeeded { .. })
     ));
     world.two_looks().await;
     let error = world.handle.status().last_error.unwrap().what;
@@ -565,7 +567,10 @@ async fn an_outage_is_waited_out_and_a_clock_put_back_does_not_prolong_it() {
     world.provider.outage.store(true, Ordering::Relaxed);
     world.clock.jump(Duration::from_hours(2));
     let refusal = world.handle.credential().await.map(|_| ()).unwrap_err();
-    assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, NoCredential::Unavailable { .. }),
+        "{refusal}"
+    );
     let calls = world.calls();
     assert!(calls >= 1, "nothing was tried");
     // The backoff was set by a clock that is now put back; the token is valid again until it
@@ -632,7 +637,7 @@ async fn while_the_endpoint_is_out_of_order_refusals_cause_one_call() {
 async fn a_repair_that_is_given_up_holds_the_lock_until_its_work_has_ended() {
     let home = Home::new();
     let file = home.path().join("auth.json");
-    let store = super::store::Store::new(files_in(home.path()), &Flat);
+    let store = super::store::LoginStore::new(files_in(home.path()), &Flat);
     let large: Vec<u32> = (0..600_000).collect();
     let document = json!({"providers": {}, "large": large}).to_string();
     std::fs::write(&file, &document.as_bytes()[..100]).unwrap();
@@ -717,11 +722,11 @@ async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be
 /// A reload makes another store while work of the former one may hang, and every provider has one.
 #[tokio::test]
 async fn all_stores_of_a_folder_share_the_thread_for_its_journal() {
-    use super::store::Store;
+    use super::store::LoginStore;
     let home = Home::new();
     let files = files_in(home.path());
-    let former = Store::new(files.clone(), layout());
-    let follower = Store::new(files, layout());
+    let former = LoginStore::new(files.clone(), layout());
+    let follower = LoginStore::new(files, layout());
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let hangs = former.note(move || wait.recv().is_ok());
     let begun = Arc::new(std::sync::atomic::AtomicBool::new(false));

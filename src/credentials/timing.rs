@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::schedule::{Pace, Window};
+use super::schedule::{RotationPace, Window};
 use crate::backoff::{self, Backoff};
 use crate::clock;
 use crate::provider::{Credential, Renewal};
@@ -38,7 +38,7 @@ pub(super) struct Timing {
     receipt: Option<Receipt>,
     /// How many tokens in a row were replaced before the provider had accepted them.
     unproven: u32,
-    pace: Pace,
+    pace: RotationPace,
 }
 
 /// When a credential was received and when it ends by that.
@@ -68,7 +68,7 @@ pub(super) enum Doubt {
 
 /// What is done about a refused credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusalAction {
     Renew,
     /// It was granted a moment ago and never taken.
     Unproven,
@@ -80,7 +80,7 @@ pub(super) enum Refused {
 
 /// What an attempt failed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum AttemptFailure {
     /// The store: the user is waiting for it, and no one is asked for anything.
     Store,
     /// The token endpoint, with its wish.
@@ -106,7 +106,7 @@ impl Timing {
     }
 
     /// An attempt failed.
-    pub(super) fn failed(&mut self, over: Over, now: DateTime<Utc>) {
+    pub(super) fn failed(&mut self, over: AttemptFailure, now: DateTime<Utc>) {
         self.trouble = Some(clock::after(now, self.delay(over)));
         // It may have rotated tokens before.
         self.floor = self.floor.max(self.pace.next(now));
@@ -114,15 +114,15 @@ impl Timing {
 
     /// A renewed login could not be saved: that is tried again soon, and needs no rotation.
     pub(super) fn not_saved(&mut self, now: DateTime<Utc>) {
-        self.failed(Over::Store, now);
+        self.failed(AttemptFailure::Store, now);
         self.floor = None;
     }
 
-    fn delay(&mut self, over: Over) -> Duration {
+    fn delay(&mut self, over: AttemptFailure) -> Duration {
         match over {
-            Over::Store => self.backoff.failed(None).min(STORE_AGAIN),
-            Over::Endpoint(asked) => self.backoff.failed(asked),
-            Over::Defect => self.backoff.failed(None),
+            AttemptFailure::Store => self.backoff.failed(None).min(STORE_AGAIN),
+            AttemptFailure::Endpoint(asked) => self.backoff.failed(asked),
+            AttemptFailure::Defect => self.backoff.failed(None),
         }
     }
 
@@ -257,21 +257,21 @@ impl Timing {
     }
 
     /// The provider refused the credential in use.
-    pub(super) fn refused(&self, doubt: Doubt, proof: Proof, now: DateTime<Utc>) -> Refused {
+    pub(super) fn refused(&self, doubt: Doubt, proof: Proof, now: DateTime<Utc>) -> RefusalAction {
         let since = |age: Duration| {
             let granted_at = proof.granted_at;
             granted_at.is_some_and(|at| now < clock::after(at, age) && now >= at)
         };
         if is_ahead(self.trouble, now) {
-            return Refused::Waits;
+            return RefusalAction::Waits;
         }
         if is_ahead(self.floor, now) && (doubt == Doubt::Once || since(SECONDS_OLD)) {
-            return Refused::Paced;
+            return RefusalAction::Paced;
         }
         if !proof.taken && since(self.trial()) {
-            return Refused::Unproven;
+            return RefusalAction::Unproven;
         }
-        Refused::Renew
+        RefusalAction::Renew
     }
 
     /// How long a token just granted is not replaced; longer after each one that was refused
@@ -286,24 +286,24 @@ impl Timing {
     }
 
     /// Whether there is something to do now for a keeper of this `task`.
-    pub(super) fn is_due(&self, task: Task, now: DateTime<Utc>) -> bool {
+    pub(super) fn is_due(&self, task: KeeperTask, now: DateTime<Utc>) -> bool {
         let due = match task {
-            Task::Save => true,
-            Task::Keep => [self.due, self.mirror_at]
+            KeeperTask::Save => true,
+            KeeperTask::Keep => [self.due, self.mirror_at]
                 .into_iter()
                 .flatten()
                 .any(|at| at <= now),
-            Task::Wait => false,
+            KeeperTask::Wait => false,
         };
         due && !self.is_waiting(now)
     }
 
     /// When that will be.
-    pub(super) fn wake(&self, task: Task, now: DateTime<Utc>) -> DateTime<Utc> {
+    pub(super) fn wake(&self, task: KeeperTask, now: DateTime<Utc>) -> DateTime<Utc> {
         let due = match task {
-            Task::Save => Some(now),
-            Task::Keep => [self.due, self.mirror_at].into_iter().flatten().min(),
-            Task::Wait => None,
+            KeeperTask::Save => Some(now),
+            KeeperTask::Keep => [self.due, self.mirror_at].into_iter().flatten().min(),
+            KeeperTask::Wait => None,
         };
         match (due, self.retry_at()) {
             (Some(due), Some(retry)) => due.max(retry),
@@ -322,7 +322,7 @@ fn is_ahead(time: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
 
 /// A keeper's own next work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Task {
+pub(super) enum KeeperTask {
     /// A renewed login is in memory only.
     Save,
     /// What is due is renewed.
@@ -369,10 +369,13 @@ mod tests {
             taken: false,
         };
         let mut in_trouble = after_rotations(1);
-        in_trouble.failed(Over::Endpoint(None), start());
+        in_trouble.failed(AttemptFailure::Endpoint(None), start());
         let (calm, paced) = (after_rotations(1), after_rotations(6));
         let mut paced_in_trouble = after_rotations(6);
-        paced_in_trouble.failed(Over::Endpoint(Some(Duration::from_secs(20))), at(8));
+        paced_in_trouble.failed(
+            AttemptFailure::Endpoint(Some(Duration::from_secs(20))),
+            at(8),
+        );
         for (what, timing, doubt, proof, now, expected) in [
             (
                 "taken",
@@ -380,7 +383,7 @@ mod tests {
                 Once,
                 granted(0, true),
                 at(0),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
             (
                 "never taken",
@@ -388,7 +391,7 @@ mod tests {
                 Once,
                 granted(0, false),
                 at(29),
-                Refused::Unproven,
+                RefusalAction::Unproven,
             ),
             (
                 "never taken, for long",
@@ -396,7 +399,7 @@ mod tests {
                 Once,
                 granted(0, false),
                 at(30),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
             (
                 "another program's",
@@ -404,7 +407,7 @@ mod tests {
                 Once,
                 foreign,
                 at(0),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
             (
                 "an outage",
@@ -412,7 +415,7 @@ mod tests {
                 Once,
                 granted(0, true),
                 at(0),
-                Refused::Waits,
+                RefusalAction::Waits,
             ),
             (
                 "an outage",
@@ -420,7 +423,7 @@ mod tests {
                 Twice,
                 granted(0, true),
                 at(0),
-                Refused::Waits,
+                RefusalAction::Waits,
             ),
             // The refusal may be random: the same credential is tried again first.
             (
@@ -429,7 +432,7 @@ mod tests {
                 Once,
                 granted(0, true),
                 at(10),
-                Refused::Paced,
+                RefusalAction::Paced,
             ),
             (
                 "paced, but dead",
@@ -437,7 +440,7 @@ mod tests {
                 Twice,
                 granted(0, true),
                 at(10),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
             (
                 "paced, and an outage",
@@ -445,7 +448,7 @@ mod tests {
                 Twice,
                 granted(0, true),
                 at(10),
-                Refused::Waits,
+                RefusalAction::Waits,
             ),
             (
                 "paced, another program's",
@@ -453,7 +456,7 @@ mod tests {
                 Twice,
                 foreign,
                 at(0),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
             (
                 "paced, but dead at once",
@@ -461,7 +464,7 @@ mod tests {
                 Twice,
                 granted(6, true),
                 at(10),
-                Refused::Paced,
+                RefusalAction::Paced,
             ),
             (
                 "paced, never taken",
@@ -469,7 +472,7 @@ mod tests {
                 Twice,
                 granted(0, false),
                 at(10),
-                Refused::Unproven,
+                RefusalAction::Unproven,
             ),
             (
                 "the pace's end",
@@ -477,7 +480,7 @@ mod tests {
                 Once,
                 granted(0, true),
                 at(30),
-                Refused::Renew,
+                RefusalAction::Renew,
             ),
         ] {
             assert_eq!(timing.refused(doubt, proof, now), expected, "{what}");
@@ -492,40 +495,54 @@ mod tests {
             let proof = granted(0, false);
             let just_before = clock::before(clock::after(start(), trial), Duration::from_secs(1));
             let refused = |now| timing.refused(Doubt::Once, proof, now);
-            assert_eq!(refused(just_before), Refused::Unproven, "{times}");
-            assert_eq!(refused(clock::after(start(), trial)), Refused::Renew);
+            assert_eq!(refused(just_before), RefusalAction::Unproven, "{times}");
+            assert_eq!(refused(clock::after(start(), trial)), RefusalAction::Renew);
             // A clock that was put back keeps nothing from being replaced.
-            assert_eq!(refused(clock::before(start(), UNPROVEN)), Refused::Renew);
+            assert_eq!(
+                refused(clock::before(start(), UNPROVEN)),
+                RefusalAction::Renew
+            );
             timing.replaced(proof, true);
         }
         timing.replaced(granted(0, true), true);
         let refused = timing.refused(Doubt::Once, granted(0, false), at(30));
-        assert_eq!(refused, Refused::Renew);
+        assert_eq!(refused, RefusalAction::Renew);
     }
 
     #[test]
     fn what_is_due_waits_for_the_pause_and_not_for_one_of_before_the_clock_was_put_back() {
         let mut timing = Timing::default();
-        assert!(!timing.is_due(Task::Keep, start()));
-        assert_eq!(timing.wake(Task::Keep, start()), DateTime::<Utc>::MAX_UTC);
+        assert!(!timing.is_due(KeeperTask::Keep, start()));
+        assert_eq!(
+            timing.wake(KeeperTask::Keep, start()),
+            DateTime::<Utc>::MAX_UTC
+        );
         timing.hurry(at(5));
-        assert!(!timing.is_due(Task::Keep, at(4)) && timing.is_due(Task::Keep, at(5)));
-        assert!(!timing.is_due(Task::Wait, at(5)));
-        timing.failed(Over::Endpoint(Some(Duration::from_mins(1))), at(5));
-        assert!(!timing.is_due(Task::Keep, at(64)) && !timing.is_due(Task::Save, at(64)));
-        assert!(timing.is_due(Task::Keep, at(65)) && timing.is_due(Task::Save, at(65)));
-        assert_eq!(timing.wake(Task::Keep, at(5)), at(65));
-        let back = clock::before(start(), Duration::from_hours(1));
-        assert!(timing.is_due(Task::Save, back), "set by another clock");
-        timing.failed(Over::Store, at(100));
+        assert!(!timing.is_due(KeeperTask::Keep, at(4)) && timing.is_due(KeeperTask::Keep, at(5)));
+        assert!(!timing.is_due(KeeperTask::Wait, at(5)));
+        timing.failed(
+            AttemptFailure::Endpoint(Some(Duration::from_mins(1))),
+            at(5),
+        );
         assert!(
-            timing.is_due(Task::Keep, at(110)),
+            !timing.is_due(KeeperTask::Keep, at(64)) && !timing.is_due(KeeperTask::Save, at(64))
+        );
+        assert!(timing.is_due(KeeperTask::Keep, at(65)) && timing.is_due(KeeperTask::Save, at(65)));
+        assert_eq!(timing.wake(KeeperTask::Keep, at(5)), at(65));
+        let back = clock::before(start(), Duration::from_hours(1));
+        assert!(
+            timing.is_due(KeeperTask::Save, back),
+            "set by another clock"
+        );
+        timing.failed(AttemptFailure::Store, at(100));
+        assert!(
+            timing.is_due(KeeperTask::Keep, at(110)),
             "the store is tried soon"
         );
         timing.ended();
-        assert!(!timing.is_due(Task::Keep, at(200)));
+        assert!(!timing.is_due(KeeperTask::Keep, at(200)));
         let mut paced = after_rotations(6);
-        paced.failed(Over::Store, at(1));
+        paced.failed(AttemptFailure::Store, at(1));
         assert_eq!(paced.retry_at(), Some(at(30)), "the floor holds");
         paced.not_saved(at(1));
         assert!(
@@ -533,7 +550,7 @@ mod tests {
             "what was granted is saved soon"
         );
         timing.mirror_failed(at(200));
-        assert_eq!(timing.wake(Task::Keep, at(200)), at(260));
+        assert_eq!(timing.wake(KeeperTask::Keep, at(200)), at(260));
     }
 
     #[test]
@@ -542,7 +559,7 @@ mod tests {
         for _ in 0..6 {
             timing.rotated(start());
         }
-        timing.failed(Over::Endpoint(None), start());
+        timing.failed(AttemptFailure::Endpoint(None), start());
         assert_eq!(timing.retry_at(), Some(at(30)), "a failed attempt");
         timing.others_renewed(start());
         assert_eq!(timing.retry_at(), Some(at(30)), "found in the store");

@@ -11,7 +11,7 @@ use super::handle::Standing;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
 use super::remedy::remedy;
-use super::status::{Event, Fault, Unreadable};
+use super::status::{LoginFault, StatusEvent, UnreadableStore};
 use super::store::StoreError;
 
 impl Keeper {
@@ -37,7 +37,7 @@ impl Keeper {
         let cause = error.cause();
         let asked = self.desk.run(move || remedy(&error, login)).await;
         let command = asked.ok().flatten();
-        let told = Unreadable {
+        let told = UnreadableStore {
             at,
             reason: cause.clone(),
             command: command.clone(),
@@ -67,7 +67,7 @@ impl Keeper {
         self.status(|status| {
             status.unreadable = None;
             // A renewal that failed over the same file fails no more.
-            let of_file = |event: &Event<Fault>| event.what.code == "store";
+            let of_file = |event: &StatusEvent<LoginFault>| event.what.code == "store";
             if !status.unsaved && status.last_error.as_ref().is_some_and(of_file) {
                 status.last_error = None;
             }

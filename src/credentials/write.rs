@@ -17,9 +17,9 @@ const GROWTH: u64 = 16 * 1024;
 
 /// A temporary file beside a store with room for its next version, on disk.
 #[derive(Debug)]
-pub(super) struct Prepared(Temporary);
+pub(super) struct PreparedStore(Temporary);
 
-impl Prepared {
+impl PreparedStore {
     /// Makes the file, filled to the old version's size and some, and syncs it.
     pub(super) fn beside(store: &Path) -> Result<Self, StoreError> {
         Self::tagged(store, None)
@@ -180,12 +180,12 @@ pub(super) fn clear_leftovers(file: &Path, tag: Option<&str>) {
 /// Replaces `store` by this object, indented as Hermes Agent does.
 pub(super) fn replace(
     store: &Path,
-    prepared: Option<Prepared>,
+    prepared: Option<PreparedStore>,
     document: Map<String, Value>,
 ) -> Result<(), StoreError> {
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => Prepared::beside(store)?,
+        None => PreparedStore::beside(store)?,
     };
     let write = || {
         let mut content = Zeroizing::new(serde_json::to_vec_pretty(&Value::Object(document))?);
@@ -205,7 +205,7 @@ pub(super) fn replace_small(file: &Path, document: Map<String, Value>) -> Result
 
 /// The same by this text.
 pub(super) fn replace_text(file: &Path, text: &[u8]) -> Result<(), StoreError> {
-    let write = || Prepared(Temporary::beside(file)?).persist(text);
+    let write = || PreparedStore(Temporary::beside(file)?).persist(text);
     write().map_err(|source| StoreError::Write {
         file: file.to_owned(),
         source,
@@ -229,7 +229,7 @@ mod tests {
     fn a_replaced_store_is_private_whole_and_leaves_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("auth.json");
-        let prepared = Prepared::beside(&store).unwrap();
+        let prepared = PreparedStore::beside(&store).unwrap();
         replace(&store, Some(prepared), object(&json!({"b": 1, "a": [2]}))).unwrap();
         let text = fs::read_to_string(&store).unwrap();
         assert_eq!(text, "{\n  \"b\": 1,\n  \"a\": [\n    2\n  ]\n}\n");
@@ -244,7 +244,7 @@ mod tests {
     fn what_a_killed_process_wrote_is_found_and_the_next_one_clears_it_away() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("auth.json");
-        let mut written = Prepared::beside(&store).unwrap().0;
+        let mut written = PreparedStore::beside(&store).unwrap().0;
         written.file().seek(SeekFrom::Start(0)).unwrap();
         written.file().write_all(b"{\"a\": 1}\n").unwrap();
         written.outlives(true);
@@ -278,7 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let not_a_folder = dir.path().join("file");
         fs::write(&not_a_folder, "").unwrap();
-        let error = Prepared::beside(&not_a_folder.join("auth.json")).unwrap_err();
+        let error = PreparedStore::beside(&not_a_folder.join("auth.json")).unwrap_err();
         assert!(matches!(error, StoreError::Write { .. }), "{error}");
     }
 }

@@ -10,11 +10,11 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// What is known of an answer. A new one for each request.
 #[derive(Debug, Default)]
 pub(super) struct AnswerEnd {
-    state: State,
+    state: AnswerEndState,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum AnswerEndState {
     /// Its head comes next.
     #[default]
     Head,
@@ -29,24 +29,24 @@ enum State {
 impl AnswerEnd {
     /// Takes the next bytes; whether the answer is over with them.
     pub(super) fn is_over_with(&mut self, mut piece: &[u8]) -> bool {
-        while matches!(self.state, State::Head) && !piece.is_empty() {
+        while matches!(self.state, AnswerEndState::Head) && !piece.is_empty() {
             let mut ends = piece.windows(HEAD_END.len());
             let end = ends.position(|bytes| bytes == HEAD_END);
             let whole = end.and_then(|end| piece.split_at_checked(end + HEAD_END.len()));
             let Some((head, rest)) = whole else {
-                self.state = State::Unknown;
+                self.state = AnswerEndState::Unknown;
                 break;
             };
             self.state = body_of(head);
             piece = rest;
         }
         match &mut self.state {
-            State::Length(left) => {
+            AnswerEndState::Length(left) => {
                 let more = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 *left = left.saturating_sub(more);
                 *left == 0
             }
-            State::Chunks(last) => {
+            AnswerEndState::Chunks(last) => {
                 let room = last.len();
                 let kept = last.len().saturating_sub(piece.len());
                 last.rotate_left(room - kept);
@@ -56,25 +56,25 @@ impl AnswerEnd {
                 }
                 last == LAST_CHUNK
             }
-            State::Head | State::Unknown => false,
+            AnswerEndState::Head | AnswerEndState::Unknown => false,
         }
     }
 }
 
 /// What follows a head.
-fn body_of(head: &[u8]) -> State {
+fn body_of(head: &[u8]) -> AnswerEndState {
     let Ok(head) = std::str::from_utf8(head) else {
-        return State::Unknown;
+        return AnswerEndState::Unknown;
     };
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
     let status = status.and_then(|line| line.get(..3)).unwrap_or_default();
     // An interim answer, behind which the real one comes (RFC 9110 §15.2).
     if status.starts_with('1') {
-        return State::Head;
+        return AnswerEndState::Head;
     }
     if status == "204" || status == "304" {
-        return State::Length(0);
+        return AnswerEndState::Length(0);
     }
     let field = |name: &str| {
         let mut fields = lines.clone().filter_map(|line| line.split_once(':'));
@@ -83,16 +83,16 @@ fn body_of(head: &[u8]) -> State {
     };
     let length = field("content-length").and_then(|length| length.parse().ok());
     match (status, field("transfer-encoding"), length) {
-        ("", _, _) => State::Unknown,
+        ("", _, _) => AnswerEndState::Unknown,
         (_, Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => {
             let mut last = [0; LAST_CHUNK.len()];
             if let Some(place) = last.last_chunk_mut::<2>() {
                 *place = *b"\r\n";
             }
-            State::Chunks(last)
+            AnswerEndState::Chunks(last)
         }
-        (_, None, Some(length)) => State::Length(length),
-        _ => State::Unknown,
+        (_, None, Some(length)) => AnswerEndState::Length(length),
+        _ => AnswerEndState::Unknown,
     }
 }
 

@@ -20,7 +20,7 @@ Exit codes:
   1   could not start
   2   the command line is wrong
   78  the configuration is invalid")]
-struct Line {
+struct DaemonCommandLine {
     /// Read this configuration instead of $XDG_CONFIG_HOME/hermes-proxyd/config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -43,7 +43,7 @@ struct Line {
 
     /// Log in this format
     #[arg(long, value_name = "FORMAT")]
-    log_format: Option<Format>,
+    log_format: Option<LogFormatArg>,
 
     /// Log to FILE instead of standard error or the journal; FILE is renamed to FILE.1 at 10 MiB
     #[arg(long, value_name = "FILE")]
@@ -65,12 +65,12 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Instead {
     /// Forward TCP connections to a daemon's Unix socket, as a sidecar for containers
-    Bridge(Bridge),
+    Bridge(BridgeArgs),
 }
 
 /// `hermes-proxyd bridge`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Bridge {
+pub struct BridgeArgs {
     /// The daemon's Unix socket: `unix` of a `[[listen]]` in its configuration
     #[arg(long, value_name = "SOCKET")]
     pub to: PathBuf,
@@ -81,7 +81,7 @@ pub struct Bridge {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum LogFormatArg {
     Auto,
     Journald,
     Pretty,
@@ -90,7 +90,7 @@ enum Format {
 
 /// The shape as clap has it, for man pages and completions.
 pub fn command() -> clap::Command {
-    Line::command()
+    DaemonCommandLine::command()
 }
 
 /// What the command line says.
@@ -107,7 +107,7 @@ pub struct Args {
     /// Only serve hermesctl, on standard input and output, until that closes.
     pub control_stdio: bool,
     /// Only carry connections to a daemon's socket.
-    pub bridge: Option<Bridge>,
+    pub bridge: Option<BridgeArgs>,
 }
 
 impl Args {
@@ -118,12 +118,12 @@ impl Args {
     pub fn try_parse_from(
         line: impl IntoIterator<Item = std::ffi::OsString>,
     ) -> Result<Self, clap::Error> {
-        let line = Line::try_parse_from(line)?;
+        let line = DaemonCommandLine::try_parse_from(line)?;
         let log_format = line.log_format.map(|format| match format {
-            Format::Auto => LogFormat::Auto,
-            Format::Journald => LogFormat::Journald,
-            Format::Pretty => LogFormat::Pretty,
-            Format::Json => LogFormat::Json,
+            LogFormatArg::Auto => LogFormat::Auto,
+            LogFormatArg::Journald => LogFormat::Journald,
+            LogFormatArg::Pretty => LogFormat::Pretty,
+            LogFormatArg::Json => LogFormat::Json,
         });
         Ok(Self {
             config: line.config,

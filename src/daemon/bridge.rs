@@ -2,7 +2,7 @@
 //!
 //! For a container: it mounts the socket's folder, and its neighbours reach the bridge by name.
 //! Bytes pass unchanged; guard, keys and limits are the daemon's. Since the daemon sees them all as
-//! one, each neighbour's share is kept here ([`super::neighbours`]).
+//! one, each neighbour's share is kept here ([`super::bridge_slots`]).
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer_end::AnswerEnd;
-use super::args::Bridge;
+use super::args::BridgeArgs;
+use super::bridge_slots::{BridgeSlot, BridgedConnection, HeadEnd, Neighbours};
 use super::descriptors;
-use super::neighbours::{HeadEnd, Line, Neighbours, Place};
 use super::run::StartError;
 use super::signals::{self, Signal};
 
@@ -43,14 +43,14 @@ const QUIET: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A client that is being refused for want of a place.
-struct Refusal {
+struct RefusedClient {
     /// There are others.
     hurry: CancellationToken,
     telling: JoinHandle<()>,
 }
 
 /// Carries connections until a signal says stop.
-pub(super) async fn run(bridge: Bridge) -> Result<(), StartError> {
+pub(super) async fn run(bridge: BridgeArgs) -> Result<(), StartError> {
     let mut signals = signals::register().map_err(StartError::Signals)?;
     let listener = TcpListener::bind(bridge.listen)
         .await
@@ -113,7 +113,7 @@ async fn accept(listener: TcpListener, to: Arc<Path>, tracker: TaskTracker) {
     }
 }
 
-async fn serve(mut client: TcpStream, from: SocketAddr, to: &Path, place: &Place) {
+async fn serve(mut client: TcpStream, from: SocketAddr, to: &Path, place: &BridgeSlot) {
     client.set_nodelay(true).ok();
     match connect(to).await {
         Ok(daemon) => {
@@ -154,7 +154,11 @@ async fn connect(to: &Path) -> io::Result<UnixStream> {
 /// Both directions, until the daemon has sent everything or the client breaks. The end of the
 /// client's requests is passed on to the daemon; what the client sends after the daemon has stopped
 /// listening is discarded, so that the client gets the early answer.
-async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::Result<()> {
+async fn carry(
+    client: &mut TcpStream,
+    daemon: UnixStream,
+    line: &BridgedConnection,
+) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
     let answers = async {
@@ -186,7 +190,7 @@ async fn carry(client: &mut TcpStream, daemon: UnixStream, line: &Line) -> io::R
 async fn requests(
     client: &mut (impl AsyncRead + Unpin),
     daemon: &mut (impl AsyncWrite + Unpin),
-    line: &Line,
+    line: &BridgedConnection,
 ) -> io::Result<()> {
     let mut piece = vec![0; 16 * 1024];
     let mut heard = true;
@@ -205,7 +209,7 @@ async fn requests(
 
 /// Refuses a client for want of a place. If too many are being refused already, the first of them gets
 /// its answer at once and is closed.
-async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &TaskTracker) {
+async fn refuse(client: TcpStream, refused: &mut VecDeque<RefusedClient>, tracker: &TaskTracker) {
     refused.retain(|one| !one.telling.is_finished());
     if refused.len() >= REFUSED
         && let Some(first) = refused.pop_front()
@@ -215,7 +219,7 @@ async fn refuse(client: TcpStream, refused: &mut VecDeque<Refusal>, tracker: &Ta
     }
     let hurry = CancellationToken::new();
     let telling = tracker.spawn(tell_full(client, hurry.clone()));
-    refused.push_back(Refusal { hurry, telling });
+    refused.push_back(RefusedClient { hurry, telling });
 }
 
 /// Some clients treat an answer before their request as a failure. Their bytes are read for a moment, because unread

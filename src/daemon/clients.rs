@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
-use super::fleet::Report;
+use super::providers::ProviderReport;
 use crate::clients::{
     ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Rates, Registry, Token,
 };
@@ -39,7 +39,7 @@ pub(super) async fn begin_the_day(clients: &Registry) {
 pub(super) async fn list(
     clients: &Registry,
     now: DateTime<Utc>,
-    providers: &[Report],
+    providers: &[ProviderReport],
 ) -> Result<Clients, ControlError> {
     clients.reload().await.map_err(|error| refused(&error))?;
     let listed = clients.list();
@@ -65,7 +65,7 @@ pub(super) fn known(clients: &Registry) -> Vec<ClientEntry> {
 fn limits(
     wanted: ClientAdd,
     chosen: &[String],
-    providers: &[Report],
+    providers: &[ProviderReport],
 ) -> Result<Limits, ControlError> {
     let mut paths = Vec::with_capacity(wanted.paths.len());
     for path in &wanted.paths {
@@ -93,7 +93,7 @@ fn limits(
 pub(super) async fn add(
     clients: &Registry,
     wanted: ClientAdd,
-    providers: &[Report],
+    providers: &[ProviderReport],
 ) -> Result<NewKey, ControlError> {
     let (name, chosen) = (wanted.name.clone(), wanted.providers.clone());
     let limits = limits(wanted, &chosen, providers)?;
@@ -116,7 +116,7 @@ pub(super) async fn add(
 pub(super) async fn change(
     clients: &Registry,
     wanted: ClientChange,
-    (providers, now): (&[Report], DateTime<Utc>),
+    (providers, now): (&[ProviderReport], DateTime<Utc>),
 ) -> Result<ClientChanged, ControlError> {
     let ClientChange { set, clear } = wanted;
     let name = set.name.clone();
@@ -174,8 +174,8 @@ fn merged(mut limits: Limits, clear: &[ClientLimit], set: Limits) -> Limits {
 }
 
 /// What to look at again: models that no provider of the key lists, where their lists are known.
-fn unlisted(limits: &Limits, providers: &[Report]) -> Vec<String> {
-    let is_meant = |report: &&Report| {
+fn unlisted(limits: &Limits, providers: &[ProviderReport]) -> Vec<String> {
+    let is_meant = |report: &&ProviderReport| {
         let name = report.upstream.name.as_str();
         limits.providers.is_empty() || limits.providers.iter().any(|chosen| chosen == name)
     };
@@ -317,13 +317,17 @@ pub(super) fn refused(error: &ClientsError) -> ControlError {
 }
 
 /// A path in the form that requests are compared in, if a provider has it that the key is for.
-fn known_path(path: &str, chosen: &[String], providers: &[Report]) -> Result<String, ControlError> {
+fn known_path(
+    path: &str,
+    chosen: &[String],
+    providers: &[ProviderReport],
+) -> Result<String, ControlError> {
     let mut segments: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     if segments.first() == Some(&"v1") {
         segments.remove(0);
     }
     let wanted = format!("/{}", segments.join("/"));
-    let meant = |report: &&Report| {
+    let meant = |report: &&ProviderReport| {
         let name = report.upstream.name.as_str();
         chosen.is_empty() || chosen.iter().any(|chosen| chosen == name)
     };

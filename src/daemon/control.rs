@@ -11,18 +11,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::clients;
-use super::fleet::{Fleet, Report};
 use super::flights;
 use super::logging::Tail;
-use super::logins::{self, Logins};
+use super::logins::{self, LoginSessions};
 use super::pools;
-use super::run::{self, Origin};
+use super::providers::{Fleet, ProviderReport};
+use super::run::{self, ConfigSource};
 use super::service_manager;
 use super::usage::Counting;
 use crate::clients::Registry;
 use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
-use crate::containers::{self, Door};
+use crate::containers::{self, ListenEndpoint};
 use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::judge;
 use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
@@ -39,7 +39,7 @@ use crate::control::protocol::{
 use crate::control::server::Handler;
 use crate::control::usage::{UsageQuery, UsageReport};
 use crate::control::wires::Wires;
-use crate::credentials::{self, Event, StandingKind, StoreFiles};
+use crate::credentials::{self, StandingKind, StatusEvent, StoreFiles};
 use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
 
@@ -48,7 +48,7 @@ pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlErro
 
 /// How the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum StopKind {
     Stop,
     /// It starts again as it was started.
     Restart,
@@ -57,7 +57,7 @@ pub(super) enum End {
 /// What changes with a reload.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) reports: Vec<Report>,
+    pub(super) reports: Vec<ProviderReport>,
     pub(super) default_provider: ProviderName,
     pub(super) config_file: Option<PathBuf>,
     pub(super) config_digest: Option<String>,
@@ -87,7 +87,7 @@ impl View {
 
 /// Answers hermesctl.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct ControlHandler {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started_at: DateTime<Utc>,
     /// The same by a monotonic clock.
@@ -95,7 +95,7 @@ pub(super) struct Answers {
     pub(super) ports: Vec<Port>,
     pub(super) command_line: CommandLine,
     /// What a restart would start with.
-    pub(super) origin: Origin,
+    pub(super) origin: ConfigSource,
     pub(super) view: Arc<ArcSwap<View>>,
     /// Where every request is entered.
     pub(super) ledger: Arc<proxy::Ledger>,
@@ -103,19 +103,19 @@ pub(super) struct Answers {
     pub(super) log: Option<Tail>,
     /// What hermesctl's own requests on the port show.
     pub(super) own_mark: Option<Key>,
-    pub(super) logins: Arc<Logins>,
+    pub(super) logins: Arc<LoginSessions>,
     pub(super) files: StoreFiles,
     pub(super) clients: Registry,
     /// The counts of usage.
     pub(super) usage: Counting,
     /// To the daemon's main loop too: how it is to end.
-    pub(super) endings: mpsc::Sender<End>,
+    pub(super) endings: mpsc::Sender<StopKind>,
     /// To the daemon's main loop, which alone reloads.
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
 }
 
 #[async_trait]
-impl Handler for Answers {
+impl Handler for ControlHandler {
     async fn status(&self) -> Status {
         self.picture()
     }
@@ -146,7 +146,7 @@ impl Handler for Answers {
     }
 
     async fn stop(&self) -> Result<Ending, ControlError> {
-        Ok(self.end(End::Stop))
+        Ok(self.end(StopKind::Stop))
     }
 
     async fn restart(&self) -> Result<Ending, ControlError> {
@@ -160,7 +160,7 @@ impl Handler for Answers {
         let checked =
             tokio::task::spawn_blocking(move || run::check(&origin, &origin.load()?)).await;
         match checked {
-            Ok(Ok(())) => Ok(self.end(End::Restart)),
+            Ok(Ok(())) => Ok(self.end(StopKind::Restart)),
             Ok(Err(error)) => {
                 let message = format!(
                     "hermes-proxyd was not restarted, because it could not start again: {error}"
@@ -194,7 +194,8 @@ impl Handler for Answers {
 
     async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError> {
         let wanted = &login;
-        let begin = |report: Report| async move { self.logins.begin(&report, wanted).await };
+        let begin =
+            |report: ProviderReport| async move { self.logins.begin(&report, wanted).await };
         self.ask(login.provider.as_deref(), begin).await
     }
 
@@ -212,7 +213,8 @@ impl Handler for Answers {
 
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
         let meant = &choice.store;
-        let logout = |report: Report| async move { logins::logout(&report, meant.clone()).await };
+        let logout =
+            |report: ProviderReport| async move { logins::logout(&report, meant.clone()).await };
         let answer = self.ask(choice.provider.as_deref(), logout).await;
         let Err(error) = answer else {
             return answer;
@@ -232,7 +234,7 @@ impl Handler for Answers {
 
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError> {
         let label = choice.label.as_deref();
-        let refresh = |report: Report| async move { logins::refresh(&report, label).await };
+        let refresh = |report: ProviderReport| async move { logins::refresh(&report, label).await };
         self.ask(choice.provider.as_deref(), refresh).await
     }
 
@@ -304,13 +306,13 @@ impl Handler for Answers {
     }
 }
 
-impl proxy::Judge for Answers {
+impl proxy::Judge for ControlHandler {
     fn judge(&self, provider: &str, alone: bool) -> proxy::Judgement {
         self.judgement(provider, alone)
     }
 }
 
-impl Answers {
+impl ControlHandler {
     /// The state of the daemon and its providers now.
     pub(super) fn picture(&self) -> Status {
         let now = self.clock.now();
@@ -419,7 +421,12 @@ impl Answers {
         }
     }
 
-    fn provider_entry(&self, report: &Report, view: &View, judged: &Status) -> ProviderEntry {
+    fn provider_entry(
+        &self,
+        report: &ProviderReport,
+        view: &View,
+        judged: &Status,
+    ) -> ProviderEntry {
         let status = report.upstream.credentials.status();
         let name = report.upstream.name.as_str();
         let path = |(at, allowed): (usize, &crate::config::AllowedPath)| PathEntry {
@@ -439,7 +446,7 @@ impl Answers {
             logged_in: judge::is_logged_in(judged, name),
             finding: judge::of_login(judged, name),
             api_key: report.adapter.layout().is_none(),
-            no_key: status.kind == Some(provider::CredentialKind::NO_KEY),
+            no_key: status.kind == Some(provider::BearerKind::NO_KEY),
             app_url: self.app_url(&report.upstream.name, view),
             wires: Wires::of(&paths),
             paths,
@@ -451,7 +458,9 @@ impl Answers {
     /// below its name.
     fn app_url(&self, provider: &ProviderName, view: &View) -> Option<String> {
         let listeners = self.ports.iter().map(|port| listener_status(port, view));
-        let mut doors: Vec<_> = listeners.filter_map(|one| Door::of_status(&one)).collect();
+        let mut doors: Vec<_> = listeners
+            .filter_map(|one| ListenEndpoint::of_status(&one))
+            .collect();
         doors.sort_by_key(|door| door.provider != provider.as_str());
         let target = containers::local(&doors)?;
         if target.provider == provider.as_str() {
@@ -461,7 +470,7 @@ impl Answers {
     }
 
     /// A second command does not change the first one.
-    fn end(&self, end: End) -> Ending {
+    fn end(&self, end: StopKind) -> Ending {
         self.endings.try_send(end).ok();
         let view = self.view.load();
         let reports = view.reports.iter();
@@ -475,7 +484,7 @@ impl Answers {
     async fn ask<T, F>(
         &self,
         name: Option<&str>,
-        ask: impl Fn(Report) -> F,
+        ask: impl Fn(ProviderReport) -> F,
     ) -> Result<T, ControlError>
     where
         F: Future<Output = Result<T, ControlError>>,
@@ -495,7 +504,7 @@ impl Answers {
     }
 
     /// The provider of this name, or the default one.
-    fn report(&self, name: Option<&str>) -> Result<Report, ControlError> {
+    fn report(&self, name: Option<&str>) -> Result<ProviderReport, ControlError> {
         let view = self.view.load();
         let name = name.unwrap_or_else(|| view.default_provider.as_str());
         let mut reports = view.reports.iter();
@@ -566,7 +575,7 @@ fn mishaps(mishaps: &proxy::Mishaps, now: DateTime<Utc>) -> Option<Mishaps> {
     })
 }
 
-fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> ProviderStatus {
+fn provider_status(report: &ProviderReport, view: &View, now: DateTime<Utc>) -> ProviderStatus {
     let status = report.upstream.credentials.status();
     let counts = report.upstream.counters.counts();
     let seconds_until = |time: DateTime<Utc>| (time - now).num_seconds();
@@ -620,7 +629,11 @@ fn provider_status(report: &Report, view: &View, now: DateTime<Utc>) -> Provider
 }
 
 /// The used part of a login's quota, as far as the provider has reported it.
-pub(super) fn quota(report: &Report, login: usize, now: DateTime<Utc>) -> Option<QuotaStatus> {
+pub(super) fn quota(
+    report: &ProviderReport,
+    login: usize,
+    now: DateTime<Utc>,
+) -> Option<QuotaStatus> {
     let quota = report.adapter.quota(login);
     quota.map(|quota| quota_status(quota, now))
 }
@@ -658,20 +671,20 @@ fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
 }
 
 /// How far this machine's clock is ahead, by the last answer of the provider.
-fn clock_ahead(report: &Report, now: DateTime<Utc>) -> Option<i64> {
+fn clock_ahead(report: &ProviderReport, now: DateTime<Utc>) -> Option<i64> {
     let of_requests = report.upstream.client.skew();
     let skews = std::iter::once(of_requests).chain(report.adapter.skew());
     Skew::latest(skews, now)
 }
 
 /// The command that logs in again in the store of the login in use; none with a fixed key.
-fn login_command(report: &Report, status: &credentials::Status) -> Option<String> {
+fn login_command(report: &ProviderReport, status: &credentials::KeeperStatus) -> Option<String> {
     let own = status.login.as_ref().is_some_and(|login| login.own);
     report.adapter.remedy().command(own)
 }
 
 fn login_status(
-    login: credentials::LoginStatus,
+    login: credentials::StoredLogin,
     may_be_spent: bool,
     now: DateTime<Utc>,
 ) -> LoginStatus {
@@ -687,7 +700,7 @@ fn login_status(
 }
 
 /// A login's state, in the protocol's words.
-pub(super) fn state(status: &credentials::Status) -> ProviderState {
+pub(super) fn state(status: &credentials::KeeperStatus) -> ProviderState {
     match status.standing {
         StandingKind::Starting => ProviderState::Starting,
         StandingKind::Ready => ProviderState::Ready,
@@ -698,17 +711,17 @@ pub(super) fn state(status: &credentials::Status) -> ProviderState {
     }
 }
 
-fn credential_kind(kind: provider::CredentialKind) -> CredentialKind {
-    if kind == provider::CredentialKind::API_KEY {
+fn credential_kind(kind: provider::BearerKind) -> CredentialKind {
+    if kind == provider::BearerKind::API_KEY {
         CredentialKind::ApiKey
-    } else if kind == provider::CredentialKind::NO_KEY {
+    } else if kind == provider::BearerKind::NO_KEY {
         CredentialKind::NoKey
     } else {
         CredentialKind::OfLogin(kind.as_str().to_owned())
     }
 }
 
-fn refresh_report(event: &Event<credentials::RefreshResult>) -> RefreshReport {
+fn refresh_report(event: &StatusEvent<credentials::RenewalResult>) -> RefreshReport {
     RefreshReport {
         at: Timestamp(event.at),
         result: refresh_result(event.what),
@@ -717,13 +730,13 @@ fn refresh_report(event: &Event<credentials::RefreshResult>) -> RefreshReport {
 }
 
 /// How a renewal ended, in the protocol's words.
-pub(super) fn refresh_result(result: credentials::RefreshResult) -> RefreshResult {
+pub(super) fn refresh_result(result: credentials::RenewalResult) -> RefreshResult {
     match result {
-        credentials::RefreshResult::Refreshed => RefreshResult::Refreshed,
-        credentials::RefreshResult::Adopted => RefreshResult::Adopted,
-        credentials::RefreshResult::Failed => RefreshResult::Failed,
-        credentials::RefreshResult::Rejected => RefreshResult::Rejected,
-        credentials::RefreshResult::NoLogin => RefreshResult::NoLogin,
-        credentials::RefreshResult::NotRenewable => RefreshResult::NotRenewable,
+        credentials::RenewalResult::Refreshed => RefreshResult::Refreshed,
+        credentials::RenewalResult::Adopted => RefreshResult::Adopted,
+        credentials::RenewalResult::Failed => RefreshResult::Failed,
+        credentials::RenewalResult::Rejected => RefreshResult::Rejected,
+        credentials::RenewalResult::NoLogin => RefreshResult::NoLogin,
+        credentials::RenewalResult::NotRenewable => RefreshResult::NotRenewable,
     }
 }

@@ -18,8 +18,8 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::log_form::{make, put_number};
-use super::log_lines::Lines;
-use super::log_queue::{LogQueue, Sink, is_important};
+use super::log_lines::LogLines;
+use super::log_queue::{LogQueue, LogSink, is_important};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of a value, so many bytes are logged, so that a line fits into a datagram.
@@ -30,14 +30,14 @@ const TOGETHER: usize = 64;
 
 /// The journal's socket, and its address.
 #[derive(Debug)]
-pub(super) struct Journal(UnixDatagram, SocketAddrAny);
+pub(super) struct JournalSocket(UnixDatagram, SocketAddrAny);
 
 /// Makes a datagram of each event. Our fields are called `HERMES_…`; a notice's `message_id` is the
 /// journal's `MESSAGE_ID` too.
 #[derive(Debug)]
 pub(super) struct JournalLayer(pub(super) LogQueue);
 
-impl Journal {
+impl JournalSocket {
     /// Whether the journal is there; an empty datagram is one that it ignores.
     pub(super) fn open() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
@@ -73,8 +73,8 @@ impl Journal {
     }
 }
 
-impl Sink for Journal {
-    fn write(&mut self, lines: Lines<'_>) -> usize {
+impl LogSink for JournalSocket {
+    fn write(&mut self, lines: LogLines<'_>) -> usize {
         let datagrams: Vec<_> = lines.iter().map(|line| [IoSlice::new(line)]).collect();
         let (mut at, mut lost) = (0, 0);
         while let Some(rest @ [_, ..]) = datagrams.get(at..) {
@@ -106,7 +106,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let metadata = event.metadata();
-    let mut fields = Fields {
+    let mut fields = JournalFields {
         bytes,
         text: String::new(),
         is_notice: metadata.target() == super::logging::NOTICES,
@@ -137,14 +137,14 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-struct Fields<'l> {
+struct JournalFields<'l> {
     bytes: &'l mut Vec<u8>,
     /// For values that are formatted.
     text: String,
     is_notice: bool,
 }
 
-impl Fields<'_> {
+impl JournalFields<'_> {
     /// With the value's length before it, so that it may have line feeds.
     fn put(&mut self, name: &str, value: &str) {
         self.bytes.extend_from_slice(name.as_bytes());
@@ -185,7 +185,7 @@ impl Fields<'_> {
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for JournalFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             return self.put("MESSAGE", value);
@@ -227,8 +227,8 @@ mod tests {
     #[derive(Debug)]
     struct Nothing;
 
-    impl Sink for Nothing {
-        fn write(&mut self, _: Lines<'_>) -> usize {
+    impl LogSink for Nothing {
+        fn write(&mut self, _: LogLines<'_>) -> usize {
             0
         }
     }

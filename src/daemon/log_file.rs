@@ -5,8 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::log_lines::{Lines, Progress};
-use super::log_queue::Sink;
+use super::log_lines::{LogLines, WriteProgress};
+use super::log_queue::LogSink;
 use crate::files::Spot;
 use crate::paths::older_log;
 
@@ -26,7 +26,7 @@ pub(super) struct LogFile {
     /// A pipe or a device is never renamed.
     turns: bool,
     largest: u64,
-    progress: Progress,
+    progress: WriteProgress,
 }
 
 impl LogFile {
@@ -39,7 +39,7 @@ impl LogFile {
             path: path.to_owned(),
             file,
             largest,
-            progress: Progress::default(),
+            progress: WriteProgress::default(),
         })
     }
 
@@ -61,7 +61,7 @@ impl LogFile {
         self.size = attributes.len();
         self.turns = attributes.is_file();
         self.file = file;
-        self.progress = Progress::default();
+        self.progress = WriteProgress::default();
         true
     }
 
@@ -85,7 +85,7 @@ impl LogFile {
     }
 
     /// How many of these lines fit into the file; at least one.
-    fn fitting(&self, lines: Lines<'_>) -> usize {
+    fn fitting(&self, lines: LogLines<'_>) -> usize {
         if !self.turns {
             return lines.count();
         }
@@ -99,7 +99,7 @@ impl LogFile {
     }
 
     /// Returns how many are lost.
-    fn append(&mut self, lines: Lines<'_>) -> usize {
+    fn append(&mut self, lines: LogLines<'_>) -> usize {
         let Self { file, progress, .. } = self;
         let lost = progress.write(lines, |bytes| file.write(bytes));
         self.size += lines.bytes().len() as u64;
@@ -107,9 +107,9 @@ impl LogFile {
     }
 }
 
-impl Sink for LogFile {
+impl LogSink for LogFile {
     /// No line is in two files.
-    fn write(&mut self, lines: Lines<'_>) -> usize {
+    fn write(&mut self, lines: LogLines<'_>) -> usize {
         self.look();
         let (mut rest, mut lost) = (lines, 0);
         while !rest.is_empty() {

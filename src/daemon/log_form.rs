@@ -42,7 +42,7 @@ pub(super) fn make(write: impl FnOnce(&mut Vec<u8>), take: impl FnOnce(&[u8])) {
 
 /// What lines look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum LogForm {
     Text,
     /// An object, with the event's fields beside what is known of each line.
     Json,
@@ -51,7 +51,7 @@ pub(super) enum Form {
 /// Makes a line of each event.
 #[derive(Debug)]
 pub(super) struct LineLayer {
-    pub(super) form: Form,
+    pub(super) form: LogForm,
     pub(super) queue: LogQueue,
 }
 
@@ -62,7 +62,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
             let mut fields = Vec::new();
-            attributes.record(&mut Fields::new(self.form, &mut fields));
+            attributes.record(&mut LogFields::new(self.form, &mut fields));
             span.extensions_mut().replace(SpanFields(fields));
         }
     }
@@ -71,7 +71,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LineLayer {
         if let Some(span) = context.span(id)
             && let Some(SpanFields(fields)) = span.extensions_mut().get_mut()
         {
-            values.record(&mut Fields::new(self.form, fields));
+            values.record(&mut LogFields::new(self.form, fields));
         }
     }
 
@@ -79,8 +79,8 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LineLayer {
         let important = is_important(event.metadata());
         make(
             |line| match self.form {
-                Form::Text => text(line, event, &context),
-                Form::Json => json(line, event, &context),
+                LogForm::Text => text(line, event, &context),
+                LogForm::Json => json(line, event, &context),
             },
             |line| self.queue.push(line, important),
         );
@@ -112,7 +112,7 @@ where
         }
         line.push(b' ');
     }
-    event.record(&mut Fields::new(Form::Text, line));
+    event.record(&mut LogFields::new(LogForm::Text, line));
     line.push(b'\n');
 }
 
@@ -126,7 +126,7 @@ where
     line.extend_from_slice(b"\",\"level\":\"");
     line.extend_from_slice(metadata.level().as_str().as_bytes());
     line.push(b'"');
-    let mut fields = Fields::new(Form::Json, line);
+    let mut fields = LogFields::new(LogForm::Json, line);
     event.record(&mut fields);
     let target = fields.target.take();
     line.extend_from_slice(b",\"target\":");
@@ -172,8 +172,8 @@ where
 }
 
 /// The fields of an event or a span, one behind the other. In JSON there is a comma before each.
-struct Fields<'l> {
-    form: Form,
+struct LogFields<'l> {
+    form: LogForm,
     line: &'l mut Vec<u8>,
     /// Something stands before the next field, which is text.
     follows: bool,
@@ -181,8 +181,8 @@ struct Fields<'l> {
     target: Option<String>,
 }
 
-impl<'l> Fields<'l> {
-    fn new(form: Form, line: &'l mut Vec<u8>) -> Self {
+impl<'l> LogFields<'l> {
+    fn new(form: LogForm, line: &'l mut Vec<u8>) -> Self {
         let follows = line.last().is_some_and(|byte| !matches!(byte, b' '));
         Self {
             form,
@@ -194,7 +194,7 @@ impl<'l> Fields<'l> {
 
     /// What comes before a value. Text has no name before its message, and nothing of what `tracing-log` knows.
     fn begin(&mut self, name: &str) -> Option<Begun> {
-        if self.form == Form::Json {
+        if self.form == LogForm::Json {
             self.line.push(b',');
             put_json(self.line, name);
             self.line.push(b':');
@@ -229,20 +229,20 @@ enum Begun {
     Value,
 }
 
-impl Visit for Fields<'_> {
+impl Visit for LogFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         match (self.form, self.begin(field.name())) {
             (_, None) => {}
-            (Form::Json, Some(_)) => {
+            (LogForm::Json, Some(_)) => {
                 put_json(self.line, value);
                 if field.name() == "log.target" {
                     self.target = Some(value.to_owned());
                 }
             }
-            (Form::Text, Some(Begun::Message)) => {
+            (LogForm::Text, Some(Begun::Message)) => {
                 Harmless(self.line).write_str(value).ok();
             }
-            (Form::Text, Some(Begun::Value)) => put_quoted(self.line, value),
+            (LogForm::Text, Some(Begun::Value)) => put_quoted(self.line, value),
         }
     }
 
@@ -268,8 +268,8 @@ impl Visit for Fields<'_> {
         let form = self.form;
         self.plain(field, |line| match form {
             // JSON has no such numbers.
-            Form::Json if !value.is_finite() => line.extend_from_slice(b"null"),
-            Form::Json | Form::Text => {
+            LogForm::Json if !value.is_finite() => line.extend_from_slice(b"null"),
+            LogForm::Json | LogForm::Text => {
                 write!(Plain(line), "{value:?}").ok();
             }
         });
@@ -277,8 +277,8 @@ impl Visit for Fields<'_> {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         match self.form {
-            Form::Json => self.record_debug(field, &format_args!("{value}")),
-            Form::Text => self.plain(field, |line| {
+            LogForm::Json => self.record_debug(field, &format_args!("{value}")),
+            LogForm::Text => self.plain(field, |line| {
                 write!(Harmless(line), "{value}").ok();
             }),
         }
@@ -288,15 +288,15 @@ impl Visit for Fields<'_> {
         // A value that can't be shown ends its field, not its line.
         match (self.form, self.begin(field.name())) {
             (_, None) => {}
-            (Form::Json, Some(_)) => {
+            (LogForm::Json, Some(_)) => {
                 self.line.push(b'"');
-                write!(Escaped(self.line), "{value:?}").ok();
+                write!(JsonEscaped(self.line), "{value:?}").ok();
                 self.line.push(b'"');
             }
-            (Form::Text, Some(Begun::Message)) => {
+            (LogForm::Text, Some(Begun::Message)) => {
                 write!(Harmless(self.line), "{value:?}").ok();
             }
-            (Form::Text, Some(Begun::Value)) => {
+            (LogForm::Text, Some(Begun::Value)) => {
                 write!(Plain(self.line), "{value:?}").ok();
             }
         }
@@ -359,7 +359,7 @@ fn put_quoted(line: &mut Vec<u8>, value: &str) {
 /// A text in quotes, as JSON has it.
 fn put_json(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
-    Escaped(line).write_str(value).ok();
+    JsonEscaped(line).write_str(value).ok();
     line.push(b'"');
 }
 
@@ -374,9 +374,9 @@ impl fmt::Write for Plain<'_> {
 }
 
 /// Takes text for between JSON's quotes (RFC 8259 §7).
-struct Escaped<'l>(&'l mut Vec<u8>);
+struct JsonEscaped<'l>(&'l mut Vec<u8>);
 
-impl fmt::Write for Escaped<'_> {
+impl fmt::Write for JsonEscaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let needs_escape = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
@@ -442,14 +442,14 @@ mod tests {
     use tracing_subscriber::fmt as theirs;
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::super::log_lines::Lines;
-    use super::super::log_queue::Sink;
+    use super::super::log_lines::LogLines;
+    use super::super::log_queue::LogSink;
     use super::*;
 
     struct Nothing;
 
-    impl Sink for Nothing {
-        fn write(&mut self, _: Lines<'_>) -> usize {
+    impl LogSink for Nothing {
+        fn write(&mut self, _: LogLines<'_>) -> usize {
             0
         }
     }
@@ -472,7 +472,7 @@ mod tests {
     struct Trouble;
 
     /// Everything that a field can be.
-    fn say_all(form: Form) {
+    fn say_all(form: LogForm) {
         let missing: Option<&str> = None;
         tracing::info!(
             id = "49f2c0a5",
@@ -505,7 +505,7 @@ mod tests {
         outer.record("late", 5);
         let _inner = tracing::info_span!("inner").entered();
         tracing::info!(within = 2, "in two");
-        if form == Form::Text {
+        if form == LogForm::Text {
             // Theirs names the span that is entered all the same.
             tracing::info!(parent: &outer, "in the first");
             tracing::info!(parent: None, "in none");
@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_tracing_subscriber() {
-        for form in [Form::Text, Form::Json] {
+        for form in [LogForm::Text, LogForm::Json] {
             let queue = LogQueue::start_open(Nothing, true).unwrap();
             let ours = LineLayer {
                 form,
@@ -538,8 +538,8 @@ mod tests {
             let writer = written.clone();
             let theirs = theirs::layer().with_writer(move || writer.clone());
             let theirs = match form {
-                Form::Text => theirs.with_ansi(false).with_target(false).boxed(),
-                Form::Json => theirs.json().flatten_event(true).boxed(),
+                LogForm::Text => theirs.with_ansi(false).with_target(false).boxed(),
+                LogForm::Json => theirs.json().flatten_event(true).boxed(),
             };
             let subscriber = tracing_subscriber::registry().with(ours).with(theirs);
             let heard = super::super::logging::heard_by(subscriber);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Formatted lines, each with its line feed where it has one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lines<'l> {
+pub(super) struct LogLines<'l> {
     bytes: &'l [u8],
     sizes: &'l [u32],
 }
@@ -25,7 +25,7 @@ pub(super) struct Batch {
     sizes: Vec<u32>,
 }
 
-impl<'l> Lines<'l> {
+impl<'l> LogLines<'l> {
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.sizes.len()
@@ -145,8 +145,8 @@ impl Queued {
 }
 
 impl Batch {
-    pub(super) fn lines(&self) -> Lines<'_> {
-        Lines {
+    pub(super) fn lines(&self) -> LogLines<'_> {
+        LogLines {
             bytes: &self.bytes,
             sizes: &self.sizes,
         }
@@ -173,16 +173,16 @@ impl Batch {
 
 /// How far the lines of a stream went that takes bytes as they come.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct WriteProgress {
     /// The last line was not written whole.
     is_torn: bool,
 }
 
-impl Progress {
+impl WriteProgress {
     /// Writes lines; returns how many are lost. What comes after one that was torn begins a line of its own.
     pub(super) fn write(
         &mut self,
-        lines: Lines<'_>,
+        lines: LogLines<'_>,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> usize {
         if self.is_torn && write_all(b"\n", &mut write) == 0 {
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_is_not_written_whole_is_counted_by_lines_and_spoils_no_other_line() {
-        let (mut progress, mut text) = (Progress::default(), Vec::new());
+        let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
         let batch = Batch::of(&["one\n", "two\n", "three\n"]);
         let lost = progress.write(batch.lines(), into(&mut text, &mut 6));
         assert_eq!(lost, 2);
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_line_that_was_lost_between_two_others_leaves_no_trace() {
-        let (mut progress, mut text) = (Progress::default(), Vec::new());
+        let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
         let batch = Batch::of(&["one\n", "two\n"]);
         assert_eq!(progress.write(batch.lines(), into(&mut text, &mut 4)), 1);
         let batch = Batch::of(&["three\n"]);

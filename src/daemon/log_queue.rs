@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::log_lines::{Batch, Lines, Queued};
+use super::log_lines::{Batch, LogLines, Queued};
 
 /// What may wait, in bytes with what a line costs beside its text.
 const LARGEST: usize = 1024 * 1024;
@@ -37,9 +37,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 const STACK: usize = 256 * 1024;
 
 /// Where lines go. Only the log's own thread uses it, so it may block.
-pub(super) trait Sink: Send {
+pub(super) trait LogSink: Send {
     /// Writes these lines; returns how many of them are lost.
-    fn write(&mut self, lines: Lines<'_>) -> usize;
+    fn write(&mut self, lines: LogLines<'_>) -> usize;
 
     /// Opens again what it writes to, because it may have been moved away.
     fn reopen(&mut self) {}
@@ -47,7 +47,7 @@ pub(super) trait Sink: Send {
 
 /// The log's lines on their way.
 #[derive(Debug, Clone)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<SharedQueue>);
 
 /// Waits at its end, panic or not, until the log is written, for a second at most.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ pub(super) struct Recent {
 }
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedQueue {
+    state: Mutex<QueueState>,
     /// For the writer.
     work: Condvar,
     /// For whoever waits for the writer.
@@ -73,7 +73,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: Queued,
     /// What waits and what is being written, with its cost.
     bytes: usize,
@@ -89,7 +89,7 @@ struct State {
     reopen: bool,
     opening: Opening,
     /// `None` where somebody else keeps them.
-    recent: Option<Memory>,
+    recent: Option<QueueMemory>,
 }
 
 /// What the log's thread does.
@@ -115,7 +115,7 @@ enum Opening {
 }
 
 #[derive(Debug, Default)]
-struct Memory {
+struct QueueMemory {
     lines: Queued,
     bytes: usize,
     next: u64,
@@ -125,7 +125,7 @@ impl LogQueue {
     /// A log that this opens, on a thread of its own. A place that fails within a second is an
     /// error; one that takes longer is waited for by the lines alone, and if it fails then, `instead`
     /// takes its place. `remembers` the last lines.
-    pub(super) fn start<S: Sink + 'static>(
+    pub(super) fn start<S: LogSink + 'static>(
         open: impl FnOnce() -> io::Result<S> + Send + 'static,
         instead: impl FnOnce(io::Error) -> S + Send + 'static,
         remembers: bool,
@@ -138,7 +138,7 @@ impl LogQueue {
     }
 
     /// A log to what is open.
-    pub(super) fn start_open(sink: impl Sink + 'static, remembers: bool) -> io::Result<Self> {
+    pub(super) fn start_open(sink: impl LogSink + 'static, remembers: bool) -> io::Result<Self> {
         let queue = Self::new(remembers);
         let shared = queue.0.clone();
         spawn(move || shared.run(sink))?;
@@ -146,10 +146,10 @@ impl LogQueue {
     }
 
     fn new(remembers: bool) -> Self {
-        Self(Arc::new(Shared {
-            state: Mutex::new(State {
-                recent: remembers.then(Memory::default),
-                ..State::default()
+        Self(Arc::new(SharedQueue {
+            state: Mutex::new(QueueState {
+                recent: remembers.then(QueueMemory::default),
+                ..QueueState::default()
             }),
             work: Condvar::new(),
             done: Condvar::new(),
@@ -219,7 +219,7 @@ impl LogQueue {
         let mut state = self.0.lock();
         state.hurry = true;
         self.0.work.notify_one();
-        let waits = |state: &mut State| state.bytes > 0 || state.writer == Writer::Busy;
+        let waits = |state: &mut QueueState| state.bytes > 0 || state.writer == Writer::Busy;
         let waited = self.0.done.wait_timeout_while(state, FLUSH, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.hurry = false;
@@ -240,13 +240,13 @@ impl Drop for Flush {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn await_opening(&self) -> io::Result<()> {
-        let awaited = |state: &mut State| matches!(state.opening, Opening::Awaited);
+        let awaited = |state: &mut QueueState| matches!(state.opening, Opening::Awaited);
         let waited = self.done.wait_timeout_while(self.lock(), OPENS, awaited);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut state.opening, Opening::Late) {
@@ -256,7 +256,7 @@ impl Shared {
     }
 
     /// The writer's thread, with something to open first.
-    fn open<S: Sink>(
+    fn open<S: LogSink>(
         &self,
         open: impl FnOnce() -> io::Result<S>,
         instead: impl FnOnce(io::Error) -> S,
@@ -282,7 +282,7 @@ impl Shared {
     }
 
     /// The writer's thread.
-    fn run(&self, mut sink: impl Sink) {
+    fn run(&self, mut sink: impl LogSink) {
         let mut batch = Batch::default();
         loop {
             self.step(&mut sink, &mut batch);
@@ -290,7 +290,7 @@ impl Shared {
     }
 
     /// Waits for lines, writes them, and rests.
-    fn step(&self, sink: &mut impl Sink, batch: &mut Batch) {
+    fn step(&self, sink: &mut impl LogSink, batch: &mut Batch) {
         let mut state = self.lock();
         while state.waiting.is_empty() && !state.reopen {
             state.writer = Writer::Sleeps;
@@ -330,12 +330,12 @@ impl Shared {
         state.writer = Writer::Rests;
         self.done.notify_all();
         let rests =
-            |state: &mut State| state.writer == Writer::Rests && !state.hurry && !state.reopen;
+            |state: &mut QueueState| state.writer == Writer::Rests && !state.hurry && !state.reopen;
         drop(self.work.wait_timeout_while(state, REST, rests));
     }
 }
 
-impl State {
+impl QueueState {
     /// Whether lines wait that are not to wait for others.
     fn is_pressing(&self) -> bool {
         self.urgent || self.bytes >= MUCH
@@ -355,7 +355,7 @@ impl State {
     }
 }
 
-impl Memory {
+impl QueueMemory {
     fn add(&mut self, line: &[u8]) {
         self.bytes += line.len() + COST;
         self.lines.push(line);
@@ -368,8 +368,8 @@ impl Memory {
     }
 }
 
-impl Sink for Box<dyn Sink> {
-    fn write(&mut self, lines: Lines<'_>) -> usize {
+impl LogSink for Box<dyn LogSink> {
+    fn write(&mut self, lines: LogLines<'_>) -> usize {
         self.as_mut().write(lines)
     }
 
@@ -431,8 +431,8 @@ mod tests {
     /// Takes a batch whenever the test reads one.
     struct Slow(SyncSender<Vec<String>>);
 
-    impl Sink for Slow {
-        fn write(&mut self, lines: Lines<'_>) -> usize {
+    impl LogSink for Slow {
+        fn write(&mut self, lines: LogLines<'_>) -> usize {
             let text = |line: &[u8]| String::from_utf8(line.to_vec()).unwrap();
             self.0
                 .send(lines.iter().map(text).collect())

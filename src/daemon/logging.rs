@@ -19,9 +19,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
 use super::log_file::{self, LogFile};
-use super::log_form::{Form, LineLayer};
-use super::log_lines::{Lines, Progress};
-use super::log_queue::{Flush, LogQueue, Sink};
+use super::log_form::{LineLayer, LogForm};
+use super::log_lines::{LogLines, WriteProgress};
+use super::log_queue::{Flush, LogQueue, LogSink};
 use crate::config::{Log, LogFormat};
 use crate::control::protocol::{LogPlace, LogTail};
 
@@ -228,10 +228,10 @@ fn targets(level: &str) -> Result<Targets, LogError> {
 /// A file that is slow to open keeps its lines waiting, and nothing else.
 fn in_file(path: &Path) -> io::Result<LogQueue> {
     let path = path.to_owned();
-    let open = move || Ok(Box::new(LogFile::open(&path, log_file::LARGEST)?) as Box<dyn Sink>);
+    let open = move || Ok(Box::new(LogFile::open(&path, log_file::LARGEST)?) as Box<dyn LogSink>);
     let instead = |error| {
         warn_of_file(&error);
-        Box::new(StandardError::default()) as Box<dyn Sink>
+        Box::new(StandardError::default()) as Box<dyn LogSink>
     };
     LogQueue::start(open, instead, true)
 }
@@ -244,11 +244,11 @@ fn on_standard_error() -> io::Result<LogQueue> {
 fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
     let queue = queue.clone();
     let form = if format == LogFormat::Json {
-        Form::Json
+        LogForm::Json
     } else {
-        Form::Text
+        LogForm::Text
     };
-    if form == Form::Text && person && std::env::var_os("NO_COLOR").is_none() {
+    if form == LogForm::Text && person && std::env::var_os("NO_COLOR").is_none() {
         let layer = fmt::layer().log_internal_errors(false);
         return layer.with_target(false).with_writer(queue).boxed();
     }
@@ -258,11 +258,11 @@ fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
 /// Standard error. Its lock is not taken: the start's and the end's own words must not wait for it.
 #[derive(Debug, Default)]
 struct StandardError {
-    progress: Progress,
+    progress: WriteProgress,
 }
 
-impl Sink for StandardError {
-    fn write(&mut self, lines: Lines<'_>) -> usize {
+impl LogSink for StandardError {
+    fn write(&mut self, lines: LogLines<'_>) -> usize {
         self.progress.write(lines, write_to_standard_error)
     }
 }
@@ -280,8 +280,8 @@ fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
 /// The journal's own command shows its lines, so they are not kept.
 #[cfg(target_os = "linux")]
 fn journal() -> Result<(LogQueue, Boxed), LogError> {
-    use super::journal::{Journal, JournalLayer};
-    let journal = Journal::open().map_err(LogError::Journal)?;
+    use super::journal::{JournalLayer, JournalSocket};
+    let journal = JournalSocket::open().map_err(LogError::Journal)?;
     let queue = LogQueue::start_open(journal, false).map_err(LogError::Thread)?;
     let layer = JournalLayer(queue.clone()).boxed();
     Ok((queue, layer))

@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::visit::{Arrival, Visit};
+use self::visit::{PendingRedirect, RedirectAnswer};
 use super::control::View;
-use super::fleet::Report;
 use super::pools::{self, NewLogin};
+use super::providers::ProviderReport;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::control::protocol::{
@@ -30,13 +30,13 @@ use crate::control::protocol::{
     LoginWay, LogoutReport, RefreshOutcome, Timestamp,
 };
 use crate::credentials::{
-    self, Added, Extent, Handle, Place, RefreshResult, StandingKind, StoreError, StoreFiles,
-    Unreadable, remedy,
+    self, Added, CredentialHandle, Extent, LoginDestination, RenewalResult, StandingKind,
+    StoreError, StoreFiles, UnreadableStore, remedy,
 };
 use crate::files::Desk;
 use crate::provider::{
-    self, Adapter, BrowserLogin, CredentialKind, DeviceCode, DeviceError, DeviceLogin, Grant,
-    Layout, PAGE_LIFE, Pace, Poll,
+    self, Adapter, BearerKind, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout,
+    PAGE_LIFE, Poll, PollPace,
 };
 
 /// The longest wait of one call.
@@ -53,7 +53,7 @@ const SAVE_TRIES: usize = 100;
 
 /// The logins under way.
 #[derive(Debug)]
-pub(super) struct Logins {
+pub(super) struct LoginSessions {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     /// Those of the tasks that may be granted a login.
@@ -66,18 +66,18 @@ pub(super) struct Logins {
 
 #[derive(Debug)]
 struct Session {
-    state: watch::Sender<State>,
+    state: watch::Sender<SessionState>,
     expires_at: DateTime<Utc>,
     /// The same by a monotonic clock.
     deadline: Instant,
     cancel: CancellationToken,
     asked_at: Mutex<Instant>,
     /// The receiver of pasted addresses, for a login on a page.
-    pastes: Option<visit::Pastes>,
+    pastes: Option<visit::PasteReceiver>,
 }
 
 #[derive(Debug, Clone)]
-enum State {
+enum SessionState {
     Pending(Option<String>),
     /// The provider is being asked for the login's tokens, or has granted them: there is no way back. What holds it
     /// up, for people.
@@ -87,26 +87,26 @@ enum State {
 }
 
 /// What a session's task works with.
-struct Work {
+struct SessionWork {
     adapter: Arc<dyn Adapter>,
-    target: Target,
+    target: LoginTarget,
     session: Arc<Session>,
 }
 
 /// Where a login goes.
-struct Target {
-    place: Place,
+struct LoginTarget {
+    place: LoginDestination,
     /// Of one that is added to the provider's others.
     added: Option<NewLogin>,
 }
 
 /// How the user logs in.
-enum Way {
+enum LoginMethod {
     Code(DeviceCode),
-    Page(Visit),
+    Page(PendingRedirect),
 }
 
-impl Logins {
+impl LoginSessions {
     /// None yet. Their tasks run on `tasks` and end with `stop`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
@@ -134,7 +134,7 @@ impl Logins {
     /// Begins a login, unless a working one exists.
     pub(super) async fn begin(
         self: &Arc<Self>,
-        report: &Report,
+        report: &ProviderReport,
         wanted: &LoginBegin,
     ) -> Result<LoginBegun, ControlError> {
         let handle = report.upstream.credentials.block().clone();
@@ -159,11 +159,11 @@ impl Logins {
         let layout = report.adapter.layout();
         let is_ours = layout.is_some_and(Layout::is_ours_alone);
         let place = if wanted.separate || is_ours {
-            Place::Own
+            LoginDestination::Own
         } else {
-            Place::Shared
+            LoginDestination::Shared
         };
-        let target = Target { place, added };
+        let target = LoginTarget { place, added };
         // Before the user is sent anywhere: can the login be saved?
         let room = handle.make_room(place).await;
         if let Err(error) = room.ok_or_else(|| gone(&handle))? {
@@ -176,7 +176,7 @@ impl Logins {
                 Ok(LoginBegun::Code(self.show_code(report, code, target)))
             }
             Offered::Page(browser) => {
-                let begun = Visit::begin(browser).await;
+                let begun = PendingRedirect::begin(browser).await;
                 let (visit, pastes) = begun.map_err(|error| failed(report, &error))?;
                 Ok(LoginBegun::Page(
                     self.show_page(report, visit, pastes, target),
@@ -185,7 +185,12 @@ impl Logins {
         }
     }
 
-    fn show_code(self: &Arc<Self>, report: &Report, code: DeviceCode, target: Target) -> LoginCode {
+    fn show_code(
+        self: &Arc<Self>,
+        report: &ProviderReport,
+        code: DeviceCode,
+        target: LoginTarget,
+    ) -> LoginCode {
         let session = self.open(code.expires_in, None);
         let shown = LoginCode {
             session: self.add(session.clone()),
@@ -197,16 +202,16 @@ impl Logins {
             expires_in_seconds: code.expires_in.as_secs(),
             trusted_uri: code.trusted_uri,
         };
-        self.go_on(report, Way::Code(code), target, session);
+        self.go_on(report, LoginMethod::Code(code), target, session);
         shown
     }
 
     fn show_page(
         self: &Arc<Self>,
-        report: &Report,
-        visit: Visit,
-        pastes: visit::Pastes,
-        target: Target,
+        report: &ProviderReport,
+        visit: PendingRedirect,
+        pastes: visit::PasteReceiver,
+        target: LoginTarget,
     ) -> LoginPage {
         let session = self.open(PAGE_LIFE, Some(pastes));
         let shown = LoginPage {
@@ -219,13 +224,13 @@ impl Logins {
             expires_in_seconds: PAGE_LIFE.as_secs(),
             trusted_uri: visit.page.trusted,
         };
-        self.go_on(report, Way::Page(visit), target, session);
+        self.go_on(report, LoginMethod::Page(visit), target, session);
         shown
     }
 
-    fn open(&self, life: Duration, pastes: Option<visit::Pastes>) -> Arc<Session> {
+    fn open(&self, life: Duration, pastes: Option<visit::PasteReceiver>) -> Arc<Session> {
         Arc::new(Session {
-            state: watch::Sender::new(State::Pending(None)),
+            state: watch::Sender::new(SessionState::Pending(None)),
             expires_at: clock::after(self.clock.now(), life),
             deadline: Instant::now() + life,
             cancel: self.stop.child_token(),
@@ -234,8 +239,14 @@ impl Logins {
         })
     }
 
-    fn go_on(self: &Arc<Self>, report: &Report, way: Way, target: Target, session: Arc<Session>) {
-        let work = Work {
+    fn go_on(
+        self: &Arc<Self>,
+        report: &ProviderReport,
+        way: LoginMethod,
+        target: LoginTarget,
+        session: Arc<Session>,
+    ) {
+        let work = SessionWork {
             adapter: report.adapter.clone(),
             target,
             session,
@@ -254,7 +265,7 @@ impl Logins {
         };
         let session = self.session(login)?;
         session.touch();
-        let waits = matches!(*session.state.borrow(), State::Pending(_));
+        let waits = matches!(*session.state.borrow(), SessionState::Pending(_));
         let pastes = session.pastes.as_ref().filter(|_| waits);
         pastes.ok_or_else(|| no_such(login))?.take(&paste.text)?;
         Ok(LoginPasteTaken {})
@@ -271,19 +282,19 @@ impl Logins {
         session.touch();
         let state = session.state.borrow().clone();
         let note = match &state {
-            State::Pending(note) | State::Saving(note) => note.clone(),
-            State::Done(_) | State::Failed(_) => None,
+            SessionState::Pending(note) | SessionState::Saving(note) => note.clone(),
+            SessionState::Done(_) | SessionState::Failed(_) => None,
         };
         match state {
-            State::Pending(_) | State::Saving(_) => {
+            SessionState::Pending(_) | SessionState::Saving(_) => {
                 let left = clock::until(session.expires_at, self.clock.now());
                 Ok(LoginProgress::Pending(LoginPending {
                     expires_in_seconds: left.as_secs(),
                     note,
                 }))
             }
-            State::Done(done) => Ok(LoginProgress::Done(done)),
-            State::Failed(error) => Err(error),
+            SessionState::Done(done) => Ok(LoginProgress::Done(done)),
+            SessionState::Failed(error) => Err(error),
         }
     }
 
@@ -291,10 +302,10 @@ impl Logins {
     pub(super) async fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
         let session = self.session(login)?;
         let mut changes = session.state.subscribe();
-        let answered = changes.wait_for(|state| !matches!(state, State::Saving(_)));
+        let answered = changes.wait_for(|state| !matches!(state, SessionState::Saving(_)));
         // It is reported either way.
         drop(timeout(WAIT, answered).await);
-        if !session.turn_to(State::Failed(cancelled())) {
+        if !session.turn_to(SessionState::Failed(cancelled())) {
             return Err(no_such(login));
         }
         session.cancel.cancel();
@@ -322,40 +333,41 @@ impl Logins {
 
     /// Continues until the user has decided, the time is over, or hermesctl has stopped asking. A request to the
     /// provider is always awaited: its answer may be the grant.
-    async fn run(&self, work: Work, way: Way) {
+    async fn run(&self, work: SessionWork, way: LoginMethod) {
         let session = work.session.clone();
         let mut arrival = None;
         let granted = match way {
-            Way::Code(code) => self.poll(&work, &code).await,
-            Way::Page(visit) => visit.granted(self, &work, &mut arrival).await,
+            LoginMethod::Code(code) => self.poll(&work, &code).await,
+            LoginMethod::Page(visit) => visit.granted(self, &work, &mut arrival).await,
         };
         let end = match granted {
             Ok(grant) => self.save(&work, grant).await,
             Err(state) => state,
         };
-        Arrival::tell(arrival, &end, work.adapter.display_name());
+        RedirectAnswer::tell(arrival, &end, work.adapter.display_name());
         if session.state.borrow().is_open() {
             session.state.send_replace(end);
         }
     }
 
-    async fn poll(&self, work: &Work, code: &DeviceCode) -> Result<Grant, State> {
+    async fn poll(&self, work: &SessionWork, code: &DeviceCode) -> Result<Grant, SessionState> {
         let Some(device) = work.adapter.device_login() else {
-            return Err(State::Failed(stopping()));
+            return Err(SessionState::Failed(stopping()));
         };
-        let mut pace = Pace::of(code);
+        let mut pace = PollPace::of(code);
         let mut pause = pace.first();
         loop {
             work.session.unless_given_up(sleep(pause)).await?;
             if Instant::now() >= work.session.deadline {
-                return Err(State::Failed(ended(
+                return Err(SessionState::Failed(ended(
                     work.adapter.name(),
                     &DeviceError::Expired,
                 )));
             }
             work.session.asks().map_err(|state| *state)?;
             let poll = device.poll(code).await;
-            let poll = poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;
+            let poll =
+                poll.map_err(|error| SessionState::Failed(ended(work.adapter.name(), &error)))?;
             pause = pace.after(&poll);
             let note = match poll {
                 Poll::Granted(grant) => return Ok(grant),
@@ -368,9 +380,9 @@ impl Logins {
 
     /// Saves what the user has just granted. It waits for a locked or full store: a user would not
     /// grant the same twice.
-    async fn save(&self, work: &Work, grant: Grant) -> State {
+    async fn save(&self, work: &SessionWork, grant: Grant) -> SessionState {
         if let Some(flaw) = provider::flaw(&*work.adapter, &grant, self.clock.now()) {
-            return State::Failed(of_no_use(&*work.adapter, &flaw));
+            return SessionState::Failed(of_no_use(&*work.adapter, &flaw));
         }
         let mut problem = stopping();
         for _ in 0..SAVE_TRIES {
@@ -384,29 +396,31 @@ impl Logins {
                     // A reload has replaced the keeper.
                     None => {}
                 },
-                None => return State::Failed(removed(work.adapter.name())),
+                None => return SessionState::Failed(removed(work.adapter.name())),
             }
             let note = format!("{} It is tried again.", problem.message);
-            work.session.state.send_replace(State::Saving(Some(note)));
+            work.session
+                .state
+                .send_replace(SessionState::Saving(Some(note)));
             tokio::select! {
-                () = self.stop.cancelled() => return State::Failed(problem),
+                () = self.stop.cancelled() => return SessionState::Failed(problem),
                 () = sleep(SAVE_AGAIN) => {}
             }
         }
-        State::Failed(problem)
+        SessionState::Failed(problem)
     }
 
-    fn saved(work: &Work, handle: &Handle, added: Added) -> State {
+    fn saved(work: &SessionWork, handle: &CredentialHandle, added: Added) -> SessionState {
         let store = added.file;
         let provider = work.adapter.name().to_string();
         work.adapter.forget_limit();
         tracing::info!(provider, store = %store.display(), "the user has logged in");
         let login = handle.status().login;
-        State::Done(LoginDone {
+        SessionState::Done(LoginDone {
             provider,
             display_name: work.adapter.display_name().to_owned(),
             store,
-            separate: work.target.place == Place::Own,
+            separate: work.target.place == LoginDestination::Own,
             ends_at: login.and_then(|login| login.ends_at).map(Timestamp),
             label: added.label,
             same_account_as: added.same_account_as,
@@ -424,7 +438,7 @@ impl Logins {
 
     /// The keeper of the provider, if its logins are still granted by the authority of this one: a reload may have
     /// changed that meanwhile, and another authority must not get its tokens.
-    fn handle(&self, begun: &dyn Adapter) -> Option<Handle> {
+    fn handle(&self, begun: &dyn Adapter) -> Option<CredentialHandle> {
         let view = self.view.load();
         let mut reports = view.reports.iter();
         let report = reports.find(|report| report.upstream.name == *begun.name())?;
@@ -433,9 +447,13 @@ impl Logins {
     }
 }
 
-impl Work {
+impl SessionWork {
     /// Saves the grant; `None` when the keeper has ended.
-    async fn write(&self, handle: &Handle, grant: Grant) -> Option<Result<Added, StoreError>> {
+    async fn write(
+        &self,
+        handle: &CredentialHandle,
+        grant: Grant,
+    ) -> Option<Result<Added, StoreError>> {
         if let Some(NewLogin { label, replaces }) = &self.target.added {
             let replaces = replaces.as_ref();
             return handle.add(grant, label.clone(), replaces).await;
@@ -452,7 +470,7 @@ impl Work {
     }
 }
 
-impl State {
+impl SessionState {
     fn is_open(&self) -> bool {
         matches!(self, Self::Pending(_) | Self::Saving(_))
     }
@@ -460,9 +478,9 @@ impl State {
 
 impl Session {
     /// Changes the state of a login that still waits for the user; whether it did.
-    fn turn_to(&self, state: State) -> bool {
+    fn turn_to(&self, state: SessionState) -> bool {
         self.state.send_if_modified(|now| {
-            let waits = matches!(now, State::Pending(_));
+            let waits = matches!(now, SessionState::Pending(_));
             if waits {
                 *now = state;
             }
@@ -474,26 +492,26 @@ impl Session {
     ///
     /// # Errors
     /// The login's outcome, if it was cancelled before.
-    fn asks(&self) -> Result<(), Box<State>> {
+    fn asks(&self) -> Result<(), Box<SessionState>> {
         let note = match &*self.state.borrow() {
-            State::Pending(note) => note.clone(),
-            State::Saving(_) | State::Done(_) | State::Failed(_) => None,
+            SessionState::Pending(note) => note.clone(),
+            SessionState::Saving(_) | SessionState::Done(_) | SessionState::Failed(_) => None,
         };
-        let asks = self.turn_to(State::Saving(note));
+        let asks = self.turn_to(SessionState::Saving(note));
         asks.then_some(())
-            .ok_or_else(|| Box::new(State::Failed(cancelled())))
+            .ok_or_else(|| Box::new(SessionState::Failed(cancelled())))
     }
 
     /// The provider has not granted it yet: it waits for the user again, or for the provider.
     fn waits(&self, note: Option<String>) {
-        self.state.send_replace(State::Pending(note));
+        self.state.send_replace(SessionState::Pending(note));
     }
 
     /// The result of `wait`, unless the login is cancelled meanwhile.
-    async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, State> {
+    async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, SessionState> {
         tokio::select! {
-            () = self.cancel.cancelled() => Err(State::Failed(cancelled())),
-            () = self.unattended() => Err(State::Failed(cancelled())),
+            () = self.cancel.cancelled() => Err(SessionState::Failed(cancelled())),
+            () = self.unattended() => Err(SessionState::Failed(cancelled())),
             value = wait => Ok(value),
         }
     }
@@ -530,7 +548,7 @@ enum Offered<'a> {
 }
 
 /// The way that the caller means.
-fn offered(report: &Report, way: LoginWay) -> Result<Offered<'_>, ControlError> {
+fn offered(report: &ProviderReport, way: LoginWay) -> Result<Offered<'_>, ControlError> {
     let code = report.adapter.device_login().map(Offered::Code);
     let page = report.adapter.browser_login().map(Offered::Page);
     match (way, code, page) {
@@ -544,7 +562,7 @@ fn offered(report: &Report, way: LoginWay) -> Result<Offered<'_>, ControlError> 
 
 /// Takes the login out of its files.
 pub(super) async fn logout(
-    report: &Report,
+    report: &ProviderReport,
     meant: Option<PathBuf>,
 ) -> Result<LogoutReport, ControlError> {
     if report.adapter.layout().is_none() {
@@ -554,12 +572,12 @@ pub(super) async fn logout(
 }
 
 /// Takes the provider's own login out of its file, and leaves those in rows of the pool.
-pub(super) async fn logout_of_main(report: &Report) -> Result<LogoutReport, ControlError> {
+pub(super) async fn logout_of_main(report: &ProviderReport) -> Result<LogoutReport, ControlError> {
     log_out(report, (None, Extent::Main)).await
 }
 
 async fn log_out(
-    report: &Report,
+    report: &ProviderReport,
     (meant, extent): (Option<PathBuf>, Extent),
 ) -> Result<LogoutReport, ControlError> {
     let handle = report.upstream.credentials.block();
@@ -610,7 +628,7 @@ pub(super) async fn remove_leftover(
 
 /// Renews the credential now.
 pub(super) async fn refresh(
-    report: &Report,
+    report: &ProviderReport,
     label: Option<&str>,
 ) -> Result<RefreshOutcome, ControlError> {
     if report.adapter.layout().is_none() {
@@ -636,7 +654,7 @@ pub(super) async fn refresh(
 }
 
 /// The existing login, if it works. One that only the mirror still holds is adopted.
-async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
+async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLogin> {
     // Those in rows are other logins.
     let handle = report.upstream.credentials.block();
     handle.look().await;
@@ -652,7 +670,7 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         let refreshed = handle.refresh().await?;
         if !matches!(
             refreshed.result,
-            RefreshResult::Refreshed | RefreshResult::Adopted | RefreshResult::NotRenewable
+            RenewalResult::Refreshed | RenewalResult::Adopted | RenewalResult::NotRenewable
         ) {
             return None;
         }
@@ -662,7 +680,7 @@ async fn existing(report: &Report, separate: bool) -> Option<ExistingLogin> {
         let refreshed = handle.refresh().await?;
         if matches!(
             refreshed.result,
-            RefreshResult::Rejected | RefreshResult::NoLogin
+            RenewalResult::Rejected | RenewalResult::NoLogin
         ) {
             return None;
         }
@@ -726,7 +744,7 @@ fn stopping() -> ControlError {
 }
 
 /// The keeper gave no answer: it ended on request, or it failed.
-fn gone(handle: &Handle) -> ControlError {
+fn gone(handle: &CredentialHandle) -> ControlError {
     if handle.has_ended() {
         return stopping();
     }
@@ -735,7 +753,7 @@ fn gone(handle: &Handle) -> ControlError {
 }
 
 /// A new login can't be written to a file that can't be read.
-fn no_room(report: &Report, unreadable: &Unreadable) -> ControlError {
+fn no_room(report: &ProviderReport, unreadable: &UnreadableStore) -> ControlError {
     let message = format!("The login can't be saved: {}.", unreadable.reason);
     let then = format!("hermesctl auth login {}", report.upstream.name);
     let hint = match &unreadable.command {
@@ -750,10 +768,10 @@ fn cancelled() -> ControlError {
     ControlError::new(ErrorCode::LoginFailed, message)
 }
 
-pub(super) fn not_supported(report: &Report) -> ControlError {
+pub(super) fn not_supported(report: &ProviderReport) -> ControlError {
     let name = &report.upstream.name;
     let kind = report.upstream.credentials.status().kind;
-    let (has, hint) = if kind == Some(CredentialKind::NO_KEY) {
+    let (has, hint) = if kind == Some(BearerKind::NO_KEY) {
         let hint = format!(
             "It needs no login; `hermesctl proxy test {name}` tests it. If it wants a key, name that in \
              `providers.{name}.api_key_file` instead of `auth = \"none\"`."
@@ -770,14 +788,14 @@ pub(super) fn not_supported(report: &Report) -> ControlError {
     ControlError::new(ErrorCode::NotSupported, message).with_hint(hint)
 }
 
-fn no_page(report: &Report) -> ControlError {
+fn no_page(report: &ProviderReport) -> ControlError {
     let name = &report.upstream.name;
     let message = format!("The provider {name} has no login in a browser, only with a code.");
     ControlError::new(ErrorCode::NotSupported, message)
         .with_hint(format!("Run: hermesctl auth login {name}"))
 }
 
-fn too_old(report: &Report) -> ControlError {
+fn too_old(report: &ProviderReport) -> ControlError {
     let message = format!(
         "The provider {} has a login in a browser only, which this hermesctl does not know.",
         report.upstream.name
@@ -815,7 +833,7 @@ fn hint(error: &StoreError) -> &'static str {
     }
 }
 
-fn failed(report: &Report, error: &DeviceError) -> ControlError {
+fn failed(report: &ProviderReport, error: &DeviceError) -> ControlError {
     let again = format!("hermesctl auth login {}", report.upstream.name);
     let hint = match error {
         DeviceError::Unreachable { .. } => {

@@ -21,10 +21,11 @@ mod answer_end;
 pub mod args;
 #[cfg(unix)]
 mod bridge;
+#[cfg(unix)]
+mod bridge_slots;
 mod clients;
 mod control;
 mod descriptors;
-mod fleet;
 mod flights;
 #[cfg(target_os = "linux")]
 mod journal;
@@ -35,13 +36,12 @@ mod log_queue;
 mod logging;
 mod logins;
 mod metrics;
-#[cfg(unix)]
-mod neighbours;
 mod notices;
 mod page;
 mod pools;
 mod port_holder;
 mod process;
+mod providers;
 mod quotas;
 mod run;
 mod service_manager;
@@ -57,9 +57,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use self::args::Args;
-use self::control::End;
-use self::fleet::FleetError;
-use self::run::{Origin, StartError};
+use self::control::StopKind;
+use self::providers::FleetError;
+use self::run::{ConfigSource, StartError};
 use crate::paths::Environment;
 
 /// The command line is wrong, as clap has it.
@@ -140,7 +140,7 @@ fn start(args: Args) -> Result<(), StartError> {
     if let Some(bridge) = args.bridge {
         return start_bridge(bridge);
     }
-    let origin = Origin {
+    let origin = ConfigSource {
         environment: Environment::from_process(),
         file: args.config,
         overrides: args.overrides,
@@ -177,13 +177,13 @@ fn start(args: Args) -> Result<(), StartError> {
     let end = run_to_end(run::run(origin, loaded, log))?;
     drop(flush);
     match end {
-        End::Stop => Ok(()),
-        End::Restart => process::start_again().map_err(StartError::Restart),
+        StopKind::Stop => Ok(()),
+        StopKind::Restart => process::start_again().map_err(StartError::Restart),
     }
 }
 
 #[cfg(unix)]
-fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
+fn start_bridge(bridge: args::BridgeArgs) -> Result<(), StartError> {
     let log = crate::config::Config::default().log;
     let (_log, _flush) = logging::start(&log, None).map_err(StartError::Logging)?;
     descriptors::raise();
@@ -192,7 +192,7 @@ fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
 
 #[cfg(not(unix))]
 #[expect(clippy::needless_pass_by_value, reason = "the same shape as on Unix")]
-fn start_bridge(bridge: args::Bridge) -> Result<(), StartError> {
+fn start_bridge(bridge: args::BridgeArgs) -> Result<(), StartError> {
     Err(StartError::Bridge {
         address: bridge.listen,
         reason: "there are no Unix sockets on this system".to_owned(),

@@ -3,41 +3,41 @@
 
 use super::logging::NOTICES;
 use crate::credentials::{self, Audience};
-use crate::hooks::{self, Notice, NoticeKind};
+use crate::hooks::{self, HookNotice, NoticeKind};
 use crate::provider::Remedy;
 
 /// Every receiver of notices.
 #[derive(Debug, Clone)]
 pub(super) struct Notices {
-    hooks: hooks::Handle,
+    hooks: hooks::HooksHandle,
 }
 
 impl Notices {
     /// Tells the log and these hooks.
-    pub(super) fn new(hooks: hooks::Handle) -> Self {
+    pub(super) fn new(hooks: hooks::HooksHandle) -> Self {
         Self { hooks }
     }
 
     /// Tells of something that happened. Waits for nothing.
-    pub(super) fn tell(&self, notice: Notice) {
+    pub(super) fn tell(&self, notice: HookNotice) {
         log(&notice);
         self.hooks.send(notice);
     }
 
     /// The hooks of a new configuration.
-    pub(super) fn replace(&self, settings: hooks::Settings) {
+    pub(super) fn replace(&self, settings: hooks::HookSettings) {
         self.hooks.replace(settings);
     }
 }
 
 impl Audience for Notices {
-    fn hear(&self, notice: credentials::Notice) {
+    fn hear(&self, notice: credentials::LoginNotice) {
         self.tell(told(notice));
     }
 }
 
 /// A keeper's notice in the words of the log and the hooks.
-fn told(notice: credentials::Notice) -> Notice {
+fn told(notice: credentials::LoginNotice) -> HookNotice {
     let name = &notice.display_name;
     let command = notice.login_command;
     let (event, message, command, ends_at) = match notice.what {
@@ -99,7 +99,7 @@ fn told(notice: credentials::Notice) -> Notice {
             (NoticeKind::LoginUnreadable, message, Some(command), None)
         }
     };
-    Notice {
+    HookNotice {
         event,
         provider: notice.provider,
         display_name: notice.display_name,
@@ -112,7 +112,7 @@ fn told(notice: credentials::Notice) -> Notice {
 }
 
 /// One line; `message_id` is the journal's `MESSAGE_ID`.
-fn log(notice: &Notice) {
+fn log(notice: &HookNotice) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -157,7 +157,7 @@ mod tests {
             ),
             (false, "requests fail once the current token has expired"),
         ] {
-            let notice = told(credentials::Notice {
+            let notice = told(credentials::LoginNotice {
                 what: credentials::NoticeKind::Unreadable {
                     reason: "auth.json is empty".to_owned(),
                     command: None,
@@ -191,10 +191,10 @@ mod tests {
     /// Tells one notice of each kind.
     async fn tell_all() {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let settings = hooks::Settings::new(&Config::default());
+        let settings = hooks::HookSettings::new(&Config::default());
         let notices = Notices::new(hooks::start(settings, &tasks, stop.clone()));
         for (name, event) in NoticeKind::NAMES {
-            notices.tell(Notice {
+            notices.tell(HookNotice {
                 event,
                 provider: "nous".into(),
                 display_name: "Nous Portal".into(),

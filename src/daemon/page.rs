@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::clients;
-use super::control::Answers;
+use super::control::ControlHandler;
 use crate::control::usage::{UsageBy, UsageQuery, UsageReport};
 use crate::page::{self, Counts, Door, Failure, Sight, Usage};
 use crate::proxy::{Failures, Page, Pages, Reader};
@@ -25,16 +25,16 @@ const WEEK: u32 = 7;
 
 /// Makes the page.
 #[derive(Debug)]
-pub(super) struct Status {
-    answers: Arc<Answers>,
+pub(super) struct StatusPageMaker {
+    answers: Arc<ControlHandler>,
     failures: Arc<Failures>,
     /// Held while the counts are asked for, so that concurrent readers wait for the same answer.
     usage: Mutex<Option<(Instant, Usage)>>,
 }
 
-impl Status {
+impl StatusPageMaker {
     /// Of this daemon.
-    pub(super) fn new(answers: Arc<Answers>, failures: Arc<Failures>) -> Self {
+    pub(super) fn new(answers: Arc<ControlHandler>, failures: Arc<Failures>) -> Self {
         Self {
             answers,
             failures,
@@ -144,7 +144,7 @@ fn failures(failures: &Failures, now: DateTime<Utc>) -> Vec<Failure> {
 }
 
 #[async_trait]
-impl Pages for Status {
+impl Pages for StatusPageMaker {
     async fn html(&self, reader: Reader) -> Page {
         let sight = self.sight(reader).await;
         Page {

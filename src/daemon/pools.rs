@@ -5,8 +5,8 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::control;
-use super::fleet::Report;
 use super::logins::{self, not_supported, unusable};
+use super::providers::ProviderReport;
 use crate::control::pools::{Cooldown, LoginEntry, LoginResetReport, PoolStatus};
 use crate::control::protocol::{ControlError, ErrorCode, LogoutReport, Timestamp};
 use crate::credentials::{Called, MAIN, NotCalled, PoolEntry, StandingKind};
@@ -17,7 +17,7 @@ use crate::provider::Layout;
 const LONGEST_LABEL: usize = 64;
 
 /// A provider's logins.
-pub(super) fn entries(report: &Report, now: DateTime<Utc>) -> Vec<LoginEntry> {
+pub(super) fn entries(report: &ProviderReport, now: DateTime<Utc>) -> Vec<LoginEntry> {
     let entries = report.upstream.credentials.entries();
     entries
         .into_iter()
@@ -25,7 +25,7 @@ pub(super) fn entries(report: &Report, now: DateTime<Utc>) -> Vec<LoginEntry> {
         .collect()
 }
 
-fn entry(report: &Report, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {
+fn entry(report: &ProviderReport, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {
     let seconds_until = |time: DateTime<Utc>| (time - now).num_seconds();
     let status = login.status;
     LoginEntry {
@@ -53,7 +53,7 @@ fn entry(report: &Report, login: PoolEntry, now: DateTime<Utc>) -> LoginEntry {
 }
 
 /// The state of a provider's several logins; `None` if there is one.
-pub(super) fn status(report: &Report) -> Option<PoolStatus> {
+pub(super) fn status(report: &ProviderReport) -> Option<PoolStatus> {
     let credentials = &report.upstream.credentials;
     if !credentials.has_rows() {
         return None;
@@ -79,7 +79,7 @@ pub(super) fn status(report: &Report) -> Option<PoolStatus> {
 }
 
 /// What logs in again in the place of this login.
-fn login_command(report: &Report, login: &PoolEntry) -> Option<String> {
+fn login_command(report: &ProviderReport, login: &PoolEntry) -> Option<String> {
     let is_own = login.status.login.as_ref().is_some_and(|login| login.own);
     let command = report
         .adapter
@@ -94,7 +94,7 @@ fn login_command(report: &Report, login: &PoolEntry) -> Option<String> {
 
 /// Uses logins again that are cooling down.
 pub(super) async fn reset(
-    report: &Report,
+    report: &ProviderReport,
     label: Option<&str>,
 ) -> Result<LoginResetReport, ControlError> {
     if report.adapter.layout().is_none() {
@@ -113,7 +113,7 @@ pub(super) async fn reset(
 
 /// Takes one of several logins out of its file.
 pub(super) async fn remove(
-    report: &Report,
+    report: &ProviderReport,
     label: Option<&str>,
 ) -> Result<LogoutReport, ControlError> {
     let provider = report.upstream.name.to_string();
@@ -144,7 +144,7 @@ pub(super) async fn remove(
 }
 
 /// The login that is called so.
-pub(super) fn called(report: &Report, label: &str) -> Result<Called, ControlError> {
+pub(super) fn called(report: &ProviderReport, label: &str) -> Result<Called, ControlError> {
     let name = &report.upstream.name;
     let shown: String = label.chars().take(40).collect();
     report
@@ -178,7 +178,11 @@ pub(super) struct NewLogin {
 }
 
 /// That a login of this label may be added: none that works is called so, unless the user means to replace it.
-pub(super) fn vacancy(report: &Report, label: &str, force: bool) -> Result<NewLogin, ControlError> {
+pub(super) fn vacancy(
+    report: &ProviderReport,
+    label: &str,
+    force: bool,
+) -> Result<NewLogin, ControlError> {
     let name = &report.upstream.name;
     let label = label.trim();
     is_plain(report, label)?;
@@ -224,7 +228,7 @@ pub(super) fn vacancy(report: &Report, label: &str, force: bool) -> Result<NewLo
     }
 }
 
-fn is_plain(report: &Report, label: &str) -> Result<(), ControlError> {
+fn is_plain(report: &ProviderReport, label: &str) -> Result<(), ControlError> {
     let name = &report.upstream.name;
     let message = if label.is_empty() {
         "The label is empty.".to_owned()

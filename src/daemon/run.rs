@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients;
-use super::control::{Answers, End, ReloadRequest, View};
-use super::fleet::{self, Fleet, FleetError};
+use super::control::{ControlHandler, ReloadRequest, StopKind, View};
 use super::logging::{LogError, Logging};
-use super::logins::Logins;
+use super::logins::LoginSessions;
 use super::notices::Notices;
+use super::providers::{self, Fleet, FleetError};
 use super::signals::{Signal, Signals};
 use super::usage::Counting;
 use super::watchdog::Watchdog;
@@ -113,13 +113,13 @@ pub(super) enum StartError {
 
 /// Where the configuration comes from, at the start and at each reload.
 #[derive(Debug, Clone)]
-pub(super) struct Origin {
+pub(super) struct ConfigSource {
     pub(super) environment: Environment,
     pub(super) file: Option<PathBuf>,
     pub(super) overrides: Overrides,
 }
 
-impl Origin {
+impl ConfigSource {
     /// Reads and validates it.
     pub(super) fn load(&self) -> Result<Loaded, StartError> {
         let loaded = config::load(self.file.as_deref(), &self.environment)?;
@@ -132,8 +132,8 @@ impl Origin {
 }
 
 /// The daemon while it runs.
-struct Daemon {
-    origin: Origin,
+struct RunningDaemon {
+    origin: ConfigSource,
     config: Config,
     log: Logging,
     fleet: Fleet,
@@ -141,7 +141,7 @@ struct Daemon {
     gateway: Arc<Gateway>,
     clients: Registry,
     view: Arc<ArcSwap<View>>,
-    answers: Arc<Answers>,
+    answers: Arc<ControlHandler>,
     /// What a reload reads.
     desk: Desk,
     /// Has the control socket looked after.
@@ -165,7 +165,11 @@ struct Stops {
 }
 
 /// Builds the daemon, runs it until a signal, and drains it.
-pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<End, StartError> {
+pub(super) async fn run(
+    origin: ConfigSource,
+    loaded: Loaded,
+    log: Logging,
+) -> Result<StopKind, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let started_at = clock.now();
     let mut signals = signals::register().map_err(StartError::Signals)?;
@@ -202,7 +206,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let (endings, mut end_requests) = mpsc::channel(1);
     let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
     let view = Arc::new(ArcSwap::from_pointee(view));
-    let answers = Arc::new(Answers {
+    let answers = Arc::new(ControlHandler {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
         files: fleet.files().clone(),
         clients: clients.clone(),
@@ -223,7 +227,7 @@ pub(super) async fn run(origin: Origin, loaded: Loaded, log: Logging) -> Result<
     let prod = stops.answer(control, answers.clone(), &gateway);
     stops.tell_quotas(&answers, notices.clone(), fleet.quota_changes());
 
-    let mut daemon = Daemon {
+    let mut daemon = RunningDaemon {
         origin,
         config,
         log,
@@ -296,7 +300,7 @@ fn command_line(overrides: &Overrides) -> CommandLine {
 
 /// Builds all that the configuration names, looks whether there are the client keys that it asks for,
 /// and starts nothing.
-pub(super) fn check(origin: &Origin, loaded: &Loaded) -> Result<(), StartError> {
+pub(super) fn check(origin: &ConfigSource, loaded: &Loaded) -> Result<(), StartError> {
     let files = store_files(&origin.environment, &loaded.config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let clients = Registry::open(clients::file(&files), clock.clone())?;
@@ -404,17 +408,20 @@ fn invalid(error: &StartError) -> ControlError {
         .with_hint("correct the file, then run: hermesctl proxy reload")
 }
 
-impl Daemon {
+impl RunningDaemon {
     /// Runs until a signal or hermesctl says stop.
     async fn work(
         &mut self,
         signals: &mut Signals,
-        (requests, ends): (&mut mpsc::Receiver<ReloadRequest>, &mut mpsc::Receiver<End>),
-    ) -> End {
+        (requests, ends): (
+            &mut mpsc::Receiver<ReloadRequest>,
+            &mut mpsc::Receiver<StopKind>,
+        ),
+    ) -> StopKind {
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Stop => return End::Stop,
+                    Signal::Stop => return StopKind::Stop,
                     Signal::Reload => {
                         self.control.notify_one();
                         self.sockets.notify_waiters();
@@ -482,8 +489,9 @@ impl Daemon {
             set.map_err(|error| invalid(&StartError::Logging(error)))?;
         }
         // No request meets a provider that was added and has not read its store yet.
-        Fleet::started(&changed, fleet::LOOK).await;
-        self.notices.replace(hooks::Settings::new(&loaded.config));
+        Fleet::started(&changed, providers::LOOK).await;
+        self.notices
+            .replace(hooks::HookSettings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));
         self.view.store(Arc::new(View {
             reports: self.fleet.reports(),
@@ -539,7 +547,7 @@ impl Stops {
 
     /// The hooks and the log's notices; they end last.
     fn notices(&self, config: &Config) -> Notices {
-        let settings = hooks::Settings::new(config);
+        let settings = hooks::HookSettings::new(config);
         Notices::new(hooks::start(settings, &self.hooks, self.hooks_stop.clone()))
     }
 
@@ -564,18 +572,26 @@ impl Stops {
     }
 
     /// The logins that hermesctl asks for; they end with the control server.
-    fn logins(&self, clock: Arc<dyn Clock>, view: Arc<ArcSwap<View>>) -> Logins {
+    fn logins(&self, clock: Arc<dyn Clock>, view: Arc<ArcSwap<View>>) -> LoginSessions {
         let tasks = (self.control.clone(), self.control_stop.clone());
-        Logins::new(clock, tasks, view)
+        LoginSessions::new(clock, tasks, view)
     }
 
     /// Answers hermesctl, and tells the port and the service manager the daemon's state. Returns the
     /// trigger that checks the control socket.
-    fn answer(&self, control: Listener, answers: Arc<Answers>, gateway: &Gateway) -> Arc<Notify> {
+    fn answer(
+        &self,
+        control: Listener,
+        answers: Arc<ControlHandler>,
+        gateway: &Gateway,
+    ) -> Arc<Notify> {
         let prod = control.prod();
         gateway.judged_by(answers.clone());
         let failures = gateway.ledger().failures().clone();
-        gateway.shown_by(Arc::new(page::Status::new(answers.clone(), failures)));
+        gateway.shown_by(Arc::new(page::StatusPageMaker::new(
+            answers.clone(),
+            failures,
+        )));
         gateway.exported_by(answers.clone());
         self.tell_refusals(gateway.ledger().refusals().clone());
         let (tracker, stop) = (self.control.clone(), self.control_stop.clone());
@@ -591,7 +607,7 @@ impl Stops {
     }
 
     /// Notices for hooks about quotas that run out.
-    fn tell_quotas(&self, answers: &Answers, notices: Notices, changed: Arc<Notify>) {
+    fn tell_quotas(&self, answers: &ControlHandler, notices: Notices, changed: Arc<Notify>) {
         let (view, clock) = (answers.view.clone(), answers.clock.clone());
         let stop = self.control_stop.clone();
         self.control
@@ -633,7 +649,7 @@ impl Stops {
     }
 
     /// Ends the rest in order, after the requests.
-    async fn end(&self, daemon: &Daemon, counts: Option<Keeper>) {
+    async fn end(&self, daemon: &RunningDaemon, counts: Option<Keeper>) {
         Counting::end(counts).await;
         daemon.answers.logins.end().await;
         daemon.fleet.stop().await;

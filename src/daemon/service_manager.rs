@@ -26,15 +26,15 @@ mod systemd {
     /// The connection to the service manager. Its socket blocks when the manager does not read, so a
     /// separate thread sends.
     #[derive(Debug)]
-    struct Teller {
+    struct ManagerNotifier {
         messages: SyncSender<String>,
         /// Messages that are not sent yet.
         waiting: Arc<AtomicUsize>,
     }
 
-    static TELLER: OnceLock<Option<Teller>> = OnceLock::new();
+    static TELLER: OnceLock<Option<ManagerNotifier>> = OnceLock::new();
 
-    impl Teller {
+    impl ManagerNotifier {
         fn start() -> io::Result<Self> {
             let (messages, queue) = mpsc::sync_channel(QUEUE);
             let waiting = Arc::new(AtomicUsize::new(0));
@@ -75,9 +75,9 @@ mod systemd {
     }
 
     /// `None` without a service manager.
-    fn teller() -> Option<&'static Teller> {
+    fn teller() -> Option<&'static ManagerNotifier> {
         let start = || {
-            let started = listens().then(Teller::start)?;
+            let started = listens().then(ManagerNotifier::start)?;
             let failed = |error| tracing::warn!(%error, "the service manager can't be notified");
             started.map_err(failed).ok()
         };

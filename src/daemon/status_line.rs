@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::control::Answers;
+use super::control::ControlHandler;
 use super::service_manager;
-use crate::containers::{self, Door};
+use crate::containers::{self, ListenEndpoint};
 use crate::control::judge;
 use crate::control::protocol::{Finding, ProviderStatus, Severity, Status};
 
@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 const TOLD: usize = 3;
 
 /// Tells the service manager of every change until `stop`. Ends at once without one.
-pub(super) async fn keep_told(answers: Arc<Answers>, stop: CancellationToken) {
+pub(super) async fn keep_told(answers: Arc<ControlHandler>, stop: CancellationToken) {
     if !service_manager::listens() {
         return;
     }
@@ -72,7 +72,10 @@ fn words(finding: &Finding) -> String {
 /// Where most apps connect.
 fn address(status: &Status) -> String {
     let listeners = &status.listeners;
-    let doors: Vec<_> = listeners.iter().filter_map(Door::of_status).collect();
+    let doors: Vec<_> = listeners
+        .iter()
+        .filter_map(ListenEndpoint::of_status)
+        .collect();
     let local = containers::local(&doors).map(|target| target.base_url());
     let first = || listeners.iter().min_by_key(|one| one.waiting);
     let other = || first().map(|one| one.url.clone());

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients;
-use super::control::{Answers, View};
-use super::fleet::Fleet;
-use super::logins::Logins;
-use super::run::{Origin, StartError, store_files};
+use super::control::{ControlHandler, View};
+use super::logins::LoginSessions;
+use super::providers::Fleet;
+use super::run::{ConfigSource, StartError, store_files};
 use super::usage::Counting;
 use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
@@ -21,7 +21,7 @@ use crate::control::server;
 use crate::credentials::Initiative;
 
 /// Serves until standard input ends. What was begun is finished first.
-pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartError> {
+pub(super) async fn serve(origin: ConfigSource, loaded: Loaded) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = loaded.config;
     let files = store_files(&origin.environment, &config)?;
@@ -33,10 +33,10 @@ pub(super) async fn serve(origin: Origin, loaded: Loaded) -> Result<(), StartErr
     let (reloads, _) = tokio::sync::mpsc::channel(1);
     let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
     let view = Arc::new(ArcSwap::from_pointee(view));
-    let logins = Logins::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
+    let logins = LoginSessions::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
     let usage = Counting::looks(fleet.files(), config.usage);
     clients::begin_the_day(&clients).await;
-    let answers = Arc::new(Answers {
+    let answers = Arc::new(ControlHandler {
         command_line: CommandLine::default(),
         origin: origin.clone(),
         started_at: clock.now(),

@@ -5,20 +5,26 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::facts::Facts;
+use super::facts::DoctorFacts;
 use super::pending::{is_same_file, pending};
-use super::{Finding, Fix, Group, QUESTION, Verdict, judged, on_a_thread, sentence, system};
+use super::{
+    DoctorFinding, FindingGroup, FindingVerdict, Fix, QUESTION, judged, on_a_thread, sentence,
+    system,
+};
 use crate::config::{Config, ConfigError, KeySource, Loaded};
 use crate::control::judge::Pending;
 use crate::control::protocol::FindingCode;
-use crate::tools::Call;
+use crate::tools::ProgramCall;
 
-const GROUP: Group = Group::Configuration;
+const GROUP: FindingGroup = FindingGroup::Configuration;
 
 /// The name of what the daemon's own program says.
 const START: &str = "start";
 
-pub(super) async fn examine(facts: Arc<Facts>, program: Option<PathBuf>) -> Vec<Finding> {
+pub(super) async fn examine(
+    facts: Arc<DoctorFacts>,
+    program: Option<PathBuf>,
+) -> Vec<DoctorFinding> {
     let start = start(facts.clone(), program);
     let files = on_a_thread(facts, |facts| match &facts.loaded {
         Ok(loaded) => {
@@ -42,33 +48,36 @@ pub(super) async fn examine(facts: Arc<Facts>, program: Option<PathBuf>) -> Vec<
 
 /// Asks hermes-proxyd whether it would start with this file: it builds all that the file names, and
 /// serves nothing.
-async fn start(facts: Arc<Facts>, program: Option<PathBuf>) -> Option<Finding> {
+async fn start(facts: Arc<DoctorFacts>, program: Option<PathBuf>) -> Option<DoctorFinding> {
     let loaded = facts.loaded.as_ref().ok()?;
     let mut arguments = vec![OsStr::new("--check")];
     if let Some(file) = &loaded.file {
         arguments.extend([OsStr::new("--config"), file.as_os_str()]);
     }
-    let answer = Call::new(program?, arguments).within(QUESTION).run().await;
+    let answer = ProgramCall::new(program?, arguments)
+        .within(QUESTION)
+        .run()
+        .await;
     let answer = answer.ok().filter(|answer| !answer.ok)?;
     let said = answer.complained.trim();
     let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
     let text = format!("hermes-proxyd can't start with this: {}", sentence(said));
-    let finding = GROUP.finds(START, Verdict::Fail, text).stops_start();
+    let finding = GROUP.finds(START, FindingVerdict::Fail, text).stops_start();
     Some(finding.run(check(loaded.file.as_deref())))
 }
 
 /// A check that knows more of what stops the start makes the program's own words superfluous.
-pub(super) fn leave_out_what_is_told(findings: &mut Vec<Finding>) {
-    let is_start = |one: &Finding| one.group == GROUP && one.name == START;
+pub(super) fn leave_out_what_is_told(findings: &mut Vec<DoctorFinding>) {
+    let is_start = |one: &DoctorFinding| one.group == GROUP && one.name == START;
     if findings.iter().any(|one| one.stops_start && !is_start(one)) {
         findings.retain(|one| !is_start(one));
     }
 }
 
-fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
+fn valid(loaded: &Loaded, facts: &DoctorFacts) -> DoctorFinding {
     if let Err(error) = loaded.config.clone().without_own_listeners() {
         return GROUP
-            .finds("file", Verdict::Fail, sentence(&error.to_string()))
+            .finds("file", FindingVerdict::Fail, sentence(&error.to_string()))
             .fixes(correct(loaded.file.as_deref(), 0))
             .stops_start();
     }
@@ -80,11 +89,11 @@ fn valid(loaded: &Loaded, facts: &Facts) -> Finding {
         ),
         (None, None) => "There is no file; every setting has its default.".to_owned(),
     };
-    GROUP.finds("file", Verdict::Ok, text)
+    GROUP.finds("file", FindingVerdict::Ok, text)
 }
 
 /// One finding for each mistake; the name of a second one has its line.
-fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
+fn mistakes(error: &ConfigError, facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let file = error.file.as_path();
     let problems = error.problems.iter().enumerate();
     problems
@@ -106,7 +115,7 @@ fn mistakes(error: &ConfigError, facts: &Facts) -> Vec<Finding> {
                 text.push_str(" The running hermes-proxyd keeps the settings it has loaded.");
             }
             let access = Some(give_access(file)).filter(|_| problem.line == 0);
-            let mut finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            let mut finding = GROUP.finds(name, FindingVerdict::Fail, text).stops_start();
             finding.code = runs.then_some(FindingCode::ConfigBroken);
             match access.flatten() {
                 Some(command) => finding.run(command).run(check(Some(file))),
@@ -158,13 +167,13 @@ fn give_access(file: &Path) -> Option<String> {
 }
 
 /// A hook's command line and web address may hold a token.
-fn mode(file: &Path, config: &Config) -> Option<Finding> {
+fn mode(file: &Path, config: &Config) -> Option<DoctorFinding> {
     let mode = system::attributes(file)?.mode;
     let shown = file.display();
     if mode & 0o020 != 0 {
         let text =
             format!("Its group can write {shown} (mode {mode:04o}) and could redirect your login.");
-        let finding = GROUP.finds("file mode", Verdict::Warn, text);
+        let finding = GROUP.finds("file mode", FindingVerdict::Warn, text);
         return Some(finding.run(format!("chmod go-w {}", system::quoted(file))));
     }
     if config.hooks.is_empty() || !system::is_open(mode) {
@@ -174,16 +183,16 @@ fn mode(file: &Path, config: &Config) -> Option<Finding> {
         "Other users can read {shown} (mode {mode:04o}), and its hooks may hold private addresses \
          or arguments."
     );
-    let finding = GROUP.finds("file mode", Verdict::Warn, text);
+    let finding = GROUP.finds("file mode", FindingVerdict::Warn, text);
     Some(finding.run(format!("chmod 600 {}", system::quoted(file))))
 }
 
 /// What the running daemon has not applied of this file.
-fn in_force(facts: &Facts) -> Option<Finding> {
+fn in_force(facts: &DoctorFacts) -> Option<DoctorFinding> {
     let answers = facts.running()?;
     let theirs = answers.status.daemon.config_file.as_ref();
     let ours = facts.loaded.as_ref().ok()?.file.as_ref();
-    let warn = |text: String| GROUP.finds(judged::IN_FORCE, Verdict::Warn, text);
+    let warn = |text: String| GROUP.finds(judged::IN_FORCE, FindingVerdict::Warn, text);
     if let (Some(theirs), Some(ours)) = (theirs, ours)
         && !is_same_file(theirs, ours)
     {
@@ -219,7 +228,7 @@ fn in_force(facts: &Facts) -> Option<Finding> {
     }
 }
 
-fn key_files(config: &Config) -> Vec<Finding> {
+fn key_files(config: &Config) -> Vec<DoctorFinding> {
     let providers = config.providers.iter();
     providers
         .filter_map(|(name, provider)| match provider.kind.api_key()? {
@@ -230,12 +239,15 @@ fn key_files(config: &Config) -> Vec<Finding> {
 }
 
 /// A file that only its user may read.
-fn private(name: &str, file: &Path) -> Finding {
+fn private(name: &str, file: &Path) -> DoctorFinding {
     let shown = file.display();
     let found = |verdict, text: String| GROUP.finds(name, verdict, text);
     if let Err(error) = system::open(file) {
-        return found(Verdict::Fail, format!("{shown} can't be read: {error}."))
-            .fix(Fix::Advice(format!("Put the API key into {shown}.")));
+        return found(
+            FindingVerdict::Fail,
+            format!("{shown} can't be read: {error}."),
+        )
+        .fix(Fix::Advice(format!("Put the API key into {shown}.")));
     }
     match system::attributes(file) {
         Some(attributes) if system::is_open(attributes.mode) => {
@@ -243,10 +255,10 @@ fn private(name: &str, file: &Path) -> Finding {
                 "Other users can read {shown} (mode {:04o}).",
                 attributes.mode
             );
-            found(Verdict::Warn, text).run(format!("chmod 600 {}", system::quoted(file)))
+            found(FindingVerdict::Warn, text).run(format!("chmod 600 {}", system::quoted(file)))
         }
         Some(_) | None => found(
-            Verdict::Ok,
+            FindingVerdict::Ok,
             format!("{shown} exists, and only you can read it."),
         ),
     }

@@ -20,7 +20,7 @@ use crate::control::protocol::{DaemonHello, Key, Status};
 use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
 use crate::provider::{self, Adapter, Assessment, Tls};
-use crate::service::{self, ServiceError, State};
+use crate::service::{self, ServiceError, ServiceState};
 
 /// How long the daemon may take to answer: it answers from memory.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,11 +31,11 @@ const NAME: &str = concat!("hermesctl doctor ", env!("CARGO_PKG_VERSION"));
 
 /// What all checks look at.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct DoctorFacts {
     pub(super) environment: Environment,
     /// Now, by this machine's clock.
     pub(super) now: DateTime<Utc>,
-    pub(super) daemon: Daemon,
+    pub(super) daemon: ObservedDaemon,
     /// Where its control socket is, or would be.
     pub(super) folder: Option<PathBuf>,
     /// The file that should be there.
@@ -47,18 +47,18 @@ pub(super) struct Facts {
     pub(super) files: Option<StoreFiles>,
     /// The variables for providers in this shell's environment and in the file beside the logins.
     pub(super) variables: Variables,
-    pub(super) providers: Vec<Served>,
+    pub(super) providers: Vec<ServedProvider>,
     /// The service's state, as the manager reports it; `None` when it did not answer in time.
-    pub(super) service: Option<Result<State, ServiceError>>,
+    pub(super) service: Option<Result<ServiceState, ServiceError>>,
     /// A panic has kept us from reading the configuration and the files.
     pub(super) is_incomplete: bool,
 }
 
 /// The daemon of this user.
 #[derive(Debug)]
-pub(super) enum Daemon {
+pub(super) enum ObservedDaemon {
     /// It answers.
-    Running(Box<Answers>),
+    Running(Box<DaemonAnswers>),
     /// Nothing listens.
     NotRunning,
     /// A process uses these logins, and its control socket is somewhere else.
@@ -71,7 +71,7 @@ pub(super) enum Daemon {
 
 /// What the daemon answered.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct DaemonAnswers {
     pub(super) hello: DaemonHello,
     pub(super) status: Status,
     /// How many client keys there are.
@@ -82,7 +82,7 @@ pub(super) struct Answers {
 
 /// A provider's adapter and addresses.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct ServedProvider {
     pub(super) name: ProviderName,
     /// Why it can't be built, else the adapter and the TLS that its requests use.
     pub(super) built: Result<(Arc<dyn Adapter>, Tls), String>,
@@ -97,7 +97,7 @@ pub(super) struct Trust {
     pub(super) named_by: &'static str,
 }
 
-impl Facts {
+impl DoctorFacts {
     /// Asks the daemon, reads the configuration, and finds the files.
     pub(super) async fn gather(config: Option<&Path>) -> Self {
         let environment = Environment::from_process();
@@ -107,8 +107,11 @@ impl Facts {
         let others = (found, service.ok());
         // A daemon may have been started with another file than the default one.
         let in_force = match &others.0.0 {
-            Daemon::Running(answers) => answers.status.daemon.config_file.clone(),
-            Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere | Daemon::Mute(_) => None,
+            ObservedDaemon::Running(answers) => answers.status.daemon.config_file.clone(),
+            ObservedDaemon::NotRunning
+            | ObservedDaemon::Elsewhere(_)
+            | ObservedDaemon::Nowhere
+            | ObservedDaemon::Mute(_) => None,
         };
         // Only the file at the usual place may be missing.
         let in_force = in_force.filter(|file| Some(file) != environment.config_file().as_ref());
@@ -119,7 +122,7 @@ impl Facts {
             return facts;
         }
         // Only a panic.
-        let others = ((Daemon::Nowhere, None), None);
+        let others = ((ObservedDaemon::Nowhere, None), None);
         Self {
             is_incomplete: true,
             ..Self::read(Environment::default(), others, None, now)
@@ -128,7 +131,7 @@ impl Facts {
 
     fn read(
         environment: Environment,
-        ((daemon, folder), service): (Found, Option<Result<State, ServiceError>>),
+        ((daemon, folder), service): (LocatedDaemon, Option<Result<ServiceState, ServiceError>>),
         named: Option<PathBuf>,
         now: DateTime<Utc>,
     ) -> Self {
@@ -171,22 +174,25 @@ impl Facts {
     }
 
     /// The daemon's answers, if it runs.
-    pub(super) fn running(&self) -> Option<&Answers> {
+    pub(super) fn running(&self) -> Option<&DaemonAnswers> {
         match &self.daemon {
-            Daemon::Running(answers) => Some(answers),
-            Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere | Daemon::Mute(_) => None,
+            ObservedDaemon::Running(answers) => Some(answers),
+            ObservedDaemon::NotRunning
+            | ObservedDaemon::Elsewhere(_)
+            | ObservedDaemon::Nowhere
+            | ObservedDaemon::Mute(_) => None,
         }
     }
 
     /// The process that has the control socket and does not answer there, where that is known.
     pub(super) fn silent(&self) -> Option<u32> {
         match &self.daemon {
-            Daemon::Mute(ClientError::Timeout { pid, .. }) => *pid,
-            Daemon::Mute(_)
-            | Daemon::Running(_)
-            | Daemon::NotRunning
-            | Daemon::Elsewhere(_)
-            | Daemon::Nowhere => None,
+            ObservedDaemon::Mute(ClientError::Timeout { pid, .. }) => *pid,
+            ObservedDaemon::Mute(_)
+            | ObservedDaemon::Running(_)
+            | ObservedDaemon::NotRunning
+            | ObservedDaemon::Elsewhere(_)
+            | ObservedDaemon::Nowhere => None,
         }
     }
 
@@ -208,7 +214,7 @@ impl Facts {
     }
 
     /// How the service is, where one is installed.
-    pub(super) fn installed(&self) -> Option<&State> {
+    pub(super) fn installed(&self) -> Option<&ServiceState> {
         let state = self.service.as_ref()?.as_ref().ok()?;
         state.file.is_some().then_some(state)
     }
@@ -229,7 +235,7 @@ impl Facts {
         let pid = self.running().map(|answers| answers.hello.pid);
         let installed = self.installed();
         let run = |command: &str| Fix::Run(command.to_owned());
-        if let Daemon::Elsewhere(pid) = self.daemon {
+        if let ObservedDaemon::Elsewhere(pid) = self.daemon {
             let advice = format!("Restart process {pid} as the user that runs it.");
             return vec![Fix::Advice(advice)];
         }
@@ -252,7 +258,7 @@ impl Facts {
 }
 
 /// The command that restarts the daemon: the one that runs as `pid`, or the installed service.
-fn commands_to_restart(installed: Option<&State>, pid: Option<u32>) -> Vec<String> {
+fn commands_to_restart(installed: Option<&ServiceState>, pid: Option<u32>) -> Vec<String> {
     let run = str::to_owned;
     match (installed.map(|state| state.running), pid) {
         (Some(Some(_)), _) => vec![run("hermesctl service restart")],
@@ -274,13 +280,13 @@ pub async fn restart(environment: &Environment, pid: Option<u32>) -> Vec<String>
 }
 
 /// The daemon of these logins, and the folder of its control socket.
-type Found = (Daemon, Option<PathBuf>);
+type LocatedDaemon = (ObservedDaemon, Option<PathBuf>);
 
-async fn find(environment: &Environment) -> Found {
+async fn find(environment: &Environment) -> LocatedDaemon {
     let folders = environment.runtime_dirs();
     for folder in &folders {
         let daemon = ask(&Endpoint::new(folder)).await;
-        if !matches!(daemon, Daemon::NotRunning) {
+        if !matches!(daemon, ObservedDaemon::NotRunning) {
             return (daemon, Some(folder.clone()));
         }
     }
@@ -288,14 +294,14 @@ async fn find(environment: &Environment) -> Found {
     let alive = tokio::task::spawn_blocking(move || life::daemon(&state?));
     let alive = timeout(PATIENCE, alive).await.ok().and_then(Result::ok);
     let daemon = match (alive.flatten(), folders.is_empty()) {
-        (Some(pid), _) => Daemon::Elsewhere(pid),
-        (None, true) => Daemon::Nowhere,
-        (None, false) => Daemon::NotRunning,
+        (Some(pid), _) => ObservedDaemon::Elsewhere(pid),
+        (None, true) => ObservedDaemon::Nowhere,
+        (None, false) => ObservedDaemon::NotRunning,
     };
     (daemon, folders.into_iter().next())
 }
 
-async fn ask(endpoint: &Endpoint) -> Daemon {
+async fn ask(endpoint: &Endpoint) -> ObservedDaemon {
     let mut pid = None;
     let asking = async {
         let mut client = Client::connect_within(PATIENCE, endpoint, NAME).await?;
@@ -305,7 +311,7 @@ async fn ask(endpoint: &Endpoint) -> Daemon {
         let clients = clients.ok().map(|clients| clients.clients.len());
         let own_mark = client.own_mark().await.ok().map(|own| own.mark);
         let hello = client.daemon().clone();
-        Ok(Daemon::Running(Box::new(Answers {
+        Ok(ObservedDaemon::Running(Box::new(DaemonAnswers {
             hello,
             status,
             clients,
@@ -314,9 +320,9 @@ async fn ask(endpoint: &Endpoint) -> Daemon {
     };
     match timeout(PATIENCE * 2, asking).await {
         Ok(Ok(daemon)) => daemon,
-        Ok(Err(ClientError::NotRunning { .. })) => Daemon::NotRunning,
-        Ok(Err(error)) => Daemon::Mute(error),
-        Err(_) => Daemon::Mute(ClientError::Timeout {
+        Ok(Err(ClientError::NotRunning { .. })) => ObservedDaemon::NotRunning,
+        Ok(Err(error)) => ObservedDaemon::Mute(error),
+        Err(_) => ObservedDaemon::Mute(ClientError::Timeout {
             patience: PATIENCE * 2,
             pid,
         }),
@@ -351,7 +357,7 @@ fn serve(
     settings: &Provider,
     files: Option<&StoreFiles>,
     variables: &Variables,
-) -> Served {
+) -> ServedProvider {
     let trust = trust(settings, files);
     let built = provider::client_config(trust.file.as_deref())
         .map_err(|error| error.to_string())
@@ -361,17 +367,17 @@ fn serve(
             Ok((adapter, tls))
         });
     let name = name.clone();
-    Served { name, built, trust }
+    ServedProvider { name, built, trust }
 }
 
 /// Whether a provider that nothing asks for has a login, by the daemon's word or the files'.
 fn is_used(
-    served: &Served,
-    daemon: &Daemon,
+    served: &ServedProvider,
+    daemon: &ObservedDaemon,
     files: Option<&StoreFiles>,
     now: DateTime<Utc>,
 ) -> bool {
-    if let Daemon::Running(answers) = daemon {
+    if let ObservedDaemon::Running(answers) = daemon {
         let mut providers = answers.status.providers.iter();
         return providers.any(|one| one.name == served.name.as_str());
     }

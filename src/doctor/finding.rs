@@ -6,13 +6,13 @@ use crate::control::protocol::{FindingCode, Severity};
 
 /// One line of the doctor's: what was checked, the result, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// Its group.
-    pub group: Group,
+    pub group: FindingGroup,
     /// What was checked; unique in its group.
     pub name: String,
     /// How it is.
-    pub verdict: Verdict,
+    pub verdict: FindingVerdict,
     /// What a program branches on, where every look at a daemon finds the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<FindingCode>,
@@ -28,7 +28,7 @@ pub struct Finding {
 /// The groups, in the order in which they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Group {
+pub enum FindingGroup {
     /// The daemon and hermesctl.
     Program,
     /// The configuration and the files that it names.
@@ -54,7 +54,7 @@ pub enum Group {
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum FindingVerdict {
     /// Good.
     Ok,
     /// Worth knowing, and neither good nor bad.
@@ -67,7 +67,7 @@ pub enum Verdict {
     Fail,
 }
 
-impl Verdict {
+impl FindingVerdict {
     /// Of something that is wrong.
     pub(super) fn of(severity: &Severity) -> Self {
         match severity {
@@ -91,7 +91,7 @@ pub enum Fix {
 
 /// What the worst of it means for the one who asked, as `hermesctl` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum DoctorExit {
     /// Nothing failed.
     Nothing,
     /// The configuration has mistakes.
@@ -106,22 +106,22 @@ pub enum Cause {
 
 /// All that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// The worst verdict: `ok`, `warn` or `fail`.
-    pub verdict: Verdict,
+    pub verdict: FindingVerdict,
     /// The findings, by groups.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DoctorFinding>,
     /// The reason for the worst verdict.
     #[serde(skip)]
-    pub cause: Cause,
+    pub cause: DoctorExit,
 }
 
-impl Finding {
+impl DoctorFinding {
     /// A finding without a fix.
     pub(super) fn new(
-        group: Group,
+        group: FindingGroup,
         name: impl Into<String>,
-        verdict: Verdict,
+        verdict: FindingVerdict,
         text: impl Into<String>,
     ) -> Self {
         Self {
@@ -170,7 +170,7 @@ impl Finding {
     }
 }
 
-impl Group {
+impl FindingGroup {
     /// The heading.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -191,38 +191,42 @@ impl Group {
     pub(super) fn finds(
         self,
         name: impl Into<String>,
-        verdict: Verdict,
+        verdict: FindingVerdict,
         text: impl Into<String>,
-    ) -> Finding {
-        Finding::new(self, name, verdict, text)
+    ) -> DoctorFinding {
+        DoctorFinding::new(self, name, verdict, text)
     }
 }
 
-impl Report {
+impl DoctorReport {
     /// Puts the findings in order and judges them.
-    pub(super) fn new(mut findings: Vec<Finding>, default_provider: &str) -> Self {
+    pub(super) fn new(mut findings: Vec<DoctorFinding>, default_provider: &str) -> Self {
         findings.sort_by_key(|finding| finding.group);
         let worst = findings.iter().map(|finding| finding.verdict).max();
         let verdict = match worst {
-            Some(verdict @ (Verdict::Warn | Verdict::Fail)) => verdict,
-            Some(Verdict::Ok | Verdict::Info | Verdict::Skip) | None => Verdict::Ok,
+            Some(verdict @ (FindingVerdict::Warn | FindingVerdict::Fail)) => verdict,
+            Some(FindingVerdict::Ok | FindingVerdict::Info | FindingVerdict::Skip) | None => {
+                FindingVerdict::Ok
+            }
         };
-        let failed = |is: &dyn Fn(&Finding) -> bool| {
-            let mut failed = findings.iter().filter(|one| one.verdict == Verdict::Fail);
+        let failed = |is: &dyn Fn(&DoctorFinding) -> bool| {
+            let mut failed = findings
+                .iter()
+                .filter(|one| one.verdict == FindingVerdict::Fail);
             failed.any(is)
         };
-        let has = |finding: &Finding, code: FindingCode| finding.code == Some(code);
-        let cause = if verdict != Verdict::Fail {
-            Cause::Nothing
-        } else if failed(&|one| one.group == Group::Configuration) {
-            Cause::Configuration
-        } else if failed(&|one| one.group == Group::Program && one.name == RUNNING) {
-            Cause::NotRunning
+        let has = |finding: &DoctorFinding, code: FindingCode| finding.code == Some(code);
+        let cause = if verdict != FindingVerdict::Fail {
+            DoctorExit::Nothing
+        } else if failed(&|one| one.group == FindingGroup::Configuration) {
+            DoctorExit::Configuration
+        } else if failed(&|one| one.group == FindingGroup::Program && one.name == RUNNING) {
+            DoctorExit::NotRunning
         } else if failed(&|one| has(one, FindingCode::LoginNeeded) && one.name == default_provider)
         {
-            Cause::Login
+            DoctorExit::Login
         } else {
-            Cause::Other
+            DoctorExit::Other
         };
         Self {
             verdict,

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::{Facts, Served};
-use super::{Finding, Fix, Group, Verdict, judged, on_a_thread, sentence};
+use super::facts::{DoctorFacts, ServedProvider};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, judged, on_a_thread, sentence};
 use crate::control::judge;
 use crate::control::pools::PoolStatus;
-use crate::control::protocol::{CredentialKind, Finding as Found, FindingCode, ProviderStatus};
+use crate::control::protocol::{CredentialKind, Finding, FindingCode, ProviderStatus};
 use crate::credentials::StoreFiles;
 use crate::credentials::inspection::{self, LoginLook};
 use crate::files::quoted;
 use crate::provider::{Adapter, Assessment, Remedy, Renewal};
 
-const GROUP: Group = Group::Login;
+const GROUP: FindingGroup = FindingGroup::Login;
 const FIXED_KEY: &str = "It has a fixed API key.";
 const NO_KEY: &str = "Its server asks for no API key.";
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     let told = facts.running().map(|answers| {
         let found = judge::of_logins(&judged::found(&facts));
         let providers = answers.status.providers.iter();
@@ -42,7 +42,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
 }
 
 /// Whether a provider of the configuration keeps its login under this key.
-fn is_used(facts: &Facts, name: &str, key: &str) -> bool {
+fn is_used(facts: &DoctorFacts, name: &str, key: &str) -> bool {
     let mut served = facts.providers.iter();
     served.any(|served| match &served.built {
         Ok((adapter, _)) => adapter.layout().is_some_and(|layout| layout.key() == key),
@@ -52,7 +52,7 @@ fn is_used(facts: &Facts, name: &str, key: &str) -> bool {
 }
 
 /// Renewed logins that could not be saved, of providers that are not configured any more.
-fn kept(facts: &Facts) -> Vec<Finding> {
+fn kept(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let kept = facts.files.as_ref().map(inspection::kept_logins);
     let kept = kept.into_iter().flatten();
     let findings = kept.filter_map(|(key, file)| {
@@ -65,14 +65,14 @@ fn kept(facts: &Facts) -> Vec<Finding> {
              once {name} is configured again.",
             file.display()
         );
-        let finding = GROUP.finds(format!("renewed login of {name}"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("renewed login of {name}"), FindingVerdict::Warn, text);
         Some(finding.run(format!("rm {}", quoted(&file))))
     });
     findings.collect()
 }
 
 /// Logins in our own store that no provider of the configuration uses.
-fn leftovers(facts: &Facts) -> Vec<Finding> {
+fn leftovers(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let keys = facts.files.as_ref().map(inspection::own_keys);
     let owners = keys.into_iter().flatten();
     let owners = owners.filter_map(|key| Some((crate::provider::owner(&key)?, key)));
@@ -81,14 +81,18 @@ fn leftovers(facts: &Facts) -> Vec<Finding> {
         let text = format!(
             "hermes-proxyd's own store still has a login of {name}, which the configuration does not use."
         );
-        let finding = GROUP.finds(format!("login of {name}"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("login of {name}"), FindingVerdict::Warn, text);
         finding.run(format!("hermesctl auth logout {name}"))
     })
     .collect()
 }
 
 /// What the daemon finds wrong with a provider's login, else that it works.
-fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> Vec<Finding> {
+fn of_daemon(
+    provider: &ProviderStatus,
+    found: &[Finding],
+    now: DateTime<Utc>,
+) -> Vec<DoctorFinding> {
     let name = provider.name.as_str();
     let mine = judge::about(found, name);
     let (ends, others): (Vec<_>, Vec<_>) = mine
@@ -100,7 +104,7 @@ fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> 
         findings.insert(0, works(provider, now));
     }
     if let Some(login) = &provider.login {
-        let end = End {
+        let end = LoginExpiry {
             at: login.ends_at.map(|at| at.0),
             soon: !ends.is_empty(),
             is_final: is_final(provider),
@@ -110,7 +114,7 @@ fn of_daemon(provider: &ProviderStatus, found: &[Found], now: DateTime<Utc>) -> 
     findings
 }
 
-fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
+fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> DoctorFinding {
     let text = if provider.credential == Some(CredentialKind::ApiKey) {
         FIXED_KEY.to_owned()
     } else if provider.credential == Some(CredentialKind::NoKey) {
@@ -121,11 +125,11 @@ fn works(provider: &ProviderStatus, now: DateTime<Utc>) -> Finding {
             .map(|at| token(at.0, is_final(provider), now));
         format!("The login works.{}", token.unwrap_or_default())
     };
-    GROUP.finds(provider.name.as_str(), Verdict::Ok, text)
+    GROUP.finds(provider.name.as_str(), FindingVerdict::Ok, text)
 }
 
 /// One of the daemon's, with why, and more of what helps.
-fn of_judge(found: &Found, provider: &ProviderStatus) -> Finding {
+fn of_judge(found: &Finding, provider: &ProviderStatus) -> DoctorFinding {
     let mut finding = judged::finding(found, GROUP, judged::name(found));
     let error = provider.last_error.as_ref();
     let error = error.map(|error| error.message.trim_end_matches('.'));
@@ -164,16 +168,16 @@ fn again(name: &str, separate: bool) -> String {
     format!("hermesctl auth login {name}{separate} --force")
 }
 
-fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
+fn of_files(served: &ServedProvider, facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let name = served.name.as_str();
     let Ok((adapter, _)) = &served.built else {
         // The network group says why.
         return Vec::new();
     };
     let bad = if facts.is_default(&served.name) {
-        Verdict::Fail
+        FindingVerdict::Fail
     } else {
-        Verdict::Warn
+        FindingVerdict::Warn
     };
     let files = facts.files.as_ref();
     let inspection = files.and_then(|files| inspection::inspect(files, &**adapter, facts.now));
@@ -192,7 +196,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
     };
     let mut findings = vec![of_login(name, login, &**adapter, (bad, facts.now))];
     if matches!(login.assessment, Assessment::Login { .. }) {
-        let end = End {
+        let end = LoginExpiry {
             at: login.ends_at,
             soon: login.ends_soon,
             is_final: cannot_be_renewed(&login.assessment),
@@ -204,7 +208,7 @@ fn of_files(served: &Served, facts: &Facts) -> Vec<Finding> {
 }
 
 /// Logins that have ended, other than the one in use.
-fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Finding> {
+fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<DoctorFinding> {
     let ended = inspection::ended_logins(files, adapter)?;
     let told = PoolStatus {
         logins: ended.of as u64,
@@ -217,18 +221,26 @@ fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Findin
         Some(called) => format!("hermesctl auth login {name} --label {called}"),
         None => "hermesctl auth list".to_owned(),
     };
-    let finding = GROUP.finds(format!("ended logins of {name}"), Verdict::Warn, text);
+    let finding = GROUP.finds(
+        format!("ended logins of {name}"),
+        FindingVerdict::Warn,
+        text,
+    );
     Some(finding.code(FindingCode::LoginEnded).run(command))
 }
 
 /// A provider whose key is outside the stores.
-fn of_key(name: &str, adapter: &dyn Adapter, (bad, now): (Verdict, DateTime<Utc>)) -> Finding {
+fn of_key(
+    name: &str,
+    adapter: &dyn Adapter,
+    (bad, now): (FindingVerdict, DateTime<Utc>),
+) -> DoctorFinding {
     match adapter.assess(&crate::provider::Login::none(), now) {
         Assessment::Login { credential, .. } => {
             let kind = credential.map(|credential| credential.kind);
-            let none = kind == Some(crate::provider::CredentialKind::NO_KEY);
+            let none = kind == Some(crate::provider::BearerKind::NO_KEY);
             let text = if none { NO_KEY } else { FIXED_KEY };
-            GROUP.finds(name, Verdict::Ok, text)
+            GROUP.finds(name, FindingVerdict::Ok, text)
         }
         Assessment::NoLogin { reason } => GROUP
             .finds(name, bad, format!("It can't be used here: {reason}."))
@@ -251,8 +263,8 @@ fn of_login(
     name: &str,
     look: &LoginLook,
     adapter: &dyn Adapter,
-    (bad, now): (Verdict, DateTime<Utc>),
-) -> Finding {
+    (bad, now): (FindingVerdict, DateTime<Utc>),
+) -> DoctorFinding {
     let login = fix(adapter, look.own);
     let store = look.store.display();
     match &look.assessment {
@@ -281,7 +293,7 @@ fn of_login(
                 );
                 let (verdict, code, fix) = if lives {
                     let again = Fix::Run(again(name, look.own));
-                    (Verdict::Warn, FindingCode::LoginTrouble, again)
+                    (FindingVerdict::Warn, FindingCode::LoginTrouble, again)
                 } else {
                     (bad, FindingCode::LoginNeeded, login)
                 };
@@ -291,13 +303,13 @@ fn of_login(
             let token = expiry.map(|end| token(end, is_final, now));
             let token = token.unwrap_or_default();
             let text = format!("There is a login in {store}.{token}");
-            GROUP.finds(name, Verdict::Ok, text)
+            GROUP.finds(name, FindingVerdict::Ok, text)
         }
     }
 }
 
 /// When the login in use ends.
-struct End {
+struct LoginExpiry {
     at: Option<DateTime<Utc>>,
     soon: bool,
     /// With its token, which nothing renews.
@@ -329,13 +341,18 @@ fn token(end: DateTime<Utc>, is_final: bool, now: DateTime<Utc>) -> String {
     }
 }
 
-fn grant(name: &str, separate: bool, ends: &End, now: DateTime<Utc>) -> Option<Finding> {
+fn grant(
+    name: &str,
+    separate: bool,
+    ends: &LoginExpiry,
+    now: DateTime<Utc>,
+) -> Option<DoctorFinding> {
     let end = ends.at?;
     let label = format!("end of {name}");
     let (day, distance) = (end.format("%Y-%m-%d"), distance(end, now));
     if end <= now {
         let text = format!("The login ended {distance} ago ({day}), as far as is known.");
-        let finding = GROUP.finds(label, Verdict::Warn, text);
+        let finding = GROUP.finds(label, FindingVerdict::Warn, text);
         let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));
     }
@@ -346,11 +363,11 @@ fn grant(name: &str, separate: bool, ends: &End, now: DateTime<Utc>) -> Option<F
     };
     let text = format!("The login ends in {distance} ({day}), {why}.");
     if ends.soon {
-        let finding = GROUP.finds(label, Verdict::Warn, text);
+        let finding = GROUP.finds(label, FindingVerdict::Warn, text);
         let finding = finding.code(FindingCode::LoginEndsSoon);
         return Some(finding.run(again(name, separate)));
     }
-    Some(GROUP.finds(label, Verdict::Ok, text))
+    Some(GROUP.finds(label, FindingVerdict::Ok, text))
 }
 
 /// The largest unit that says something.

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::facts::Facts;
-use super::system::{self, Room};
-use super::{Finding, Fix, Group, Verdict, on_a_thread};
+use super::facts::DoctorFacts;
+use super::system::{self, DiskSpace};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, on_a_thread};
 use crate::service::Manager;
 
-const GROUP: Group = Group::Machine;
+const GROUP: FindingGroup = FindingGroup::Machine;
 const MIB: u64 = 1024 * 1024;
 /// A store with room for its next version, and our own files.
 const NEEDED: u64 = MIB;
@@ -19,7 +19,7 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// What `df` does not say.
 const ROOM: &str = "Free some space there. hermes-proxyd then retries without a restart.";
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     on_a_thread(facts, |facts| {
         let mut findings = Vec::new();
         if let Some(files) = &facts.files {
@@ -40,18 +40,18 @@ fn nearest(folder: &Path) -> &Path {
     there.find(|folder| folder.is_dir()).unwrap_or(folder)
 }
 
-fn disk(what: &str, folder: &Path) -> Finding {
+fn disk(what: &str, folder: &Path) -> DoctorFinding {
     let there = nearest(folder);
     let shown = folder.display();
     let found = |verdict, text: String| GROUP.finds(what, verdict, text);
     let look = format!("df -h {}", system::quoted(there));
     let Some(room) = system::room(there) else {
         let text = format!("The free space on the disk of {shown} is unknown.");
-        return found(Verdict::Skip, text);
+        return found(FindingVerdict::Skip, text);
     };
     if room.is_read_only {
         let text = format!("{shown} is on a read-only disk: no login can be saved.");
-        return found(Verdict::Fail, text)
+        return found(FindingVerdict::Fail, text)
             .run(format!("findmnt -T {}", system::quoted(there)))
             .advice(
                 "If it shows a disk error, fix that; otherwise mount it writable. hermes-proxyd \
@@ -60,9 +60,9 @@ fn disk(what: &str, folder: &Path) -> Finding {
     }
     if let Err(error) = system::can_write(there) {
         let text = format!("{shown} can't be written: {error}.");
-        return found(Verdict::Fail, text).run(system::make_writable(there));
+        return found(FindingVerdict::Fail, text).run(system::make_writable(there));
     }
-    let Room { bytes, files, .. } = room;
+    let DiskSpace { bytes, files, .. } = room;
     if bytes < NEEDED || files == Some(0) {
         let what = if bytes == 0 {
             "is full".to_owned()
@@ -72,16 +72,16 @@ fn disk(what: &str, folder: &Path) -> Finding {
             "takes no more files".to_owned()
         };
         let text = format!("The disk of {shown} {what}: a renewed login can't be saved.");
-        return found(Verdict::Fail, text).run(look).advice(ROOM);
+        return found(FindingVerdict::Fail, text).run(look).advice(ROOM);
     }
     let text = format!("{shown} has {} MiB left.", bytes / MIB);
     if bytes < SCARCE {
-        return found(Verdict::Warn, text).run(look).advice(ROOM);
+        return found(FindingVerdict::Warn, text).run(look).advice(ROOM);
     }
-    found(Verdict::Ok, text)
+    found(FindingVerdict::Ok, text)
 }
 
-fn descriptors(facts: &Facts) -> Option<Finding> {
+fn descriptors(facts: &DoctorFacts) -> Option<DoctorFinding> {
     let name = "descriptors";
     let connections = u64::try_from(facts.config.limits.connections).ok()?;
     let needed = connections * 2 + OWN_DESCRIPTORS;
@@ -89,13 +89,13 @@ fn descriptors(facts: &Facts) -> Option<Finding> {
     let limit = system::descriptor_limit(pid)?;
     if limit >= needed {
         let text = format!("hermes-proxyd may have {limit}, enough for {connections} connections.");
-        return Some(GROUP.finds(name, Verdict::Ok, text));
+        return Some(GROUP.finds(name, FindingVerdict::Ok, text));
     }
     let text = format!(
         "hermes-proxyd may have {limit}, and `limits.connections` = {connections} can take \
          {needed}."
     );
-    let finding = GROUP.finds(name, Verdict::Warn, text);
+    let finding = GROUP.finds(name, FindingVerdict::Warn, text);
     let fewer = (limit.saturating_sub(OWN_DESCRIPTORS) / 2).max(1);
     let fewer = Fix::Configure(vec![
         "[limits]".to_owned(),

@@ -4,7 +4,7 @@
 //! side by side, each with a limit, with a running daemon or without one.
 //!
 //! - `facts`: the configuration, the running daemon and the files, gathered for all checks.
-//! - one file for each group of checks; a check makes [`Finding`]s.
+//! - one file for each group of checks; a check makes [`DoctorFinding`]s.
 //! - `judged`: the running daemon's own findings, which the checks complete.
 //! - `system`: facts that only one platform offers.
 
@@ -35,9 +35,11 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 pub use self::containers::surroundings;
-use self::facts::Facts;
+use self::facts::DoctorFacts;
 pub use self::facts::restart;
-pub use self::finding::{Cause, Finding, Fix, Group, Report, Verdict};
+pub use self::finding::{
+    DoctorExit, DoctorFinding, DoctorReport, FindingGroup, FindingVerdict, Fix,
+};
 pub use self::pending::{is_same_file, listens_otherwise, pending, with_flags};
 use crate::paths::Environment;
 
@@ -58,7 +60,7 @@ pub struct Questions {
     pub program: Option<PathBuf>,
 }
 
-type Check = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
+type Check = Pin<Box<dyn Future<Output = Vec<DoctorFinding>> + Send>>;
 
 /// The lock of the logins that another process holds now, and which process; `None` if it is free
 /// or the system does not tell.
@@ -72,50 +74,65 @@ pub async fn lock_in_use(config: Option<&Path>) -> Option<String> {
 }
 
 /// Looks at everything; takes less than 15 s even when nothing answers.
-pub async fn examine(questions: Questions) -> Report {
-    let facts = Arc::new(Facts::gather(questions.config.as_deref()).await);
+pub async fn examine(questions: Questions) -> DoctorReport {
+    let facts = Arc::new(DoctorFacts::gather(questions.config.as_deref()).await);
     let default = facts.config.default_provider.to_string();
-    let (group, detail) = (Group::Containers, containers::examine(facts.clone(), true));
+    let (group, detail) = (
+        FindingGroup::Containers,
+        containers::examine(facts.clone(), true),
+    );
     if questions.containers_only {
-        return Report::new(within(group, Box::pin(detail)).await, &default);
+        return DoctorReport::new(within(group, Box::pin(detail)).await, &default);
     }
     drop(detail);
-    let checks: [(Group, Check); 9] = [
+    let checks: [(FindingGroup, Check); 9] = [
         (
-            Group::Configuration,
+            FindingGroup::Configuration,
             Box::pin(configuration::examine(facts.clone(), questions.program)),
         ),
-        (Group::Login, Box::pin(login::examine(facts.clone()))),
-        (Group::Store, Box::pin(store::examine(facts.clone()))),
-        (Group::Network, Box::pin(network::examine(facts.clone()))),
-        (Group::Listeners, Box::pin(ports::examine(facts.clone()))),
-        (Group::Service, Box::pin(service::examine(facts.clone()))),
+        (FindingGroup::Login, Box::pin(login::examine(facts.clone()))),
+        (FindingGroup::Store, Box::pin(store::examine(facts.clone()))),
         (
-            Group::Neighbours,
+            FindingGroup::Network,
+            Box::pin(network::examine(facts.clone())),
+        ),
+        (
+            FindingGroup::Listeners,
+            Box::pin(ports::examine(facts.clone())),
+        ),
+        (
+            FindingGroup::Service,
+            Box::pin(service::examine(facts.clone())),
+        ),
+        (
+            FindingGroup::Neighbours,
             Box::pin(neighbours::examine(facts.clone())),
         ),
-        (Group::Machine, Box::pin(machine::examine(facts.clone()))),
         (
-            Group::Containers,
+            FindingGroup::Machine,
+            Box::pin(machine::examine(facts.clone())),
+        ),
+        (
+            FindingGroup::Containers,
             Box::pin(containers::examine(facts.clone(), false)),
         ),
     ];
     let checks = checks.map(|(group, check)| within(group, check));
     let first = facts.clone();
     let first: Check = Box::pin(async move { program::examine(&first) });
-    let mut findings = within(Group::Program, first).await;
+    let mut findings = within(FindingGroup::Program, first).await;
     if facts.is_incomplete {
-        findings.push(failed(Group::Configuration));
+        findings.push(failed(FindingGroup::Configuration));
     }
     findings.extend(join_all(checks).await.concat());
     configuration::leave_out_what_is_told(&mut findings);
     judged::complete(&facts, &mut findings);
     program::wait_for_mending(&facts, &mut findings);
-    Report::new(findings, &default)
+    DoctorReport::new(findings, &default)
 }
 
 /// The findings of a group of checks within the limit. A group that fails still gets a finding.
-async fn within(group: Group, check: Check) -> Vec<Finding> {
+async fn within(group: FindingGroup, check: Check) -> Vec<DoctorFinding> {
     let check = AssertUnwindSafe(check).catch_unwind();
     let check = timeout(LIMIT, check).await;
     let check = check.map(|found| found.unwrap_or_else(|_| vec![failed(group)]));
@@ -124,7 +141,7 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
             "These checks did not end within {} s; a file system or a service hangs.",
             LIMIT.as_secs()
         );
-        vec![group.finds("time", Verdict::Fail, text).advice(
+        vec![group.finds("time", FindingVerdict::Fail, text).advice(
             "Check whether the home folder is on a network file system that is down: `df ~` must \
              answer.",
         )]
@@ -132,19 +149,19 @@ async fn within(group: Group, check: Check) -> Vec<Finding> {
 }
 
 /// Checks that panicked: their findings are unknown.
-fn failed(group: Group) -> Finding {
+fn failed(group: FindingGroup) -> DoctorFinding {
     let text =
         "A defect in hermesctl made these checks fail, so the state of this group is unknown.";
-    group.finds("defect", Verdict::Fail, text).advice(
+    group.finds("defect", FindingVerdict::Fail, text).advice(
         "Please report it, with what hermesctl wrote to standard error: the file and the line.",
     )
 }
 
 /// Runs a check that reads files, which may hang. Its panic is the caller's.
 async fn on_a_thread(
-    facts: Arc<Facts>,
-    check: impl FnOnce(&Facts) -> Vec<Finding> + Send + 'static,
-) -> Vec<Finding> {
+    facts: Arc<DoctorFacts>,
+    check: impl FnOnce(&DoctorFacts) -> Vec<DoctorFinding> + Send + 'static,
+) -> Vec<DoctorFinding> {
     let done = tokio::task::spawn_blocking(move || check(&facts)).await;
     match done {
         Ok(findings) => findings,
@@ -169,23 +186,23 @@ mod tests {
 
     #[tokio::test]
     async fn checks_that_die_are_a_failure_on_a_thread_and_off_it() {
-        let facts = Arc::new(Facts::gather(None).await);
+        let facts = Arc::new(DoctorFacts::gather(None).await);
         let on_thread = on_a_thread(facts, |_| panic!("a defect, on purpose"));
         let checks: [Check; 2] = [
             Box::pin(on_thread),
             Box::pin(async { panic!("a defect, on purpose") }),
         ];
         for check in checks {
-            let findings = within(Group::Login, check).await;
+            let findings = within(FindingGroup::Login, check).await;
             let told: Vec<_> = findings
                 .iter()
                 .map(|finding| (finding.group, finding.verdict))
                 .collect();
-            assert_eq!(told, [(Group::Login, Verdict::Fail)]);
-            let report = Report::new(findings, "nous");
+            assert_eq!(told, [(FindingGroup::Login, FindingVerdict::Fail)]);
+            let report = DoctorReport::new(findings, "nous");
             assert_eq!(
                 (report.verdict, report.cause),
-                (Verdict::Fail, Cause::Other)
+                (FindingVerdict::Fail, DoctorExit::Other)
             );
         }
     }

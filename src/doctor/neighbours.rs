@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::facts::{Daemon, Facts};
-use super::system::{self, Process};
-use super::{Finding, Group, Verdict, on_a_thread};
+use super::facts::{DoctorFacts, ObservedDaemon};
+use super::system::{self, RunningProgram};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, on_a_thread};
 use crate::credentials::StoreFiles;
 use crate::credentials::inspection;
 use crate::paths::Environment;
 use crate::provider::Adapter;
 
-const GROUP: Group = Group::Neighbours;
+const GROUP: FindingGroup = FindingGroup::Neighbours;
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     on_a_thread(facts, |facts| {
         let mut findings = processes(facts);
         findings.extend(copies(facts));
@@ -25,7 +25,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
 
 /// A process's relation to the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
+enum ProcessRole {
     /// hermes-proxyd, as a daemon.
     Daemon,
     /// The proxy of Hermes Agent.
@@ -36,15 +36,15 @@ enum Role {
     Reader,
 }
 
-fn processes(facts: &Facts) -> Vec<Finding> {
+fn processes(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let answering = facts.running().map(|answers| answers.hello.pid);
     let ours = answering.or_else(|| facts.silent());
     let Some(processes) = system::processes() else {
         let text = "The running programs can't be listed on this system.";
-        return vec![GROUP.finds("programs", Verdict::Skip, text)];
+        return vec![GROUP.finds("programs", FindingVerdict::Skip, text)];
     };
     let watched = watched(facts);
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<DoctorFinding> = Vec::new();
     for process in processes {
         if Some(process.pid) == ours || process.pid == std::process::id() {
             continue;
@@ -53,18 +53,18 @@ fn processes(facts: &Facts) -> Vec<Finding> {
         let reads = opens.iter().any(|file| watched.contains(file));
         let role = role(&process.arguments)
             .filter(|_| reads || !is_of_another_home(&process, facts))
-            .or_else(|| reads.then_some(Role::Reader));
+            .or_else(|| reads.then_some(ProcessRole::Reader));
         findings.extend(role.and_then(|role| running(role, &process, facts)));
     }
     if findings.is_empty() {
         let text = "No other running program renews this login.";
-        findings.push(GROUP.finds("programs", Verdict::Ok, text));
+        findings.push(GROUP.finds("programs", FindingVerdict::Ok, text));
     }
     findings
 }
 
 /// Whether the program is known to use other logins than ours.
-fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
+fn is_of_another_home(process: &RunningProgram, facts: &DoctorFacts) -> bool {
     let Some(variables) = system::environment(process.pid) else {
         // A process that hides its files may use our home; one that has just ended uses none.
         return !system::is_alive(process.pid);
@@ -84,7 +84,7 @@ fn is_of_another_home(process: &Process, facts: &Facts) -> bool {
 }
 
 /// The files that only a program with our login has open.
-fn watched(facts: &Facts) -> Vec<PathBuf> {
+fn watched(facts: &DoctorFacts) -> Vec<PathBuf> {
     let Some(files) = &facts.files else {
         return Vec::new();
     };
@@ -99,11 +99,11 @@ fn watched(facts: &Facts) -> Vec<PathBuf> {
 
 /// Whether a command line is that of a daemon of ours.
 pub(super) fn is_daemon(arguments: &[String]) -> bool {
-    role(arguments) == Some(Role::Daemon)
+    role(arguments) == Some(ProcessRole::Daemon)
 }
 
 /// What a command line is of: the program itself, or an interpreter's script.
-fn role(arguments: &[String]) -> Option<Role> {
+fn role(arguments: &[String]) -> Option<ProcessRole> {
     let name = |argument: &String| {
         let name = Path::new(argument).file_name()?.to_str()?;
         Some(name.trim_end_matches(".exe").to_owned())
@@ -112,7 +112,7 @@ fn role(arguments: &[String]) -> Option<Role> {
     if program == "hermes-proxyd" {
         let helps = ["bridge", "--control-stdio", "--check"];
         let helps = arguments.iter().any(|one| helps.contains(&one.as_str()));
-        return (!helps).then_some(Role::Daemon);
+        return (!helps).then_some(ProcessRole::Daemon);
     }
     let interpreted = program.starts_with("python") || program == "uv";
     let at = if program == "hermes" {
@@ -128,55 +128,61 @@ fn role(arguments: &[String]) -> Option<Role> {
     };
     let is_proxy = arguments.get(at + 1).is_some_and(|verb| verb == "proxy");
     Some(if is_proxy {
-        Role::HermesProxy
+        ProcessRole::HermesProxy
     } else {
-        Role::Hermes
+        ProcessRole::Hermes
     })
 }
 
-fn running(role: Role, process: &Process, facts: &Facts) -> Option<Finding> {
+fn running(
+    role: ProcessRole,
+    process: &RunningProgram,
+    facts: &DoctorFacts,
+) -> Option<DoctorFinding> {
     let pid = process.pid;
     match role {
-        Role::Daemon => {
+        ProcessRole::Daemon => {
             let text = match &facts.daemon {
-                Daemon::Mute(_) if facts.silent().is_none() => {
+                ObservedDaemon::Mute(_) if facts.silent().is_none() => {
                     "A hermes-proxyd is running; it may be the one whose control socket does not \
                      work."
                 }
-                Daemon::Elsewhere(known) if *known == pid => return None,
-                Daemon::Running(_) | Daemon::Mute(_) | Daemon::Elsewhere(_) => {
+                ObservedDaemon::Elsewhere(known) if *known == pid => return None,
+                ObservedDaemon::Running(_)
+                | ObservedDaemon::Mute(_)
+                | ObservedDaemon::Elsewhere(_) => {
                     "A second hermes-proxyd is running, besides the one that has the control \
                      socket."
                 }
-                Daemon::NotRunning | Daemon::Nowhere => {
+                ObservedDaemon::NotRunning | ObservedDaemon::Nowhere => {
                     "hermesctl can't reach a running hermes-proxyd, which has another \
                      XDG_RUNTIME_DIR or HOME."
                 }
             };
-            let finding = GROUP.finds(format!("hermes-proxyd {pid}"), Verdict::Warn, text);
+            let finding = GROUP.finds(format!("hermes-proxyd {pid}"), FindingVerdict::Warn, text);
             Some(finding.run(format!("kill {pid}")))
         }
-        Role::HermesProxy => {
+        ProcessRole::HermesProxy => {
             let text = "The proxy of Hermes Agent is running. It can share the login with \
                         hermes-proxyd, but it uses the same port and is no longer needed.";
-            let finding = GROUP.finds(format!("hermes proxy {pid}"), Verdict::Warn, text);
+            let finding = GROUP.finds(format!("hermes proxy {pid}"), FindingVerdict::Warn, text);
             Some(finding.run(format!("kill {pid}")))
         }
-        Role::Hermes => {
+        ProcessRole::Hermes => {
             let text = "Hermes Agent is running; it and hermes-proxyd take turns renewing the \
                         login.";
-            Some(GROUP.finds(format!("hermes {pid}"), Verdict::Info, text))
+            Some(GROUP.finds(format!("hermes {pid}"), FindingVerdict::Info, text))
         }
-        Role::Reader => {
+        ProcessRole::Reader => {
             let name = system::process_name(pid)?;
             let text = format!("{name} has the store or its lock open.");
-            Some(GROUP.finds(format!("process {pid}"), Verdict::Info, text))
+            Some(GROUP.finds(format!("process {pid}"), FindingVerdict::Info, text))
         }
     }
 }
 
 /// Stores that hold the same refresh token: the second program that spends it ends the login.
-fn copies(facts: &Facts) -> Vec<Finding> {
+fn copies(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let Some(files) = &facts.files else {
         return Vec::new();
     };
@@ -197,8 +203,8 @@ fn copies(facts: &Facts) -> Vec<Finding> {
 fn shared_with(
     name: &str,
     adapter: &dyn Adapter,
-    (facts, files): (&Facts, &StoreFiles),
-) -> Option<Finding> {
+    (facts, files): (&DoctorFacts, &StoreFiles),
+) -> Option<DoctorFinding> {
     let holder = adapter.other_holder()?;
     let folder = facts.variables.get(holder.variable).map(PathBuf::from);
     let folder = folder.or_else(|| Some(facts.environment.home()?.join(holder.folder)));
@@ -215,11 +221,11 @@ fn shared_with(
         theirs.display(),
         holder.program
     );
-    let finding = GROUP.finds(format!("copies of {name}"), Verdict::Fail, text);
+    let finding = GROUP.finds(format!("copies of {name}"), FindingVerdict::Fail, text);
     Some(finding.run(format!("hermesctl auth login {name} --force")))
 }
 
-fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Finding> {
+fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<DoctorFinding> {
     let mut holders: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for store in known_stores(files) {
         if let Some(token) = inspection::refresh_fingerprint(&store, adapter) {
@@ -232,7 +238,7 @@ fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Fi
     let label = format!("copies of {name}");
     let Some(copied) = holders.values().find(|stores| stores.len() > 1) else {
         let text = "No other known store holds the same login.";
-        return Some(GROUP.finds(label, Verdict::Ok, text));
+        return Some(GROUP.finds(label, FindingVerdict::Ok, text));
     };
     let list: Vec<_> = copied
         .iter()
@@ -242,7 +248,7 @@ fn copies_of(name: &str, adapter: &dyn Adapter, files: &StoreFiles) -> Option<Fi
         "{} hold the same single-use token: the second one to renew it ends the login for all.",
         list.join(" and ")
     );
-    let finding = GROUP.finds(label, Verdict::Fail, text);
+    let finding = GROUP.finds(label, FindingVerdict::Fail, text);
     Some(if copied.contains(&files.own) {
         finding.run(format!("hermesctl auth login {name} --separate --force"))
     } else {
@@ -281,17 +287,20 @@ mod tests {
     #[test]
     fn command_lines_tell_who_renews() {
         for (line, expected) in [
-            ("hermes-proxyd", Some(Role::Daemon)),
-            ("/usr/bin/hermes-proxyd --port 1", Some(Role::Daemon)),
+            ("hermes-proxyd", Some(ProcessRole::Daemon)),
+            ("/usr/bin/hermes-proxyd --port 1", Some(ProcessRole::Daemon)),
             ("hermes-proxyd bridge --to /a", None),
             ("hermes-proxyd --control-stdio", None),
-            ("/home/u/.local/bin/hermes", Some(Role::Hermes)),
-            ("hermes proxy start", Some(Role::HermesProxy)),
+            ("/home/u/.local/bin/hermes", Some(ProcessRole::Hermes)),
+            ("hermes proxy start", Some(ProcessRole::HermesProxy)),
             (
                 "/venv/bin/python3 /venv/bin/hermes proxy start",
-                Some(Role::HermesProxy),
+                Some(ProcessRole::HermesProxy),
             ),
-            ("python3 -m hermes_cli.main gateway", Some(Role::Hermes)),
+            (
+                "python3 -m hermes_cli.main gateway",
+                Some(ProcessRole::Hermes),
+            ),
             ("vim hermes", None),
             ("bash", None),
         ] {

@@ -13,19 +13,19 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::configuration::correct;
-use super::facts::{Facts, Served, Trust};
+use super::facts::{DoctorFacts, ServedProvider, Trust};
 use super::system::quoted;
-use super::{Finding, Fix, Group, QUESTION, Verdict, judged};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, QUESTION, judged};
 use crate::clock::{Clock, SystemClock};
 use crate::control::human::duration;
 use crate::control::judge;
 use crate::control::protocol::FindingCode;
 use crate::credentials::inspection;
-use crate::provider::probe::{self, Address, CertificateFault, Seen, Unreachable};
+use crate::provider::probe::{self, CertificateFault, ProbeAnswer, ProbeTarget, Unreachable};
 use crate::provider::{Login, Proxies, environment_faults, file_faults};
-use crate::tools::Call;
+use crate::tools::ProgramCall;
 
-const GROUP: Group = Group::Network;
+const GROUP: FindingGroup = FindingGroup::Network;
 /// Longer than a name look-up takes on the worst network that is usable.
 const NAME_LIMIT: Duration = Duration::from_secs(4);
 /// The same for an answer.
@@ -33,7 +33,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// A clock is read to the second, and the answer is some time under way.
 const TOLERATED: i64 = 30;
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     let mut findings = proxies(&facts);
     for served in &facts.providers {
         findings.extend(trust(served, &facts));
@@ -52,16 +52,16 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     let (names, answers) = tokio::join!(names, answers);
     let lost: Vec<_> = names
         .iter()
-        .filter(|finding| finding.verdict == Verdict::Fail)
+        .filter(|finding| finding.verdict == FindingVerdict::Fail)
         .map(|finding| finding.name.clone())
         .collect();
     findings.extend(names);
     let mut clocks = Vec::new();
     for (place, finding, clock) in answers.into_iter().flatten() {
-        let is_lost = finding.verdict == Verdict::Fail && lost.contains(&name_label(&place));
+        let is_lost = finding.verdict == FindingVerdict::Fail && lost.contains(&name_label(&place));
         findings.push(if is_lost {
             let text = format!("Without the name {place} no provider can be reached.");
-            GROUP.finds(finding.name, Verdict::Skip, text)
+            GROUP.finds(finding.name, FindingVerdict::Skip, text)
         } else {
             finding
         });
@@ -72,7 +72,7 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
 }
 
 /// What is asked, with its provider's number. Reads files, which may hang.
-async fn targets(facts: Arc<Facts>) -> Vec<(usize, Address)> {
+async fn targets(facts: Arc<DoctorFacts>) -> Vec<(usize, ProbeTarget)> {
     let found = tokio::task::spawn_blocking(move || {
         let served = facts.providers.iter().enumerate();
         served
@@ -97,7 +97,7 @@ fn name_to_resolve(url: &str) -> Option<String> {
 }
 
 /// Where the provider is reached; the running daemon knows best where requests go.
-fn addresses(served: &Served, facts: &Facts) -> Vec<Address> {
+fn addresses(served: &ServedProvider, facts: &DoctorFacts) -> Vec<ProbeTarget> {
     let Ok((adapter, _)) = &served.built else {
         return Vec::new();
     };
@@ -132,23 +132,23 @@ fn place(url: &str) -> String {
     }
 }
 
-fn proxies(facts: &Facts) -> Vec<Finding> {
+fn proxies(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let named = Proxies::from_env();
     let mut findings = named_proxies(facts, named.named());
     let faults = environment_faults(facts.config.kinds());
     findings.extend(faults.iter().map(|fault| {
         let text = format!("In this shell {fault}");
-        GROUP.finds("environment", Verdict::Warn, text)
+        GROUP.finds("environment", FindingVerdict::Warn, text)
     }));
     findings.extend(
         file_faults(&facts.variables)
             .into_iter()
-            .map(|fault| GROUP.finds("environment", Verdict::Warn, fault)),
+            .map(|fault| GROUP.finds("environment", FindingVerdict::Warn, fault)),
     );
     findings
 }
 
-fn named_proxies(facts: &Facts, here: &BTreeMap<String, String>) -> Vec<Finding> {
+fn named_proxies(facts: &DoctorFacts, here: &BTreeMap<String, String>) -> Vec<DoctorFinding> {
     let list = |proxies: &BTreeMap<String, String>| {
         let named = proxies.iter().map(|(name, via)| format!("{name} is {via}"));
         named.collect::<Vec<_>>().join(", ")
@@ -161,18 +161,18 @@ fn named_proxies(facts: &Facts, here: &BTreeMap<String, String>) -> Vec<Finding>
             "In this shell {}; a service has its own environment.",
             list(here)
         );
-        let finding = GROUP.finds("proxy", Verdict::Info, text);
+        let finding = GROUP.finds("proxy", FindingVerdict::Info, text);
         return vec![finding.fixes(carry(facts))];
     };
     let there = &answers.status.daemon.proxies;
     if here == there {
         let text = format!("{}, here and in hermes-proxyd.", list(here));
-        let finding = GROUP.finds("proxy", Verdict::Info, text);
+        let finding = GROUP.finds("proxy", FindingVerdict::Info, text);
         return [finding].into_iter().filter(|_| !here.is_empty()).collect();
     }
     if here.is_empty() {
         let text = format!("In hermes-proxyd {}; this shell has none.", list(there));
-        return vec![GROUP.finds("proxy", Verdict::Info, text)];
+        return vec![GROUP.finds("proxy", FindingVerdict::Info, text)];
     }
     let theirs = if there.is_empty() {
         "hermes-proxyd has none".to_owned()
@@ -180,23 +180,23 @@ fn named_proxies(facts: &Facts, here: &BTreeMap<String, String>) -> Vec<Finding>
         format!("in hermes-proxyd {}", list(there))
     };
     let text = format!("In this shell {}, and {theirs}.", list(here));
-    let finding = GROUP.finds("proxy", Verdict::Warn, text);
+    let finding = GROUP.finds("proxy", FindingVerdict::Warn, text);
     vec![finding.fixes(carry(facts)).fixes(facts.restart())]
 }
 
 /// An installation takes the variables of this shell along.
-fn carry(facts: &Facts) -> Option<Fix> {
+fn carry(facts: &DoctorFacts) -> Option<Fix> {
     let installed = facts.installed().is_some();
     installed.then(|| Fix::Run("hermesctl service install".to_owned()))
 }
 
-fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
+fn trust(served: &ServedProvider, facts: &DoctorFacts) -> Option<DoctorFinding> {
     let name = format!("trust of {}", served.name);
     let Trust { file, named_by } = &served.trust;
     match (&served.built, file) {
         (Err(error), Some(file)) => {
             let text = format!("{}.", error.trim_end_matches('.'));
-            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            let finding = GROUP.finds(name, FindingVerdict::Fail, text).stops_start();
             Some(finding.advice(format!(
                 "{} is named by {named_by}: correct it there.",
                 file.display()
@@ -204,7 +204,7 @@ fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
         }
         (Err(error), None) => {
             let text = format!("{}.", error.trim_end_matches('.'));
-            let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+            let finding = GROUP.finds(name, FindingVerdict::Fail, text).stops_start();
             let file = facts.loaded.as_ref().ok();
             let file = file.and_then(|loaded| loaded.file.as_deref());
             Some(finding.fixes(correct(file, 0)))
@@ -214,7 +214,7 @@ fn trust(served: &Served, facts: &Facts) -> Option<Finding> {
                 "{} is trusted in addition to the system's certificates, as {named_by} says.",
                 file.display()
             );
-            Some(GROUP.finds(name, Verdict::Info, text))
+            Some(GROUP.finds(name, FindingVerdict::Info, text))
         }
         (Ok(_), None) => None,
     }
@@ -224,7 +224,7 @@ fn name_label(name: &str) -> String {
     format!("name {name}")
 }
 
-async fn resolve(name: String) -> Finding {
+async fn resolve(name: String) -> DoctorFinding {
     let label = name_label(&name);
     let found = timeout(NAME_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await;
     let why = match found {
@@ -235,7 +235,7 @@ async fn resolve(name: String) -> Finding {
                     0 => format!("It is {first}."),
                     more => format!("It is {first} (and {more} more)."),
                 };
-                return GROUP.finds(label, Verdict::Ok, text);
+                return GROUP.finds(label, FindingVerdict::Ok, text);
             }
             "it has no address".to_owned()
         }
@@ -244,7 +244,7 @@ async fn resolve(name: String) -> Finding {
     };
     let text = format!("The name can't be resolved: {why}.");
     GROUP
-        .finds(label, Verdict::Fail, text)
+        .finds(label, FindingVerdict::Fail, text)
         .run(format!("getent hosts {name}"))
         .advice(
             "If that prints nothing either, the machine is offline, or its DNS server does not \
@@ -258,7 +258,10 @@ struct Offset {
     seconds: i64,
 }
 
-async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Option<Offset>)> {
+async fn ask(
+    served: &ServedProvider,
+    address: ProbeTarget,
+) -> Option<(String, DoctorFinding, Option<Offset>)> {
     let (_, tls) = served.built.as_ref().ok()?;
     let label = format!("{} {}", served.name, address.what);
     let host = place(&address.url);
@@ -289,7 +292,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
         }
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
-            let finding = GROUP.finds(label, Verdict::Fail, text);
+            let finding = GROUP.finds(label, FindingVerdict::Fail, text);
             (advise(finding, &error, served, &address), None)
         }
     };
@@ -299,7 +302,7 @@ async fn ask(served: &Served, address: Address) -> Option<(String, Finding, Opti
 
 /// The list of models of a server that the operator names: every such server knows the path, with a
 /// credential or without.
-fn list_of_models(served: &Served, address: &Address) -> Option<String> {
+fn list_of_models(served: &ServedProvider, address: &ProbeTarget) -> Option<String> {
     let (adapter, _) = served.built.as_ref().ok()?;
     let has_list = || {
         adapter
@@ -314,14 +317,16 @@ fn list_of_models(served: &Served, address: &Address) -> Option<String> {
 fn judge(
     label: String,
     text: &str,
-    seen: &Seen,
-    (served, key, list): (&Served, &str, Option<String>),
-) -> Finding {
+    seen: &ProbeAnswer,
+    (served, key, list): (&ServedProvider, &str, Option<String>),
+) -> DoctorFinding {
     const SIGN_IN: &str = "A network that requires a sign-in does this: open a web page first.";
 
     if let Some(host) = &seen.redirected_to {
         let text = format!("{text}, but redirects to {host}.");
-        let finding = GROUP.finds(label, Verdict::Warn, text).advice(SIGN_IN);
+        let finding = GROUP
+            .finds(label, FindingVerdict::Warn, text)
+            .advice(SIGN_IN);
         return finding.advice(format!(
             "If the provider has moved there, name its new address as `{key}` under \
              [providers.{}]; hermes-proxyd does not follow redirects with your login.",
@@ -332,33 +337,40 @@ fn judge(
         407 => GROUP
             .finds(
                 label,
-                Verdict::Fail,
+                FindingVerdict::Fail,
                 format!("{text}: the proxy requires a password."),
             )
             .advice("Put user and password into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT."),
         // RFC 6585 §6.
         511 => {
             let text = format!("{text}: the network requires you to sign in.");
-            GROUP.finds(label, Verdict::Fail, text).advice(SIGN_IN)
+            GROUP
+                .finds(label, FindingVerdict::Fail, text)
+                .advice(SIGN_IN)
         }
         404 | 405 if list.is_some() => {
             let list = list.as_deref().unwrap_or_default();
             let text = format!("{text}, but has no {}.", asked(list));
-            GROUP.finds(label, Verdict::Warn, text).advice(format!(
+            GROUP.finds(label, FindingVerdict::Warn, text).advice(format!(
                 "`{key}` under [providers.{}] looks wrong: many servers want one that ends in /v1.",
                 served.name
             ))
         }
         500..=599 => {
             let text = format!("{text}, with an error of its own ({}).", seen.status);
-            let finding = GROUP.finds(label, Verdict::Warn, text);
+            let finding = GROUP.finds(label, FindingVerdict::Warn, text);
             finding.advice("This can't be fixed on this machine; hermes-proxyd keeps trying.")
         }
-        _ => GROUP.finds(label, Verdict::Ok, format!("{text}.")),
+        _ => GROUP.finds(label, FindingVerdict::Ok, format!("{text}.")),
     }
 }
 
-fn advise(finding: Finding, error: &Unreachable, served: &Served, address: &Address) -> Finding {
+fn advise(
+    finding: DoctorFinding,
+    error: &Unreachable,
+    served: &ServedProvider,
+    address: &ProbeTarget,
+) -> DoctorFinding {
     let (name, host, key) = (&served.name, place(&address.url), address.setting);
     match error {
         Unreachable::Certificate { fault, .. } => match fault {
@@ -411,11 +423,11 @@ fn asked(url: &str) -> String {
     quoted(Path::new(url.as_str()))
 }
 
-async fn clock(offsets: &[Offset]) -> Finding {
+async fn clock(offsets: &[Offset]) -> DoctorFinding {
     let name = judged::CLOCK;
     let Some(worst) = offsets.iter().max_by_key(|offset| offset.seconds.abs()) else {
         let text = "No host answered with the time.";
-        return GROUP.finds(name, Verdict::Skip, text);
+        return GROUP.finds(name, FindingVerdict::Skip, text);
     };
     let skew = worst.seconds.abs();
     // Two of them that disagree can't both be right.
@@ -424,7 +436,7 @@ async fn clock(offsets: &[Offset]) -> Finding {
         .all(|one| (one.seconds - worst.seconds).abs() <= TOLERATED);
     if skew <= TOLERATED {
         let text = format!("It agrees with {}.", worst.host);
-        return GROUP.finds(name, Verdict::Ok, text);
+        return GROUP.finds(name, FindingVerdict::Ok, text);
     }
     let side = if worst.seconds > 0 {
         "behind"
@@ -440,12 +452,12 @@ async fn clock(offsets: &[Offset]) -> Finding {
         text.push_str(" The others disagree, so that host's clock may be the wrong one.");
     }
     let verdict = if skew > judge::WRONG_CLOCK && agreed {
-        Verdict::Fail
+        FindingVerdict::Fail
     } else {
-        Verdict::Warn
+        FindingVerdict::Warn
     };
     let arguments = ["show", "--property=NTP", "--property=NTPSynchronized"];
-    let synchronised = Call::new("timedatectl", arguments).within(QUESTION);
+    let synchronised = ProgramCall::new("timedatectl", arguments).within(QUESTION);
     let mut finding = GROUP.finds(name, verdict, text);
     finding.code = (skew > judge::WRONG_CLOCK).then_some(FindingCode::ClockWrong);
     match synchronised.success().await {

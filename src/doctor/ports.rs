@@ -12,15 +12,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::facts::{Answers, Facts};
+use super::facts::{DaemonAnswers, DoctorFacts};
 use super::neighbours;
 use super::pending::is_at;
 use super::system::{self, quoted};
-use super::{Finding, Group, Verdict, judged};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, judged};
 use crate::config::{ListenAddress, Listener};
-use crate::control::protocol::{Finding as Told, FindingCode, Key, ListenerStatus};
+use crate::control::protocol::{Finding, FindingCode, Key, ListenerStatus};
 
-const GROUP: Group = Group::Listeners;
+const GROUP: FindingGroup = FindingGroup::Listeners;
 /// The service is on this machine and answers `/health` from memory.
 const LIMIT: Duration = Duration::from_secs(3);
 /// A reserved name (RFC 2606 §2), as a page that rebinds its own name would use it.
@@ -30,7 +30,7 @@ const PORTS_TRIED: usize = 100;
 /// More than `/health` answers with.
 const LARGEST: u64 = 64 * 1024;
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     let next = facts.next_listeners();
     let served = facts
         .running()
@@ -56,20 +56,21 @@ fn is_held(address: &ListenAddress, served: &[ListenerStatus]) -> bool {
             ListenAddress::Ip(address) => address.port(),
             ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => 0,
         };
-        let theirs = Target::of_status(served);
+        let theirs = ListenTarget::of_status(served);
         is_at(address, served)
-            || port != 0 && matches!(theirs, Some(Target::Tcp(theirs)) if theirs.port() == port)
+            || port != 0
+                && matches!(theirs, Some(ListenTarget::Tcp(theirs)) if theirs.port() == port)
     })
 }
 
 /// Where a listener is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+enum ListenTarget {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl Target {
+impl ListenTarget {
     fn of_status(listener: &ListenerStatus) -> Option<Self> {
         if let Some(path) = listener.address.strip_prefix("unix:") {
             return Some(Self::Unix(path.into()));
@@ -99,24 +100,24 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// A listener of the running daemon: it answers under its own name, and not under a strange one.
-async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
+async fn living(listener: &ListenerStatus, facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let name = listener.address.clone();
     if listener.waiting && listener.is_unix() {
         let text = "The socket was removed and can't be restored yet; `hermesctl logs` says why.";
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         return vec![finding.code(FindingCode::SocketMissing)];
     }
     if listener.waiting {
         let text = "This machine does not have the address yet; the listener opens when it \
                     appears.";
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         return vec![finding.code(FindingCode::AddressMissing)];
     }
-    let Some(target) = Target::of_status(listener) else {
-        return vec![GROUP.finds(name, Verdict::Skip, "Its address can't be tested.")];
+    let Some(target) = ListenTarget::of_status(listener) else {
+        return vec![GROUP.finds(name, FindingVerdict::Skip, "Its address can't be tested.")];
     };
     let mut findings = Vec::new();
-    if let Target::Unix(path) = &target {
+    if let ListenTarget::Unix(path) = &target {
         findings.extend(socket_file(path, facts));
     }
     let answer = get(&target, &target.host(), facts.own_mark()).await;
@@ -131,20 +132,20 @@ async fn living(listener: &ListenerStatus, facts: &Facts) -> Vec<Finding> {
     };
     let good = matches!(answer, Ok(200)) != listener.needs_key && matches!(answer, Ok(200 | 401));
     if !good {
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         findings.push(finding.fixes(facts.restart_as_it_is()));
         return findings;
     }
-    findings.push(GROUP.finds(name.clone(), Verdict::Ok, text));
+    findings.push(GROUP.finds(name.clone(), FindingVerdict::Ok, text));
     findings.extend(guard(&name, &target, facts.own_mark()).await);
     findings
 }
 
 /// Whether another program has the extra addresses of our listeners.
-async fn beside(served: &[ListenerStatus], facts: &Facts) -> Vec<Finding> {
+async fn beside(served: &[ListenerStatus], facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let addresses = if facts.running().is_some() {
         listeners_of_loopback(served.iter().filter_map(|one| {
-            let Some(Target::Tcp(address)) = Target::of_status(one) else {
+            let Some(ListenTarget::Tcp(address)) = ListenTarget::of_status(one) else {
                 return None;
             };
             let also = one.also.iter().filter_map(|also| also.parse().ok());
@@ -185,7 +186,7 @@ fn listeners_of_loopback(
 
 /// A program that listens on `[::1]` where we don't gets the requests of apps that are given
 /// `localhost`.
-async fn localhost(address: SocketAddr) -> Option<Finding> {
+async fn localhost(address: SocketAddr) -> Option<DoctorFinding> {
     let connected = timeout(LIMIT, TcpStream::connect(address)).await;
     if !matches!(connected, Ok(Ok(_))) {
         return None;
@@ -194,24 +195,24 @@ async fn localhost(address: SocketAddr) -> Option<Finding> {
         "Another program has {address}: an app that is configured with `localhost` may reach it \
          instead of hermes-proxyd and send it prompts and its key."
     );
-    let finding = GROUP.finds(address.to_string(), Verdict::Warn, text);
+    let finding = GROUP.finds(address.to_string(), FindingVerdict::Warn, text);
     let advice = "Configure apps with 127.0.0.1, or stop that program if it is not needed.";
     Some(finding.run("ss -ltnp").advice(advice))
 }
 
-async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Finding> {
+async fn guard(name: &str, target: &ListenTarget, mark: Option<&Key>) -> Option<DoctorFinding> {
     let label = format!("guard of {name}");
     match get(target, STRANGER, mark).await {
         Ok(401 | 403) => {
             let text = "Requests with a foreign host name are refused.";
-            Some(GROUP.finds(label, Verdict::Ok, text))
+            Some(GROUP.finds(label, FindingVerdict::Ok, text))
         }
         Ok(status) => {
             let text = format!(
                 "A request with a foreign host name was answered with {status}: a web page could \
                  use the service."
             );
-            let finding = GROUP.finds(label, Verdict::Fail, text);
+            let finding = GROUP.finds(label, FindingVerdict::Fail, text);
             Some(finding.advice(
                 "That is a defect, or another program answers there. Please report it with the \
                  output of `hermesctl doctor --json`.",
@@ -221,11 +222,11 @@ async fn guard(name: &str, target: &Target, mark: Option<&Key>) -> Option<Findin
     }
 }
 
-fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
+fn socket_file(path: &Path, facts: &DoctorFacts) -> Option<DoctorFinding> {
     let name = format!("mode of {}", path.display());
     let Some(attributes) = system::attributes(path) else {
         let text = "The socket's file was removed.";
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         return Some(finding.fixes(facts.restart_as_it_is()));
     };
     let wanted = facts
@@ -241,22 +242,22 @@ fn socket_file(path: &Path, facts: &Facts) -> Option<Finding> {
     let mode = attributes.mode & 0o777;
     if mode == wanted {
         let text = format!("It is {mode:04o}, as configured.");
-        return Some(GROUP.finds(name, Verdict::Ok, text));
+        return Some(GROUP.finds(name, FindingVerdict::Ok, text));
     }
     let text = format!("It is {mode:04o}, but the configuration says {wanted:04o}.");
-    let finding = GROUP.finds(name, Verdict::Warn, text);
+    let finding = GROUP.finds(name, FindingVerdict::Warn, text);
     Some(finding.run(format!("chmod {wanted:04o} {}", quoted(path))))
 }
 
 /// Asks `/health` under this name; the status.
-async fn get(target: &Target, host: &str, mark: Option<&Key>) -> Result<u16, String> {
+async fn get(target: &ListenTarget, host: &str, mark: Option<&Key>) -> Result<u16, String> {
     let asking = async {
         match target {
-            Target::Tcp(address) => {
+            ListenTarget::Tcp(address) => {
                 let stream = TcpStream::connect(reachable(*address)).await?;
                 exchange(stream, host, mark).await
             }
-            Target::Unix(path) => exchange(system::connect(path).await?, host, mark).await,
+            ListenTarget::Unix(path) => exchange(system::connect(path).await?, host, mark).await,
         }
     };
     let answer = timeout(LIMIT, asking).await;
@@ -287,75 +288,78 @@ async fn exchange(
 }
 
 /// A listener that the daemon would open: is its place free?
-async fn free(listener: &Listener, facts: &Facts) -> Finding {
+async fn free(listener: &Listener, facts: &DoctorFacts) -> DoctorFinding {
     let name = listener.address.to_string();
     let taken = match &listener.address {
         ListenAddress::Ip(address) => {
             let address = reachable(*address);
             let connected = timeout(LIMIT, TcpStream::connect(address)).await;
             let taken = matches!(connected, Ok(Ok(_)));
-            taken.then(|| (Target::Tcp(address), tcp_holder(address, facts)))
+            taken.then(|| (ListenTarget::Tcp(address), tcp_holder(address, facts)))
         }
         ListenAddress::Unix { path, .. } => {
             let connected = timeout(LIMIT, system::connect(path)).await;
             let stream = connected.ok().and_then(Result::ok);
-            stream.map(|stream| (Target::Unix(path.clone()), unix_holder(&stream)))
+            stream.map(|stream| (ListenTarget::Unix(path.clone()), unix_holder(&stream)))
         }
         ListenAddress::Interface { .. } => None,
     };
     let Some((target, holder)) = taken else {
-        return GROUP.finds(name, Verdict::Ok, "It is free for hermes-proxyd.");
+        return GROUP.finds(name, FindingVerdict::Ok, "It is free for hermes-proxyd.");
     };
     let who = match &holder {
-        Holder::Silent(pid) => {
+        PortHolder::Silent(pid) => {
             let text = format!("The hermes-proxyd that does not answer (process {pid}) uses it.");
-            let finding = GROUP.finds(name, Verdict::Fail, text);
+            let finding = GROUP.finds(name, FindingVerdict::Fail, text);
             return finding.fixes(facts.restart());
         }
-        Holder::Program(name, pid) => format!("{name} (process {pid})"),
-        Holder::OneOf(pids) => {
+        PortHolder::Program(name, pid) => format!("{name} (process {pid})"),
+        PortHolder::OneOf(pids) => {
             let pids: Vec<_> = pids.iter().map(ToString::to_string).collect();
             format!(
                 "One of several hermes-proxyd (processes {})",
                 pids.join(", ")
             )
         }
-        Holder::OtherUser(user) => format!("A program of another user (id {user})"),
-        Holder::Unknown => "Another program".to_owned(),
+        PortHolder::OtherUser(user) => format!("A program of another user (id {user})"),
+        PortHolder::Unknown => "Another program".to_owned(),
     };
     let line = match &holder {
-        Holder::Program(_, pid) => system::command_line(*pid),
-        Holder::Silent(_) | Holder::OneOf(_) | Holder::OtherUser(_) | Holder::Unknown => None,
+        PortHolder::Program(_, pid) => system::command_line(*pid),
+        PortHolder::Silent(_)
+        | PortHolder::OneOf(_)
+        | PortHolder::OtherUser(_)
+        | PortHolder::Unknown => None,
     };
     let line = line.map(|line| format!(": {line}")).unwrap_or_default();
     let text = format!("{who} uses it, so hermes-proxyd can't start{line}.");
-    let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+    let finding = GROUP.finds(name, FindingVerdict::Fail, text).stops_start();
     let finding = match &target {
-        Target::Tcp(address) => finding.advice(format!(
+        ListenTarget::Tcp(address) => finding.advice(format!(
             "Give hermes-proxyd another port, as `address` under [[listen]] in the configuration \
              or with `hermesctl proxy start --port {}`; or stop that program if it is not \
              needed.",
             another(address.port())
         )),
-        Target::Unix(_) => finding.advice(
+        ListenTarget::Unix(_) => finding.advice(
             "Choose another `unix` under [[listen]] in the configuration, or stop that program if \
              it is not needed.",
         ),
     };
     match (holder, &target) {
-        (Holder::OtherUser(_), Target::Tcp(_)) | (Holder::OneOf(_), _) => {
+        (PortHolder::OtherUser(_), ListenTarget::Tcp(_)) | (PortHolder::OneOf(_), _) => {
             finding.run("sudo ss -ltnp")
         }
-        (Holder::OtherUser(_), Target::Unix(_)) => finding.run("sudo ss -lxp"),
-        (Holder::Unknown, Target::Tcp(_)) => finding.run("ss -ltnp"),
-        (Holder::Unknown, Target::Unix(_)) => finding.run("ss -lxp"),
-        (Holder::Silent(_) | Holder::Program(..), _) => finding,
+        (PortHolder::OtherUser(_), ListenTarget::Unix(_)) => finding.run("sudo ss -lxp"),
+        (PortHolder::Unknown, ListenTarget::Tcp(_)) => finding.run("ss -ltnp"),
+        (PortHolder::Unknown, ListenTarget::Unix(_)) => finding.run("ss -lxp"),
+        (PortHolder::Silent(_) | PortHolder::Program(..), _) => finding,
     }
 }
 
 /// Who has a place that we want.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Holder {
+enum PortHolder {
     /// The daemon that has the control socket and does not answer there.
     Silent(u32),
     /// A program that can be named, and its process.
@@ -369,19 +373,19 @@ enum Holder {
 
 /// A socket's process is found by its open files, which a hermes-proxyd shows to root alone. The
 /// socket's user is public: a socket of ours without a visible process belongs to a hermes-proxyd.
-fn tcp_holder(address: SocketAddr, facts: &Facts) -> Holder {
+fn tcp_holder(address: SocketAddr, facts: &DoctorFacts) -> PortHolder {
     let silent = facts.silent();
     if let Some((name, pid)) = system::port_holder(address.port()) {
         return if Some(pid) == silent {
-            Holder::Silent(pid)
+            PortHolder::Silent(pid)
         } else {
-            Holder::Program(name, pid)
+            PortHolder::Program(name, pid)
         };
     }
     match system::listening_user(address) {
         Some(user) if user == system::our_user() => {
             if let Some(pid) = silent.filter(|pid| !system::shows_files(*pid)) {
-                return Holder::Silent(pid);
+                return PortHolder::Silent(pid);
             }
             let daemons = system::processes().unwrap_or_default().into_iter();
             let hidden = daemons
@@ -389,24 +393,24 @@ fn tcp_holder(address: SocketAddr, facts: &Facts) -> Holder {
                 .filter(|one| !system::shows_files(one.pid));
             let hidden: Vec<_> = hidden.map(|one| one.pid).collect();
             match hidden.as_slice() {
-                [] => Holder::Unknown,
-                [pid] => Holder::Program("hermes-proxyd".to_owned(), *pid),
-                _ => Holder::OneOf(hidden),
+                [] => PortHolder::Unknown,
+                [pid] => PortHolder::Program("hermes-proxyd".to_owned(), *pid),
+                _ => PortHolder::OneOf(hidden),
             }
         }
-        Some(user) => Holder::OtherUser(user),
-        None => Holder::Unknown,
+        Some(user) => PortHolder::OtherUser(user),
+        None => PortHolder::Unknown,
     }
 }
 
-fn unix_holder(stream: &system::Socket) -> Holder {
+fn unix_holder(stream: &system::Socket) -> PortHolder {
     match system::peer(stream) {
-        Some((user, _)) if user != system::our_user() => Holder::OtherUser(user),
+        Some((user, _)) if user != system::our_user() => PortHolder::OtherUser(user),
         Some((_, Some(pid))) => match system::process_name(pid) {
-            Some(name) => Holder::Program(name, pid),
-            None => Holder::Unknown,
+            Some(name) => PortHolder::Program(name, pid),
+            None => PortHolder::Unknown,
         },
-        Some((_, None)) | None => Holder::Unknown,
+        Some((_, None)) | None => PortHolder::Unknown,
     }
 }
 
@@ -417,7 +421,7 @@ fn another(port: u16) -> u16 {
     free.unwrap_or(0)
 }
 
-fn open_to_all(facts: &Facts) -> Vec<Finding> {
+fn open_to_all(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let open = facts.config.listeners.iter().filter(|listener| {
         listener.allow_unauthenticated
             && listener.address.is_reachable_by_others()
@@ -428,7 +432,7 @@ fn open_to_all(facts: &Facts) -> Vec<Finding> {
         let text = "Everyone who can reach it may use your subscription \
                     (`allow_unauthenticated`).";
         GROUP
-            .finds(name, Verdict::Warn, text)
+            .finds(name, FindingVerdict::Warn, text)
             .run("hermesctl clients add my-app")
             .advice("Then take `allow_unauthenticated` out of the configuration and restart.")
     })
@@ -436,7 +440,7 @@ fn open_to_all(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Reverse proxies that may pass as programs of ours, if a listener needs no key.
-fn reverse_proxies(facts: &Facts) -> Option<Finding> {
+fn reverse_proxies(facts: &DoctorFacts) -> Option<DoctorFinding> {
     let is_open = match facts.running() {
         Some(answers) => {
             let mut listeners = answers.status.listeners.iter();
@@ -458,7 +462,7 @@ fn reverse_proxies(facts: &Facts) -> Option<Finding> {
          no key, everyone who reaches it may use your subscription.",
         running.join(" and ")
     );
-    let finding = GROUP.finds("reverse proxies", Verdict::Info, text);
+    let finding = GROUP.finds("reverse proxies", FindingVerdict::Info, text);
     Some(finding.advice(
         "If it does, put `auth = \"keys\"` under that [[listen]] in the configuration; `hermesctl \
          clients add NAME` makes a key for each app.",
@@ -477,7 +481,7 @@ fn reverse_proxy(program: &str) -> Option<&'static str> {
 }
 
 /// Whether there are client keys where they are needed, and whether their file is private.
-fn keys(facts: &Facts) -> Vec<Finding> {
+fn keys(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let mut findings = Vec::new();
     let files = facts.files.as_ref();
     let file = files.map(|files| files.own.with_file_name("clients.json"));
@@ -501,7 +505,7 @@ fn keys(facts: &Facts) -> Vec<Finding> {
     }
     let of_daemon = facts
         .running()
-        .and_then(|answers: &Answers| answers.clients);
+        .and_then(|answers: &DaemonAnswers| answers.clients);
     if of_daemon.is_none() && !is_readable {
         // How many are in the file is unknown.
         return findings;
@@ -525,7 +529,7 @@ fn keys(facts: &Facts) -> Vec<Finding> {
             }
         };
         let mut finding = GROUP
-            .finds(judged::CLIENT_KEYS, Verdict::Fail, text)
+            .finds(judged::CLIENT_KEYS, FindingVerdict::Fail, text)
             .stops_start();
         finding.code = serves.then_some(FindingCode::NoClientKeys);
         findings.push(finding.run("hermesctl clients add my-app"));
@@ -534,18 +538,18 @@ fn keys(facts: &Facts) -> Vec<Finding> {
             1 => "There is 1 client key.".to_owned(),
             count => format!("There are {count} client keys."),
         };
-        findings.push(GROUP.finds(judged::CLIENT_KEYS, Verdict::Ok, text));
+        findings.push(GROUP.finds(judged::CLIENT_KEYS, FindingVerdict::Ok, text));
     }
     findings
 }
 
-fn key_file(file: &Path) -> Option<Finding> {
+fn key_file(file: &Path) -> Option<DoctorFinding> {
     let attributes = system::attributes(file)?;
     let name = file.display().to_string();
     let is_ours = file.file_name().is_some_and(|name| name == "clients.json");
     if attributes.user != system::our_user() && system::our_user() != 0 {
         let text = format!("It belongs to another user (id {}).", attributes.user);
-        let mut finding = GROUP.finds(name, Verdict::Fail, text);
+        let mut finding = GROUP.finds(name, FindingVerdict::Fail, text);
         finding.stops_start = is_ours;
         return Some(finding.run(system::give(file)));
     }
@@ -553,9 +557,12 @@ fn key_file(file: &Path) -> Option<Finding> {
         return None;
     }
     let (verdict, then) = if is_ours {
-        (Verdict::Fail, ", and hermes-proxyd can't start with it")
+        (
+            FindingVerdict::Fail,
+            ", and hermes-proxyd can't start with it",
+        )
     } else {
-        (Verdict::Warn, "")
+        (FindingVerdict::Warn, "")
     };
     let text = format!(
         "Other users can read it (mode {:04o}){then}.",
@@ -567,29 +574,29 @@ fn key_file(file: &Path) -> Option<Finding> {
 }
 
 /// A file that the running daemon, or else the next one, can't read its keys from.
-fn unreadable_keys(file: &Path, facts: &Facts) -> Option<Finding> {
+fn unreadable_keys(file: &Path, facts: &DoctorFacts) -> Option<DoctorFinding> {
     const NAME: &str = "client key file";
     let finding = if facts.running().is_some() {
         let mut told = judged::found(facts).into_iter();
         let told = told.find(|one| one.code == FindingCode::ClientKeysUnreadable)?;
         // All remedies are listed below.
-        let told = Told {
+        let told = Finding {
             command: None,
             ..told
         };
         let mut finding = judged::finding(&told, GROUP, NAME);
         // It works until then.
-        finding.verdict = Verdict::Fail;
+        finding.verdict = FindingVerdict::Fail;
         finding
     } else {
         let why = count_keys(file).err()?;
         let text = format!("{}: {why}, so hermes-proxyd can't start.", file.display());
-        GROUP.finds(NAME, Verdict::Fail, text)
+        GROUP.finds(NAME, FindingVerdict::Fail, text)
     };
     Some(mend_keys(finding.stops_start(), file))
 }
 
-fn mend_keys(finding: Finding, file: &Path) -> Finding {
+fn mend_keys(finding: DoctorFinding, file: &Path) -> DoctorFinding {
     let (shown, ours) = (quoted(file), system::our_user());
     match system::attributes(file) {
         Some(there) if there.user != ours && ours != 0 => finding.run(system::give(file)),

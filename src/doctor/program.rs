@@ -1,44 +1,44 @@
 //! The daemon and hermesctl: whether the daemon runs, and whether their versions match.
 
-use super::facts::{Answers, Daemon, Facts};
+use super::facts::{DaemonAnswers, DoctorFacts, ObservedDaemon};
 use super::finding::RUNNING;
 use super::system;
-use super::{Finding, Fix, Group, Verdict};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix};
 use crate::control::client::ClientError;
 use crate::control::protocol::FindingCode;
 
-const GROUP: Group = Group::Program;
+const GROUP: FindingGroup = FindingGroup::Program;
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
+pub(super) fn examine(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     match &facts.daemon {
-        Daemon::Running(answers) => {
+        ObservedDaemon::Running(answers) => {
             vec![running(answers), version(&answers.hello.version, facts)]
         }
-        Daemon::NotRunning => vec![
+        ObservedDaemon::NotRunning => vec![
             GROUP
-                .finds(RUNNING, Verdict::Fail, "It is not running.")
+                .finds(RUNNING, FindingVerdict::Fail, "It is not running.")
                 .code(FindingCode::NotRunning)
                 .fixes(facts.restart()),
         ],
-        Daemon::Elsewhere(pid) => vec![elsewhere(*pid, facts)],
-        Daemon::Nowhere => vec![
+        ObservedDaemon::Elsewhere(pid) => vec![elsewhere(*pid, facts)],
+        ObservedDaemon::Nowhere => vec![
             GROUP
                 .finds(
                     RUNNING,
-                    Verdict::Fail,
+                    FindingVerdict::Fail,
                     "The folder of its control socket is unknown.",
                 )
                 .advice("Set HOME, or XDG_RUNTIME_DIR."),
         ],
-        Daemon::Mute(error) => vec![mute(error, facts).code(FindingCode::NoAnswer)],
+        ObservedDaemon::Mute(error) => vec![mute(error, facts).code(FindingCode::NoAnswer)],
     }
 }
 
 /// A daemon that does not run can't be started before its obstacles are out of the way: then they
 /// are named in place of the start.
-pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
-    if !matches!(facts.daemon, Daemon::NotRunning) {
+pub(super) fn wait_for_mending(facts: &DoctorFacts, findings: &mut [DoctorFinding]) {
+    if !matches!(facts.daemon, ObservedDaemon::NotRunning) {
         return;
     }
     let obstacles = findings.iter().filter(|finding| finding.stops_start);
@@ -67,13 +67,13 @@ pub(super) fn wait_for_mending(facts: &Facts, findings: &mut [Finding]) {
     ))];
 }
 
-fn elsewhere(pid: u32, facts: &Facts) -> Finding {
+fn elsewhere(pid: u32, facts: &DoctorFacts) -> DoctorFinding {
     let place = facts.folder.as_ref();
     let place = place.map_or_else(String::new, |folder| format!(" in {}", folder.display()));
     let text = format!(
         "It runs as process {pid}, but its control socket is not{place}, so doctor can't ask it."
     );
-    let finding = GROUP.finds(RUNNING, Verdict::Fail, text);
+    let finding = GROUP.finds(RUNNING, FindingVerdict::Fail, text);
     match system::user_of(pid) {
         Some(user) if user != system::our_user() => finding
             .advice("Run doctor as the user that runs it:")
@@ -86,18 +86,18 @@ fn elsewhere(pid: u32, facts: &Facts) -> Finding {
     }
 }
 
-fn running(answers: &Answers) -> Finding {
+fn running(answers: &DaemonAnswers) -> DoctorFinding {
     let text = format!("It runs as process {}.", answers.hello.pid);
-    GROUP.finds(RUNNING, Verdict::Ok, text)
+    GROUP.finds(RUNNING, FindingVerdict::Ok, text)
 }
 
-fn version(daemon: &str, facts: &Facts) -> Finding {
+fn version(daemon: &str, facts: &DoctorFacts) -> DoctorFinding {
     if daemon == OURS {
         let text = format!("hermesctl and hermes-proxyd are both {OURS}.");
-        return GROUP.finds("version", Verdict::Ok, text);
+        return GROUP.finds("version", FindingVerdict::Ok, text);
     }
     let text = format!("hermesctl is {OURS}, and the running hermes-proxyd is {daemon}.");
-    let finding = GROUP.finds("version", Verdict::Warn, text);
+    let finding = GROUP.finds("version", FindingVerdict::Warn, text);
     if numbers(daemon) <= numbers(OURS) {
         return finding.fixes(facts.restart());
     }
@@ -120,8 +120,8 @@ fn numbers(version: &str) -> Vec<u64> {
     numbers.map(|part| part.parse().unwrap_or(0)).collect()
 }
 
-fn mute(error: &ClientError, facts: &Facts) -> Finding {
-    let failed = |text: String| GROUP.finds(RUNNING, Verdict::Fail, text);
+fn mute(error: &ClientError, facts: &DoctorFacts) -> DoctorFinding {
+    let failed = |text: String| GROUP.finds(RUNNING, FindingVerdict::Fail, text);
     match error {
         ClientError::NoPermission { address, source } => failed(format!(
             "Its control socket {} can't be used: {source}.",
@@ -132,7 +132,7 @@ fn mute(error: &ClientError, facts: &Facts) -> Finding {
         ClientError::ProtocolMismatch { message } => GROUP
             .finds(
                 "version",
-                Verdict::Fail,
+                FindingVerdict::Fail,
                 format!("hermesctl and the running hermes-proxyd are not compatible: {message}."),
             )
             .fixes(facts.restart()),

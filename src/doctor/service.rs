@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::facts::{Daemon, Facts};
+use super::facts::{DoctorFacts, ObservedDaemon};
 use super::system::{self, quoted};
-use super::{Finding, Group, QUESTION, Verdict, on_a_thread, sentence};
-use crate::service::{Manager, ServiceError, State};
-use crate::tools::Call;
+use super::{DoctorFinding, FindingGroup, FindingVerdict, QUESTION, on_a_thread, sentence};
+use crate::service::{Manager, ServiceError, ServiceState};
+use crate::tools::ProgramCall;
 
-const GROUP: Group = Group::Service;
+const GROUP: FindingGroup = FindingGroup::Service;
 /// A service that was restarted more often has a cause worth finding.
 const USUAL_RESTARTS: u32 = 3;
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     let mut findings = Vec::new();
     match &facts.service {
         None => {
             let text = "The service manager did not answer in time.";
-            let finding = GROUP.finds("service", Verdict::Warn, text);
+            let finding = GROUP.finds("service", FindingVerdict::Warn, text);
             findings.push(finding.run("hermesctl service status"));
         }
         Some(Err(error)) => findings.push(no_manager(error)),
@@ -36,15 +36,15 @@ pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
     findings
 }
 
-fn no_manager(error: &ServiceError) -> Finding {
+fn no_manager(error: &ServiceError) -> DoctorFinding {
     let verdict = match error {
-        ServiceError::NoManager { .. } | ServiceError::Unsupported { .. } => Verdict::Skip,
+        ServiceError::NoManager { .. } | ServiceError::Unsupported { .. } => FindingVerdict::Skip,
         ServiceError::Unreachable { .. }
         | ServiceError::NoHome
         | ServiceError::NotInstalled
         | ServiceError::Tool(_)
         | ServiceError::Refused { .. }
-        | ServiceError::File { .. } => Verdict::Warn,
+        | ServiceError::File { .. } => FindingVerdict::Warn,
     };
     let text = sentence(&error.to_string());
     let finding = GROUP.finds("service", verdict, text);
@@ -54,7 +54,7 @@ fn no_manager(error: &ServiceError) -> Finding {
     }
 }
 
-fn of_state(state: &State, facts: &Facts) -> Vec<Finding> {
+fn of_state(state: &ServiceState, facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let mut findings = vec![installed(state, facts)];
     if state.file.is_some() {
         findings.extend(linger(state));
@@ -62,13 +62,13 @@ fn of_state(state: &State, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn installed(state: &State, facts: &Facts) -> Finding {
+fn installed(state: &ServiceState, facts: &DoctorFacts) -> DoctorFinding {
     let name = "service";
     let found = |verdict, text: String| GROUP.finds(name, verdict, text);
     let answering = facts.running().map(|answers| answers.hello.pid);
     let Some(file) = &state.file else {
         let text = "It is not installed: hermes-proxyd does not start automatically.";
-        return found(Verdict::Info, text.to_owned()).run("hermesctl service install");
+        return found(FindingVerdict::Info, text.to_owned()).run("hermesctl service install");
     };
     let file = file.display();
     let Some(running) = state.running else {
@@ -77,16 +77,16 @@ fn installed(state: &State, facts: &Facts) -> Finding {
         let why = why.unwrap_or_default();
         return match answering {
             Some(pid) => found(
-                Verdict::Warn,
+                FindingVerdict::Warn,
                 format!("It is installed ({file}), but process {pid} runs outside it."),
             )
             .fixes(facts.restart()),
             None if state.socket == Some(true) => found(
-                Verdict::Ok,
+                FindingVerdict::Ok,
                 format!("It is installed ({file}) and starts with the first request."),
             ),
             None => found(
-                Verdict::Warn,
+                FindingVerdict::Warn,
                 format!("It is installed ({file}), but not running{why}."),
             )
             .run("hermesctl service start"),
@@ -97,30 +97,30 @@ fn installed(state: &State, facts: &Facts) -> Finding {
             "It runs as process {}, but another hermes-proxyd answers hermesctl.",
             running.pid
         );
-        return found(Verdict::Warn, text).run("hermesctl service restart");
+        return found(FindingVerdict::Warn, text).run("hermesctl service restart");
     }
     if !state.enabled {
         let text = format!("It is running ({file}), but does not start automatically.");
-        return found(Verdict::Warn, text).run("hermesctl service install");
+        return found(FindingVerdict::Warn, text).run("hermesctl service install");
     }
     found(
-        Verdict::Ok,
+        FindingVerdict::Ok,
         format!("It is installed ({file}), enabled and running."),
     )
 }
 
 /// Whether the service outlives the last session, and starts with the machine.
-fn linger(state: &State) -> Option<Finding> {
+fn linger(state: &ServiceState) -> Option<DoctorFinding> {
     if state.linger? {
         let text = "The service starts at boot and keeps running after logout.";
-        return Some(GROUP.finds("linger", Verdict::Ok, text));
+        return Some(GROUP.finds("linger", FindingVerdict::Ok, text));
     }
     let text = "The service ends with your last session and does not start at boot.";
-    let finding = GROUP.finds("linger", Verdict::Warn, text);
+    let finding = GROUP.finds("linger", FindingVerdict::Warn, text);
     Some(finding.run("loginctl enable-linger"))
 }
 
-async fn restarts(state: &State) -> Option<Finding> {
+async fn restarts(state: &ServiceState) -> Option<DoctorFinding> {
     state.running?;
     let arguments = [
         "--user",
@@ -129,7 +129,7 @@ async fn restarts(state: &State) -> Option<Finding> {
         "--value",
         "hermes-proxyd.service",
     ];
-    let call = Call::new("systemctl", arguments).within(QUESTION);
+    let call = ProgramCall::new("systemctl", arguments).within(QUESTION);
     let said = call.success().await?;
     let count: u32 = said.trim().parse().ok()?;
     if count == 0 {
@@ -143,13 +143,13 @@ async fn restarts(state: &State) -> Option<Finding> {
     };
     let text = format!("The service manager has restarted it {number}{times}.");
     if count <= USUAL_RESTARTS {
-        return Some(GROUP.finds("restarts", Verdict::Info, text));
+        return Some(GROUP.finds("restarts", FindingVerdict::Info, text));
     }
-    let finding = GROUP.finds("restarts", Verdict::Warn, text);
+    let finding = GROUP.finds("restarts", FindingVerdict::Warn, text);
     Some(finding.run("journalctl --user -u hermes-proxyd -p warning"))
 }
 
-async fn journal() -> Option<Finding> {
+async fn journal() -> Option<DoctorFinding> {
     let arguments = [
         "--user",
         "--unit=hermes-proxyd",
@@ -160,20 +160,20 @@ async fn journal() -> Option<Finding> {
         "--no-pager",
         "--quiet",
     ];
-    let call = Call::new("journalctl", arguments).within(QUESTION);
+    let call = ProgramCall::new("journalctl", arguments).within(QUESTION);
     let name = "journal";
     let Some(said) = call.success().await else {
         let text = "The journal of your services can't be read here.";
-        let finding = GROUP.finds(name, Verdict::Skip, text);
+        let finding = GROUP.finds(name, FindingVerdict::Skip, text);
         return Some(finding.run("journalctl --user -u hermes-proxyd"));
     };
     let errors: Vec<_> = said.lines().filter_map(error).collect();
     if errors.is_empty() {
         let text = "No errors in the last day.";
-        return Some(GROUP.finds(name, Verdict::Ok, text));
+        return Some(GROUP.finds(name, FindingVerdict::Ok, text));
     }
     let text = format!("The last errors: {}", errors.join("; "));
-    let finding = GROUP.finds(name, Verdict::Warn, text);
+    let finding = GROUP.finds(name, FindingVerdict::Warn, text);
     Some(finding.run("journalctl --user -u hermes-proxyd -p err"))
 }
 
@@ -189,11 +189,11 @@ fn error(line: &str) -> Option<String> {
 }
 
 /// The folder of the control socket.
-fn session(facts: &Facts) -> Vec<Finding> {
+fn session(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let name = "runtime folder";
     let Some(folder) = facts.folder.clone() else {
         let text = "The folder of the control socket is unknown.";
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         return vec![finding.advice("Set HOME, or XDG_RUNTIME_DIR.")];
     };
     let shown = folder.display();
@@ -201,10 +201,10 @@ fn session(facts: &Facts) -> Vec<Finding> {
         let base = folder.parent().filter(|base| !base.is_dir());
         let Some(base) = base else {
             let text = format!("hermes-proxyd creates {shown} when it starts.");
-            return vec![GROUP.finds(name, Verdict::Ok, text)];
+            return vec![GROUP.finds(name, FindingVerdict::Ok, text)];
         };
         let text = format!("{} does not exist.", base.display());
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         return vec![finding.advice(
             "Log out and in, or set XDG_RUNTIME_DIR to the folder /run/user/ID of your user.",
         )];
@@ -212,7 +212,7 @@ fn session(facts: &Facts) -> Vec<Finding> {
     let ours = system::our_user();
     if attributes.user != ours && ours != 0 {
         let text = format!("{shown} belongs to another user (id {}).", attributes.user);
-        let finding = GROUP.finds(name, Verdict::Fail, text).stops_start();
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text).stops_start();
         return vec![finding.run(format!("ls -ld {}", quoted(&folder)))];
     }
     if system::is_open(attributes.mode) {
@@ -220,16 +220,16 @@ fn session(facts: &Facts) -> Vec<Finding> {
             "Other users can enter {shown} (mode {:04o}).",
             attributes.mode
         );
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         return vec![finding.run(format!("chmod 700 {}", quoted(&folder)))];
     }
     let socket = match &facts.daemon {
-        Daemon::Running(_) => "the control socket in it answers",
-        Daemon::NotRunning | Daemon::Elsewhere(_) | Daemon::Nowhere => {
+        ObservedDaemon::Running(_) => "the control socket in it answers",
+        ObservedDaemon::NotRunning | ObservedDaemon::Elsewhere(_) | ObservedDaemon::Nowhere => {
             "its control socket has no listener"
         }
-        Daemon::Mute(_) => "the control socket in it does not answer as it should",
+        ObservedDaemon::Mute(_) => "the control socket in it does not answer as it should",
     };
     let text = format!("Only you can use {shown}, and {socket}.");
-    vec![GROUP.finds(name, Verdict::Ok, text)]
+    vec![GROUP.finds(name, FindingVerdict::Ok, text)]
 }

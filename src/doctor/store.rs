@@ -7,26 +7,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::facts::Facts;
+use super::facts::DoctorFacts;
 use super::system::{self, quoted};
-use super::{Finding, Fix, Group, Verdict, on_a_thread, sentence};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, on_a_thread, sentence};
 use crate::control::protocol::FindingCode;
-use crate::credentials::inspection::{self, Content, FileLook, Inspection, LoginLook};
+use crate::credentials::inspection::{self, FileLook, InspectedContent, Inspection, LoginLook};
 use crate::credentials::{self, StoreError, StoreFiles};
 use crate::provider::Merge;
 
-const GROUP: Group = Group::Store;
+const GROUP: FindingGroup = FindingGroup::Store;
 /// A temporary file this young is being written.
 const YOUNG: Duration = Duration::from_mins(1);
 
-pub(super) async fn examine(facts: Arc<Facts>) -> Vec<Finding> {
+pub(super) async fn examine(facts: Arc<DoctorFacts>) -> Vec<DoctorFinding> {
     on_a_thread(facts, look).await
 }
 
-fn look(facts: &Facts) -> Vec<Finding> {
+fn look(facts: &DoctorFacts) -> Vec<DoctorFinding> {
     let Some(files) = &facts.files else {
         let text = "The home folder is unknown, so the logins can't be found.";
-        let finding = GROUP.finds("place", Verdict::Fail, text);
+        let finding = GROUP.finds("place", FindingVerdict::Fail, text);
         return vec![
             finding.advice("Set HOME or HERMES_HOME, or `hermes_home` in the configuration."),
         ];
@@ -77,12 +77,12 @@ fn look(facts: &Facts) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let text = "No provider uses a stored login.";
-        findings.push(GROUP.finds("place", Verdict::Skip, text));
+        findings.push(GROUP.finds("place", FindingVerdict::Skip, text));
     }
     findings
 }
 
-fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> {
+fn place(name: &str, inspection: &Inspection, facts: &DoctorFacts) -> Option<DoctorFinding> {
     let login = inspection.login.as_ref()?;
     let whose = if login.own {
         "hermes-proxyd's own"
@@ -104,7 +104,7 @@ fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> 
                 "The running hermes-proxyd uses {}, but this shell finds {store}.",
                 theirs.store.display()
             );
-            let finding = GROUP.finds(label, Verdict::Warn, text);
+            let finding = GROUP.finds(label, FindingVerdict::Warn, text);
             Some(finding.advice(
                 "Set the same HERMES_HOME here and in the service, or `hermes_home` in the \
                  configuration.",
@@ -112,7 +112,7 @@ fn place(name: &str, inspection: &Inspection, facts: &Facts) -> Option<Finding> 
         }
         Some(_) | None => {
             let text = format!("It is stored in {store}, {whose}.");
-            Some(GROUP.finds(label, Verdict::Ok, text))
+            Some(GROUP.finds(label, FindingVerdict::Ok, text))
         }
     }
 }
@@ -130,24 +130,24 @@ fn role(path: &Path, files: &StoreFiles) -> &'static str {
     }
 }
 
-fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
+fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<DoctorFinding> {
     let path = &file.path;
     let shown = path.display();
     let mut findings = copies(path);
-    if let Content::Unusable(reason, command) = &file.content {
+    if let InspectedContent::Unusable(reason, command) = &file.content {
         let text = format!("{shown} {reason}.");
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         findings.push(mend_unusable(finding, path, (command.as_deref(), provider)));
         return findings;
     }
-    if let Content::Untrusted(reason, command) = &file.content {
-        let finding = GROUP.finds(name, Verdict::Fail, format!("{shown} {reason}."));
+    if let InspectedContent::Untrusted(reason, command) = &file.content {
+        let finding = GROUP.finds(name, FindingVerdict::Fail, format!("{shown} {reason}."));
         // The login in it may be as good as ever, so nothing is moved away.
         let command = command.clone();
         findings.push(finding.run(command.unwrap_or_else(|| format!("ls -lL {}", quoted(path)))));
         return findings;
     }
-    if file.content == Content::Missing {
+    if file.content == InspectedContent::Missing {
         return findings;
     }
     let Some(attributes) = system::attributes(path) else {
@@ -156,45 +156,45 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<Finding> {
     let ours = system::our_user();
     if attributes.user != ours && ours != 0 {
         let text = format!("{shown} belongs to another user (id {}).", attributes.user);
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         findings.push(finding.run(system::give(path)));
     } else if system::is_open(attributes.mode) {
         let text = format!(
             "Other users can read {shown} (mode {:04o}).",
             attributes.mode
         );
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         findings.push(finding.run(format!("chmod 600 {}", quoted(path))));
     }
     findings.extend(folder(path, name));
     if findings
         .iter()
-        .all(|finding| finding.verdict == Verdict::Info)
+        .all(|finding| finding.verdict == FindingVerdict::Info)
     {
         let mode = attributes.mode;
         let text = format!("{shown} is intact, and only you can read it (mode {mode:04o}).");
-        findings.push(GROUP.finds(name, Verdict::Ok, text));
+        findings.push(GROUP.finds(name, FindingVerdict::Ok, text));
     }
     findings
 }
 
 /// What Hermes Agent, or the user, has moved aside because it was broken.
-fn copies(path: &Path) -> Vec<Finding> {
+fn copies(path: &Path) -> Vec<DoctorFinding> {
     let copies = inspection::copies(path).into_iter();
     let finding = |copy: std::path::PathBuf| {
         let text = "It is a copy of a broken file and may still hold tokens. If you don't need it, \
                     remove it:";
-        let finding = GROUP.finds(copy.display().to_string(), Verdict::Info, text);
+        let finding = GROUP.finds(copy.display().to_string(), FindingVerdict::Info, text);
         finding.run(format!("rm {}", quoted(&copy)))
     };
     copies.map(finding).collect()
 }
 
 fn mend_unusable(
-    finding: Finding,
+    finding: DoctorFinding,
     path: &Path,
     (command, provider): (Option<&str>, &str),
-) -> Finding {
+) -> DoctorFinding {
     let shown = quoted(path);
     if path.is_symlink() && matches!(path.try_exists(), Ok(false)) {
         let finding = finding
@@ -214,14 +214,14 @@ fn mend_unusable(
         .run(format!("hermesctl auth login {provider}"))
 }
 
-fn folder(file: &Path, of: &str) -> Option<Finding> {
+fn folder(file: &Path, of: &str) -> Option<DoctorFinding> {
     let folder = file.parent()?;
     let attributes = system::attributes(folder)?;
     let name = format!("folder of the {of}");
     let shown = folder.display();
     if let Err(error) = system::can_write(folder) {
         let text = format!("A renewed login could not be saved in {shown}: {error}.");
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         return Some(finding.fixes(mend_writing(folder)));
     }
     if attributes.mode & 0o022 != 0 {
@@ -229,7 +229,7 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
             "Other users can put files into {shown} (mode {:04o}) and so replace your login.",
             attributes.mode
         );
-        let finding = GROUP.finds(name, Verdict::Fail, text);
+        let finding = GROUP.finds(name, FindingVerdict::Fail, text);
         return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
     }
     if attributes.mode & 0o055 != 0 {
@@ -237,7 +237,7 @@ fn folder(file: &Path, of: &str) -> Option<Finding> {
             "Other users can list {shown} (mode {:04o}).",
             attributes.mode
         );
-        let finding = GROUP.finds(name, Verdict::Warn, text);
+        let finding = GROUP.finds(name, FindingVerdict::Warn, text);
         return Some(finding.run(format!("chmod 700 {}", quoted(folder))));
     }
     None
@@ -254,32 +254,32 @@ fn mend_writing(folder: &Path) -> [Fix; 1] {
     [Fix::Run(command)]
 }
 
-fn mirror(name: &str, login: &LoginLook) -> Option<Finding> {
+fn mirror(name: &str, login: &LoginLook) -> Option<DoctorFinding> {
     let label = format!("mirror of {name}");
     let found = |verdict, text: &str| Some(GROUP.finds(label.clone(), verdict, text));
     match login.merge? {
         Merge::Same => found(
-            Verdict::Ok,
+            FindingVerdict::Ok,
             "The copy for Hermes Agent's profiles is the same.",
         ),
         Merge::Taken => found(
-            Verdict::Info,
+            FindingVerdict::Info,
             "The copy for Hermes Agent's profiles is newer and is used.",
         ),
         Merge::MirrorBehind => found(
-            Verdict::Info,
+            FindingVerdict::Info,
             "The copy for Hermes Agent's profiles is older; the next renewal updates it.",
         ),
         Merge::Undecided => {
             let text = "The copy for Hermes Agent's profiles holds other tokens, and it is unknown \
                         which are spent.";
-            let finding = GROUP.finds(label, Verdict::Warn, text);
+            let finding = GROUP.finds(label, FindingVerdict::Warn, text);
             Some(finding.run(format!("hermesctl auth login {name} --force")))
         }
     }
 }
 
-fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
+fn leftovers(name: &str, login: &LoginLook) -> Vec<DoctorFinding> {
     let mut findings = Vec::new();
     if let Some(at) = login.cut_off_at {
         let text = format!(
@@ -288,7 +288,7 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
             at.format("%Y-%m-%d %H:%M UTC")
         );
         let separate = if login.own { " --separate" } else { "" };
-        let finding = GROUP.finds(format!("journal of {name}"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("journal of {name}"), FindingVerdict::Warn, text);
         findings.push(
             finding
                 .run("hermesctl auth refresh")
@@ -301,14 +301,18 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
             "{reason}. Until it can be read, the login is not renewed: a token may be spent, or a \
              renewed login may wait there."
         );
-        let finding = GROUP.finds(format!("journal of {name}"), Verdict::Fail, sentence(&text));
+        let finding = GROUP.finds(
+            format!("journal of {name}"),
+            FindingVerdict::Fail,
+            sentence(&text),
+        );
         let finding = finding.code(FindingCode::StoreUnusable);
         findings.push(finding.fixes(command.clone().map(Fix::Run)));
     }
     if login.waits_to_be_saved {
         let text = "A renewed login is kept in the journal, because its store could not be \
                     written.";
-        let finding = GROUP.finds(format!("unsaved {name}"), Verdict::Warn, text);
+        let finding = GROUP.finds(format!("unsaved {name}"), FindingVerdict::Warn, text);
         findings.push(finding.advice(
             "Free some space and make the store's folder writable; hermes-proxyd then writes it, \
              now or at its next start.",
@@ -322,14 +326,14 @@ fn leftovers(name: &str, login: &LoginLook) -> Vec<Finding> {
             old.len(),
             login.store.display()
         );
-        findings.push(GROUP.finds(format!("leftovers of {name}"), Verdict::Info, text));
+        findings.push(GROUP.finds(format!("leftovers of {name}"), FindingVerdict::Info, text));
     }
     findings
 }
 
 /// Whether the lock beside a store works, and whether it is free. We hold it for an instant, and
 /// only if no other process wants it.
-fn lock(name: &str, store: &Path) -> Vec<Finding> {
+fn lock(name: &str, store: &Path) -> Vec<DoctorFinding> {
     let path = inspection::lock_of(store);
     let shown = path.display();
     let mut findings = Vec::new();
@@ -338,18 +342,22 @@ fn lock(name: &str, store: &Path) -> Vec<Finding> {
             "{shown} is on {kind}, where locks may not exclude other machines. Don't use this \
              login on two machines."
         );
-        findings.push(GROUP.finds(format!("file system of the {name}"), Verdict::Warn, text));
+        findings.push(GROUP.finds(
+            format!("file system of the {name}"),
+            FindingVerdict::Warn,
+            text,
+        ));
     }
     let file = match inspection::open_lock(&path) {
         Ok(Some(file)) => file,
         Ok(None) => {
             let text = format!("{shown} does not exist yet; the first renewal creates it.");
-            findings.push(GROUP.finds(name, Verdict::Skip, text));
+            findings.push(GROUP.finds(name, FindingVerdict::Skip, text));
             return findings;
         }
         Err(source) => {
             let text = format!("{shown} can't be used: {source}.");
-            let finding = GROUP.finds(name, Verdict::Fail, text);
+            let finding = GROUP.finds(name, FindingVerdict::Fail, text);
             let file = path.clone();
             let command = credentials::remedy(&StoreError::Lock { file, source }, None);
             let command = command.unwrap_or_else(|| format!("ls -l {}", quoted(&path)));
@@ -360,7 +368,7 @@ fn lock(name: &str, store: &Path) -> Vec<Finding> {
     findings.push(match file.try_lock() {
         Ok(()) if excludes(&path) => {
             let text = format!("{shown} is free and works.");
-            GROUP.finds(name, Verdict::Ok, text)
+            GROUP.finds(name, FindingVerdict::Ok, text)
         }
         Ok(()) => no_locks(name, &path, "two programs can have it at the same time"),
         Err(TryLockError::WouldBlock) => held(name, &path),
@@ -375,13 +383,13 @@ fn excludes(path: &Path) -> bool {
     second.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-fn no_locks(name: &str, path: &Path, why: &str) -> Finding {
+fn no_locks(name: &str, path: &Path, why: &str) -> DoctorFinding {
     let text = format!(
         "Locks on {} don't work ({why}): two programs could spend the same token, which ends the \
          login.",
         path.display()
     );
-    GROUP.finds(name, Verdict::Fail, text).advice(
+    GROUP.finds(name, FindingVerdict::Fail, text).advice(
         "Put the home of Hermes Agent on a local file system, with `hermes_home` in the \
          configuration or HERMES_HOME.",
     )
@@ -409,14 +417,14 @@ pub(super) fn in_use(files: &StoreFiles) -> Option<String> {
     Some(format!("{}, which {holders} holds", path.display()))
 }
 
-fn held(name: &str, path: &Path) -> Finding {
+fn held(name: &str, path: &Path) -> DoctorFinding {
     let holders = system::lock_holders(path);
     let whose = self::holders(&holders);
     let text = format!(
         "{} is held by {whose}. That should last only for the seconds of a renewal.",
         path.display()
     );
-    let finding = GROUP.finds(name, Verdict::Warn, text);
+    let finding = GROUP.finds(name, FindingVerdict::Warn, text);
     match holders.first() {
         Some(pid) => finding
             .run("hermesctl doctor")

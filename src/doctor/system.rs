@@ -43,7 +43,7 @@ pub(super) fn read(file: &Path) -> io::Result<String> {
 
 /// The free space of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct DiskSpace {
     pub(super) bytes: u64,
     /// How many files it takes, where that is limited.
     pub(super) files: Option<u64>,
@@ -52,7 +52,7 @@ pub(super) struct Room {
 
 /// A running program of this user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
+pub(super) struct RunningProgram {
     pub(super) pid: u32,
     pub(super) arguments: Vec<String>,
 }
@@ -199,7 +199,7 @@ mod platform {
     use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
     use tokio::net::UnixStream;
 
-    use super::{Attributes, Room};
+    use super::{Attributes, DiskSpace};
 
     /// Mode and owner; for a link, those of its target. `None` if it does not exist.
     pub(in crate::doctor) fn attributes(path: &Path) -> Option<Attributes> {
@@ -220,9 +220,9 @@ mod platform {
         Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
     }
 
-    pub(in crate::doctor) fn room(folder: &Path) -> Option<Room> {
+    pub(in crate::doctor) fn room(folder: &Path) -> Option<DiskSpace> {
         let found = statvfs(folder).ok()?;
-        Some(Room {
+        Some(DiskSpace {
             bytes: found.f_bavail.saturating_mul(found.f_frsize),
             // Some file systems have no limit, and say 0 of 0.
             files: (found.f_files > 0).then_some(found.f_favail),
@@ -282,7 +282,7 @@ mod platform {
 
     use tokio::io::DuplexStream;
 
-    use super::{Attributes, Room};
+    use super::{Attributes, DiskSpace};
 
     pub(in crate::doctor) fn attributes(_: &Path) -> Option<Attributes> {
         None
@@ -297,7 +297,7 @@ mod platform {
         Ok(())
     }
 
-    pub(in crate::doctor) fn room(_: &Path) -> Option<Room> {
+    pub(in crate::doctor) fn room(_: &Path) -> Option<DiskSpace> {
         None
     }
 
@@ -323,10 +323,10 @@ mod proc {
     use std::os::unix::fs::MetadataExt;
     use std::path::{Path, PathBuf};
 
-    use super::Process;
+    use super::RunningProgram;
 
     /// All programs of this user's.
-    pub(in crate::doctor) fn processes() -> Option<Vec<Process>> {
+    pub(in crate::doctor) fn processes() -> Option<Vec<RunningProgram>> {
         let ours = super::our_user();
         let entries = fs::read_dir("/proc").ok()?;
         let of_entry = |entry: fs::DirEntry| {
@@ -338,7 +338,7 @@ mod proc {
             let arguments: Vec<_> = arguments
                 .map(|one| String::from_utf8_lossy(one).into_owned())
                 .collect();
-            (owner == ours && !arguments.is_empty()).then_some(Process { pid, arguments })
+            (owner == ours && !arguments.is_empty()).then_some(RunningProgram { pid, arguments })
         };
         Some(entries.flatten().filter_map(of_entry).collect())
     }
@@ -496,9 +496,9 @@ mod proc {
     use std::net::SocketAddr;
     use std::path::{Path, PathBuf};
 
-    use super::Process;
+    use super::RunningProgram;
 
-    pub(in crate::doctor) fn processes() -> Option<Vec<Process>> {
+    pub(in crate::doctor) fn processes() -> Option<Vec<RunningProgram>> {
         None
     }
 

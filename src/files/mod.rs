@@ -2,10 +2,10 @@
 //! 0600 in the same folder, renamed over the old one, then the folder synced. Root touches a user's
 //! files as that user (`spot`).
 
-mod desk;
+mod access;
+mod disk_space;
 mod lock;
-mod room;
-mod spot;
+mod offload;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-pub use desk::{Desk, LIMIT};
+pub use access::{FileFlaw, Spot};
+pub use disk_space::has_room;
 pub use lock::{Locked, lock};
-pub use room::has_room;
-pub use spot::{Flaw, Spot};
+pub use offload::{Desk, LIMIT};
 
 /// A temporary file beside its target. Dropping it removes it.
 #[derive(Debug)]

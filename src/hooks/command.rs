@@ -26,7 +26,7 @@ const OURS: [&str; 4] = [
 
 /// Why a program did not get the notice.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum CommandFault {
     /// There is no such program.
     #[error(
         "the program {0:?} was not found; write its full path, and each argument as a separate string"
@@ -50,9 +50,9 @@ pub(super) enum Fault {
 
 /// A running program. Dropping it kills its whole process group.
 #[derive(Debug)]
-struct Group(Child);
+struct ProcessGroup(Child);
 
-impl Group {
+impl ProcessGroup {
     fn kill(&mut self) {
         // The id exists only until its end was seen, so it can't belong to another process.
         #[cfg(unix)]
@@ -68,7 +68,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
@@ -77,16 +77,16 @@ impl Drop for Group {
 /// Runs a program with `json` on its standard input, for `limit` at most. The desk starts it.
 ///
 /// # Errors
-/// [`Fault`] says what to do about it.
+/// [`CommandFault`] says what to do about it.
 pub(super) async fn run(
     desk: &Desk,
     line: &[String],
     json: &str,
     hidden: &[String],
     limit: Duration,
-) -> Result<(), Fault> {
+) -> Result<(), CommandFault> {
     let Some((program, arguments)) = line.split_first() else {
-        return Err(Fault::Missing(String::new()));
+        return Err(CommandFault::Missing(String::new()));
     };
     let mut command = Command::new(program);
     command.args(arguments);
@@ -94,28 +94,28 @@ pub(super) async fn run(
     // The program's file system may hang.
     let start = desk.run(move || {
         surround(&mut command, &hidden, heard);
-        command.spawn().map(Group)
+        command.spawn().map(ProcessGroup)
     });
     let end = Instant::now() + limit;
     let Ok(started) = timeout_at(end, start).await else {
-        return Err(Fault::TooLong(program.clone(), limit));
+        return Err(CommandFault::TooLong(program.clone(), limit));
     };
     let mut child = started.and_then(|started| started).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            return Fault::Missing(program.clone());
+            return CommandFault::Missing(program.clone());
         }
-        Fault::Start(program.clone(), error)
+        CommandFault::Start(program.clone(), error)
     })?;
     tokio::select! {
         status = attend(&mut child.0, json) => match status {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Fault::Failed(program.clone(), status)),
-            Err(error) => Err(Fault::Start(program.clone(), error)),
+            Ok(status) => Err(CommandFault::Failed(program.clone(), status)),
+            Err(error) => Err(CommandFault::Start(program.clone(), error)),
         },
         () = sleep_until(end) => {
             child.kill();
             timeout(DEATH, child.0.wait()).await.ok();
-            Err(Fault::TooLong(program.clone(), limit))
+            Err(CommandFault::TooLong(program.clone(), limit))
         }
     }
 }

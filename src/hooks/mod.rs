@@ -3,7 +3,7 @@
 //! - `notice`: a notice and its JSON form.
 //! - `command`, `webhook`: the two ways to deliver it.
 //!
-//! [`Handle::send`] never waits: one task takes the notices from a short queue, in order, and sends
+//! [`HooksHandle::send`] never waits: one task takes the notices from a short queue, in order, and sends
 //! each one to all hooks at the same time. A hook that hangs is cut at its limit, so it harms
 //! neither the daemon nor, beyond that limit, the next notice.
 
@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::notice::{Notice, QuotaNotice};
+pub use self::notice::{HookNotice, QuotaNotice};
 pub use crate::config::NoticeKind;
 use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
 use crate::files::Desk;
@@ -34,7 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The hooks, and the variables that a program must not see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct HookSettings {
     hooks: Vec<Hook>,
     /// Variables of our environment that hold a provider's key.
     hidden: Vec<String>,
@@ -45,14 +45,14 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Hands notices to the hooks.
 #[derive(Debug, Clone)]
-pub struct Handle {
-    queue: mpsc::Sender<Notice>,
-    settings: Arc<ArcSwap<Settings>>,
+pub struct HooksHandle {
+    queue: mpsc::Sender<HookNotice>,
+    settings: Arc<ArcSwap<HookSettings>>,
     /// Whether the loss of a notice was reported since the last one that fitted the queue.
     losing: Arc<AtomicBool>,
 }
 
-impl Settings {
+impl HookSettings {
     /// What the configuration says.
     pub fn new(config: &Config) -> Self {
         let hidden = |kind: &ProviderKind| match kind.api_key()? {
@@ -70,20 +70,24 @@ impl Settings {
 
 /// Starts the task that calls the hooks. When `stop` is cancelled, pending notices are still
 /// delivered, for 2 s at most; `tracker` waits for that.
-pub fn start(settings: Settings, tracker: &TaskTracker, stop: CancellationToken) -> Handle {
+pub fn start(
+    settings: HookSettings,
+    tracker: &TaskTracker,
+    stop: CancellationToken,
+) -> HooksHandle {
     let (queue, notices) = mpsc::channel(QUEUE);
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     tracker.spawn(run(notices, settings.clone(), stop));
-    Handle {
+    HooksHandle {
         queue,
         settings,
         losing: Arc::default(),
     }
 }
 
-impl Handle {
+impl HooksHandle {
     /// Queues a notice for the hooks, without waiting. If the queue is full, the notice is dropped.
-    pub fn send(&self, notice: Notice) {
+    pub fn send(&self, notice: HookNotice) {
         let settings = self.settings.load();
         if !settings
             .hooks
@@ -104,14 +108,14 @@ impl Handle {
     }
 
     /// From now on, notices go to these hooks.
-    pub fn replace(&self, settings: Settings) {
+    pub fn replace(&self, settings: HookSettings) {
         self.settings.store(Arc::new(settings));
     }
 }
 
 async fn run(
-    mut notices: mpsc::Receiver<Notice>,
-    settings: Arc<ArcSwap<Settings>>,
+    mut notices: mpsc::Receiver<HookNotice>,
+    settings: Arc<ArcSwap<HookSettings>>,
     stop: CancellationToken,
 ) {
     let work = async {
@@ -142,7 +146,7 @@ async fn run(
     }
 }
 
-async fn tell_all(settings: &Settings, desks: &[Desk], notice: &Notice) {
+async fn tell_all(settings: &HookSettings, desks: &[Desk], notice: &HookNotice) {
     let json = notice.to_json();
     let hooks = settings.hooks.iter().zip(desks).enumerate();
     let wanting = hooks.filter(|(_, (hook, _))| hook.events.contains(&notice.event));

@@ -7,7 +7,7 @@ use crate::config::NoticeKind;
 
 /// News about a login for the user. Holds no secret.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Notice {
+pub struct HookNotice {
     /// What happened.
     pub event: NoticeKind,
     /// The provider's name in paths and on the command line.
@@ -80,7 +80,7 @@ impl NoticeKind {
     }
 }
 
-impl Notice {
+impl HookNotice {
     /// One line of JSON, without its end.
     pub fn to_json(&self) -> String {
         let json = Json {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_json_form_is_one_line_with_every_key() {
         let at: DateTime<Utc> = "2026-11-23T12:00:00.5Z".parse().unwrap();
-        let mut notice = Notice {
+        let mut notice = HookNotice {
             event: NoticeKind::LoginEnded,
             provider: "nous".into(),
             display_name: "Nous Portal".into(),

@@ -15,7 +15,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1
 
 /// Why an address did not get the notice. Names only its host: the rest may hold a token.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum WebhookFault {
     /// The HTTP client can't be built.
     #[error("the HTTP client can't be built: {0}")]
     Client(String),
@@ -48,7 +48,7 @@ pub(super) enum Fault {
     },
 }
 
-impl Fault {
+impl WebhookFault {
     /// Whether another attempt may succeed.
     fn may_pass(&self) -> bool {
         match self {
@@ -64,8 +64,8 @@ impl Fault {
 /// Posts `json` to `url`, within `limit` for all attempts together.
 ///
 /// # Errors
-/// [`Fault`] says what to do about it.
-pub(super) async fn post(url: &Url, json: &str, limit: Duration) -> Result<(), Fault> {
+/// [`WebhookFault`] says what to do about it.
+pub(super) async fn post(url: &Url, json: &str, limit: Duration) -> Result<(), WebhookFault> {
     let attempts = async {
         let client = client().await?;
         for pause in PAUSES {
@@ -82,30 +82,33 @@ pub(super) async fn post(url: &Url, json: &str, limit: Duration) -> Result<(), F
     let done = timeout(limit, attempts).await;
     done.unwrap_or_else(|_| {
         let host = host(url);
-        Err(Fault::TooLong { host, limit })
+        Err(WebhookFault::TooLong { host, limit })
     })
 }
 
-async fn attempt(client: &reqwest::Client, url: &Url, json: &str) -> Result<(), Fault> {
+async fn attempt(client: &reqwest::Client, url: &Url, json: &str) -> Result<(), WebhookFault> {
     let request = client
         .post(url.clone())
         .header(CONTENT_TYPE, "application/json")
         .body(json.to_owned());
     let host = host(url);
-    let answer = request.send().await.map_err(|error| Fault::Unreachable {
-        host: host.clone(),
-        reason: causes(&error.without_url()),
-    })?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| WebhookFault::Unreachable {
+            host: host.clone(),
+            reason: causes(&error.without_url()),
+        })?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
     }
-    Err(Fault::Answered { host, status })
+    Err(WebhookFault::Answered { host, status })
 }
 
 /// A client with the system's trust store, built for each notice: they are rare, and a trust store
 /// takes memory. It is read from files, so not on the serving thread.
-async fn client() -> Result<reqwest::Client, Fault> {
+async fn client() -> Result<reqwest::Client, WebhookFault> {
     let build = || {
         let tls = provider::client_config(None).map_err(|error| causes(&error))?;
         reqwest::Client::builder()
@@ -121,7 +124,7 @@ async fn client() -> Result<reqwest::Client, Fault> {
     let built = tokio::task::spawn_blocking(build).await;
     built
         .unwrap_or_else(|error| Err(error.to_string()))
-        .map_err(Fault::Client)
+        .map_err(WebhookFault::Client)
 }
 
 fn host(url: &Url) -> String {

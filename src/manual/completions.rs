@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap_complete::env::{self, EnvCompleter};
 use clap_complete::shells;
 
-use super::Document;
+use super::GeneratedFile;
 use crate::daemon::args;
 
 /// The variable with which a shell asks hermesctl what may stand next; its value is the shell's name.
@@ -45,8 +45,8 @@ impl Shell {
         }
     }
 
-    fn document(self, program: &str, script: &[u8]) -> Document {
-        Document {
+    fn document(self, program: &str, script: &[u8]) -> GeneratedFile {
+        GeneratedFile {
             name: self.file(program),
             text: String::from_utf8_lossy(script).into_owned(),
         }
@@ -55,7 +55,7 @@ impl Shell {
 
 /// The script with which a shell completes hermesctl: it asks hermesctl, which knows names that no
 /// script can.
-pub fn completions(shell: Shell) -> Document {
+pub fn completions(shell: Shell) -> GeneratedFile {
     let asks: &dyn EnvCompleter = match shell {
         Shell::Bash => &env::Bash,
         Shell::Zsh => &env::Zsh,
@@ -78,7 +78,7 @@ fi
 "#;
 
 /// The script for hermes-proxyd, which contains its few options.
-fn of_the_daemon(shell: Shell) -> Document {
+fn of_the_daemon(shell: Shell) -> GeneratedFile {
     let mut command = args::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -92,7 +92,7 @@ fn of_the_daemon(shell: Shell) -> Document {
 }
 
 /// The scripts of every shell for both programs, by the shell's folder.
-pub fn scripts() -> Vec<(&'static str, Document)> {
+pub fn scripts() -> Vec<(&'static str, GeneratedFile)> {
     let both = |shell: Shell| {
         let scripts = [completions(shell), of_the_daemon(shell)];
         scripts.map(|script| (shell.folder(), script))

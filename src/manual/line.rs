@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 
 use clap::{Arg, Command};
 
-use super::page::Page;
+use super::page::ManPage;
 
 /// How the program is called.
-pub(super) fn synopsis(page: &mut Page, command: &Command) {
+pub(super) fn synopsis(page: &mut ManPage, command: &Command) {
     page.heading("SYNOPSIS");
     page.text(&usage(command));
 }
 
 /// The options that stand beside every verb, or a program's own.
-pub(super) fn options(page: &mut Page, command: &Command) {
+pub(super) fn options(page: &mut ManPage, command: &Command) {
     page.heading("OPTIONS");
     arguments(page, command, &BTreeSet::new());
 }
 
 /// Each verb with what it does and takes, without the options that all have.
-pub(super) fn commands(page: &mut Page, command: &Command) {
+pub(super) fn commands(page: &mut ManPage, command: &Command) {
     page.heading("COMMANDS");
     let common: BTreeSet<_> = command
         .get_arguments()
@@ -37,7 +37,7 @@ pub(super) fn commands(page: &mut Page, command: &Command) {
 }
 
 /// The exit codes as a program's help lists them.
-pub(super) fn exit_status(page: &mut Page, command: &Command) {
+pub(super) fn exit_status(page: &mut ManPage, command: &Command) {
     page.heading("EXIT STATUS");
     let help = command.get_after_help().map(ToString::to_string);
     let codes = help
@@ -94,7 +94,7 @@ fn described(command: &Command) -> String {
     sentence(&text.map(ToString::to_string).unwrap_or_default())
 }
 
-fn arguments(page: &mut Page, command: &Command, without: &BTreeSet<String>) {
+fn arguments(page: &mut ManPage, command: &Command, without: &BTreeSet<String>) {
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
         if arg.is_hide_set() || id == "help" || without.contains(id) {

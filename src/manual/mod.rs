@@ -18,7 +18,7 @@ pub use self::pages::{PAGES, pages};
 
 /// A file's name and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct GeneratedFile {
     /// Where it belongs, as a name without folders.
     pub name: String,
     /// Its content.

@@ -4,9 +4,9 @@ use roff::{Inline, Roff, bold, roman};
 
 /// A man page that grows.
 #[derive(Debug, Default)]
-pub(super) struct Page(Roff);
+pub(super) struct ManPage(Roff);
 
-impl Page {
+impl ManPage {
     /// The page `name(section)`, with what it is in a few words.
     pub(super) fn new(name: &str, section: &str, words: &str) -> Self {
         let mut page = Self::default();

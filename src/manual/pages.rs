@@ -2,10 +2,10 @@
 
 use clap::Command;
 
-use super::Document;
+use super::GeneratedFile;
 use super::line;
 use super::markdown;
-use super::page::Page;
+use super::page::ManPage;
 use crate::config::{self, Entry};
 use crate::daemon::args;
 
@@ -13,32 +13,32 @@ use crate::daemon::args;
 pub const PAGES: [&str; 3] = ["hermesctl", "hermes-proxyd", "hermes-proxyd.toml"];
 
 /// What is explained, and the explanation.
-type Item = (&'static str, &'static str);
+type ManualItem = (&'static str, &'static str);
 
-const CONFIG: Item = (
+const CONFIG: ManualItem = (
     "`~/.config/hermes-proxyd/config.toml`",
     "The configuration, see `hermes-proxyd.toml`(5). `$XDG_CONFIG_HOME` replaces `~/.config`. The \
      file is optional.",
 );
-const STORE: Item = (
+const STORE: ManualItem = (
     "`~/.hermes/auth.json`",
     "The login that Hermes Agent shares. `$HERMES_HOME` replaces `~/.hermes`.",
 );
-const STATE: Item = (
+const STATE: ManualItem = (
     "`~/.local/state/hermes-proxyd/`",
     "What must survive a restart: the clients' keys (as hashes only), a separate login, the \
      journal of refreshes. `$XDG_STATE_HOME` replaces `~/.local/state`.",
 );
-const SOCKET: Item = (
+const SOCKET: ManualItem = (
     "`$XDG_RUNTIME_DIR/hermes-proxyd/control.sock`",
     "Where `hermesctl` talks to the daemon of the same user.",
 );
-const UNIT: Item = (
+const UNIT: ManualItem = (
     "`hermes-proxyd.service`, `hermes-proxyd.socket`",
     "The units for `systemd --user`.",
 );
 
-const PATHS: [Item; 4] = [
+const PATHS: [ManualItem; 4] = [
     (
         "`HERMES_HOME`",
         "Hermes Agent's home, where its login is stored. Default: `~/.hermes`.",
@@ -54,7 +54,7 @@ const PATHS: [Item; 4] = [
     ),
     ("`NO_COLOR`", "Set to any value: no colours."),
 ];
-const NETWORK: [Item; 2] = [
+const NETWORK: [ManualItem; 2] = [
     (
         "`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`",
         "The proxy to the provider: `http://`, `socks5://` or `socks4://`. This machine is always \
@@ -65,14 +65,14 @@ const NETWORK: [Item; 2] = [
         "Certificates (PEM) to trust in addition to the system's.",
     ),
 ];
-const SERVICE: Item = (
+const SERVICE: ManualItem = (
     "`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `LISTEN_FDS`, `JOURNAL_STREAM`",
     "Set by systemd: for readiness and watchdog messages, inherited sockets, and the log in the \
      journal.",
 );
 
 /// All pages, from the shape of hermesctl's command line.
-pub fn pages(hermesctl: &Command) -> Vec<Document> {
+pub fn pages(hermesctl: &Command) -> Vec<GeneratedFile> {
     let mut hermesctl = hermesctl.clone();
     hermesctl.build();
     let mut daemon = args::command();
@@ -84,15 +84,15 @@ pub fn pages(hermesctl: &Command) -> Vec<Document> {
     ]
 }
 
-fn document(name: &str, page: Page) -> Document {
-    Document {
+fn document(name: &str, page: ManPage) -> GeneratedFile {
+    GeneratedFile {
         name: name.to_owned(),
         text: page.finish(),
     }
 }
 
-fn ctl(command: &Command) -> Page {
-    let mut page = Page::new("hermesctl", "1", "inspect and control hermes-proxyd");
+fn ctl(command: &Command) -> ManPage {
+    let mut page = ManPage::new("hermesctl", "1", "inspect and control hermes-proxyd");
     line::synopsis(&mut page, command);
     page.heading("DESCRIPTION");
     page.text(
@@ -128,9 +128,9 @@ fn ctl(command: &Command) -> Page {
     page
 }
 
-fn proxyd(command: &Command) -> Page {
+fn proxyd(command: &Command) -> ManPage {
     let words = "local service that lets every app use the AI subscription you already pay for";
-    let mut page = Page::new("hermes-proxyd", "1", words);
+    let mut page = ManPage::new("hermes-proxyd", "1", words);
     line::synopsis(&mut page, command);
     page.heading("DESCRIPTION");
     page.text(
@@ -181,9 +181,9 @@ fn proxyd(command: &Command) -> Page {
     page
 }
 
-fn toml() -> Page {
+fn toml() -> ManPage {
     let words = "configuration of hermes-proxyd";
-    let mut page = Page::new("hermes-proxyd.toml", "5", words);
+    let mut page = ManPage::new("hermes-proxyd.toml", "5", words);
     page.heading("DESCRIPTION");
     page.text(
         "`hermes-proxyd`(1) reads one file in TOML. Every key is optional: a key that the file \
@@ -210,7 +210,7 @@ fn toml() -> Page {
 }
 
 /// Every key, table by table.
-fn settings(page: &mut Page) {
+fn settings(page: &mut ManPage) {
     for table in config::tables() {
         if table.pattern.is_empty() {
             page.heading("TOP LEVEL");
@@ -224,7 +224,7 @@ fn settings(page: &mut Page) {
     }
 }
 
-fn setting(page: &mut Page, entry: &Entry) {
+fn setting(page: &mut ManPage, entry: &Entry) {
     let default = entry.default.as_ref();
     let default = default.map_or_else(
         || "No default".to_owned(),
@@ -237,14 +237,14 @@ fn setting(page: &mut Page, entry: &Entry) {
     );
 }
 
-fn items(page: &mut Page, heading: &str, items: &[Item]) {
+fn items(page: &mut ManPage, heading: &str, items: &[ManualItem]) {
     page.heading(heading);
     for (what, text) in items {
         page.item(what, text);
     }
 }
 
-fn see_also(page: &mut Page, pages: &[&str]) {
+fn see_also(page: &mut ManPage, pages: &[&str]) {
     page.heading("SEE ALSO");
     let pages: Vec<_> = pages
         .iter()

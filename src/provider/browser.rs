@@ -13,7 +13,7 @@ use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::device::{DeviceError, Poll, polled, redirected};
-use super::token_client::{Answer, shortened};
+use super::token_client::{TokenResponse, shortened};
 use super::{Grant, TokenError};
 use crate::secret::Secret;
 
@@ -32,13 +32,13 @@ pub trait BrowserLogin: Send + Sync {
     ///
     /// # Errors
     /// [`DeviceError::Unreachable`] when the provider can't be asked.
-    async fn page(&self, attempt: &Attempt) -> Result<Page, DeviceError>;
+    async fn page(&self, attempt: &BrowserAttempt) -> Result<AuthorizationPage, DeviceError>;
 
     /// Sends the code to the token endpoint, once. [`Poll::Busy`] only if that has not spent it.
     ///
     /// # Errors
     /// [`DeviceError`] ends the login.
-    async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError>;
+    async fn exchange(&self, attempt: &BrowserAttempt, code: &Code) -> Result<Poll, DeviceError>;
 
     /// The error that ends the login after this refusal: another server's refusal does not count as
     /// the provider's (RFC 9207 §2.4).
@@ -58,7 +58,7 @@ pub enum Redirect {
 
 /// The page that the user opens.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct AuthorizationPage {
     /// Its address, with all that the attempt asks for.
     pub url: Url,
     /// Whether it is https and on the provider's own host, so that a browser may be sent there.
@@ -67,7 +67,7 @@ pub struct Page {
 
 /// One try to log in, from the page to the code. It is good for one code.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct BrowserAttempt {
     redirect_uri: Url,
     state: Secret,
     verifier: Secret,
@@ -139,7 +139,7 @@ impl Code {
     }
 }
 
-impl Attempt {
+impl BrowserAttempt {
     /// An attempt whose browser comes back to `redirect_uri`, with a state and a verifier of 256 random bits each.
     ///
     /// # Errors
@@ -304,7 +304,7 @@ fn random() -> Result<Secret, DeviceError> {
 
 /// The meaning of the token endpoint's answer to a code. A code that was sent may be spent, and sending it twice can
 /// end its grant (RFC 6749 §4.1.2): it is tried again only if the answer proves that it was not used.
-pub(super) fn exchanged(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceError> {
+pub(super) fn exchanged(answer: Result<TokenResponse, TokenError>) -> Result<Poll, DeviceError> {
     if let Ok(answer) = &answer {
         redirected(answer)?;
     }

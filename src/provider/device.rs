@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::token_client::{Answer, seconds};
+use super::token_client::{TokenResponse, seconds};
 use super::{Grant, TokenError};
 use crate::secret::Secret;
 
@@ -100,12 +100,12 @@ pub enum DeviceError {
 
 /// The wait before each poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct PollPace {
     interval: Duration,
     failures: u32,
 }
 
-impl Pace {
+impl PollPace {
     /// As the code says.
     pub fn of(code: &DeviceCode) -> Self {
         Self {
@@ -149,7 +149,7 @@ impl DeviceCode {
     /// Reads a device authorization answer (RFC 8628 §3.2). `trusted` says whether an address is
     /// the provider's own.
     pub(super) fn read(
-        answer: Answer,
+        answer: TokenResponse,
         trusted: impl Fn(&str) -> bool,
     ) -> Result<Self, DeviceError> {
         let fields = answer
@@ -201,7 +201,7 @@ fn text(fields: &Map<String, Value>, key: &str) -> Option<String> {
 }
 
 /// What an answer of the token endpoint means to a poll (RFC 8628 §3.5).
-pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceError> {
+pub(super) fn polled(answer: Result<TokenResponse, TokenError>) -> Result<Poll, DeviceError> {
     let busy = |what, retry_after| Ok(Poll::Busy { what, retry_after });
     let answer = match answer {
         Ok(answer) => answer,
@@ -243,7 +243,7 @@ pub(super) fn polled(answer: Result<Answer, TokenError>) -> Result<Poll, DeviceE
 ///
 /// # Errors
 /// [`DeviceError::Unreachable`] for a redirect.
-pub(super) fn redirected(answer: &Answer) -> Result<(), DeviceError> {
+pub(super) fn redirected(answer: &TokenResponse) -> Result<(), DeviceError> {
     if !answer.status().is_redirection() {
         return Ok(());
     }
@@ -270,8 +270,8 @@ fn refused(error: TokenError, what: &str) -> DeviceError {
 mod tests {
     use super::*;
 
-    fn answer(fields: &Value) -> Answer {
-        Answer::of(200, fields)
+    fn answer(fields: &Value) -> TokenResponse {
+        TokenResponse::of(200, fields)
     }
 
     #[test]
@@ -303,12 +303,12 @@ mod tests {
 
     #[test]
     fn a_redirect_ends_the_login() {
-        let moved = polled(Ok(Answer::of(307, &serde_json::json!({}))));
+        let moved = polled(Ok(TokenResponse::of(307, &serde_json::json!({}))));
         assert!(matches!(moved, Err(DeviceError::Unreachable { .. })));
     }
 
-    fn pace(interval: u64) -> Pace {
-        Pace {
+    fn pace(interval: u64) -> PollPace {
+        PollPace {
             interval: Duration::from_secs(interval),
             failures: 0,
         }

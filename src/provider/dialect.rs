@@ -6,16 +6,16 @@
 pub enum Dialect {
     /// The Responses API of a backend that answers with event streams alone. An answer that the client wants whole is
     /// folded from the stream.
-    Streamed(&'static Rules),
+    Streamed(&'static BodyRules),
     /// A path that answers whole.
-    Whole(&'static Rules),
+    Whole(&'static BodyRules),
     /// The list of models.
     Models(&'static ModelList),
 }
 
 /// The rules for a request's JSON object. Whatever they don't name stays as it came, byte for byte.
 #[derive(Debug)]
-pub struct Rules {
+pub struct BodyRules {
     /// Members that always have this value, as JSON.
     pub set: &'static [(&'static str, &'static str)],
     /// Members that get this value, as JSON, if they are missing or null.

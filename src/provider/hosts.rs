@@ -8,11 +8,11 @@ use hyper::header::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::jwt::Claims;
-use super::probe::Address;
-use super::{Assessment, BaseUrl, Credential, CredentialKind, Login, Renewal};
+use super::probe::ProbeTarget;
+use super::{Assessment, BaseUrl, BearerKind, Credential, Login, Renewal};
 use crate::config::{self, EnvSetting, Lookup};
 
-const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
+const ACCESS_TOKEN: BearerKind = BearerKind::new("access_token", Renewal::Refresh);
 
 /// A provider's own hosts, and the variables that name others.
 #[derive(Debug)]
@@ -85,14 +85,14 @@ impl Hosts {
     }
 
     /// Issuer and inference API.
-    pub(super) fn addresses(&self) -> Vec<Address> {
-        let issuer = Address {
+    pub(super) fn addresses(&self) -> Vec<ProbeTarget> {
+        let issuer = ProbeTarget {
             what: "issuer",
             setting: "issuer_url",
             url: self.issuer().to_owned(),
         };
         let base = self.inference.as_ref();
-        let inference = Address {
+        let inference = ProbeTarget {
             what: "inference",
             setting: "base_url",
             url: base.map_or_else(|| self.own.inference.to_owned(), ToString::to_string),

@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::config::KeySource;
-use crate::files::{self, Flaw, Spot};
+use crate::files::{self, FileFlaw, Spot};
 use crate::secret::Secret;
 
 /// The longest key; a longer file does not hold one.
@@ -91,13 +91,13 @@ fn text_of(file: &Path) -> Result<String, NoKey> {
     let opened = spot.open().map_err(unread)?;
     // Another user's key would send the user's prompts to that account.
     match spot.flaw(&opened, &opened.metadata().map_err(unread)?) {
-        Some(Flaw::Foreign { owner, ours }) => {
+        Some(FileFlaw::Foreign { owner, ours }) => {
             return Err(NoKey::Unfit(format!(
                 "the key file {shown} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
                  run `sudo chown -h {ours} {shown}`"
             )));
         }
-        Some(Flaw::Writable { mode }) => {
+        Some(FileFlaw::Writable { mode }) => {
             return Err(NoKey::Unfit(format!(
                 "the key file {shown} can be written by everyone on this machine (mode \
                  {mode:04o}); check that the key is yours, then run `chmod 600 {shown}`"

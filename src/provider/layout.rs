@@ -2,7 +2,7 @@
 //!
 //! Hermes Agent writes one block per provider, and the blocks differ in the place of the tokens, in
 //! other fields of a login, and in whether there is a mirror. Only a [`Layout`] knows these names;
-//! all other code reads [`Tokens`] and asks a [`Login`]. The names of the default methods are those
+//! all other code reads [`LoginTokens`] and asks a [`Login`]. The names of the default methods are those
 //! of RFC 6749 and of Hermes Agent's own tables, at the top of the block.
 
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::login::Login;
-use super::row::{self, Row};
+use super::pool_row::{self, PoolRow};
 use crate::secret::Secret;
 
 const ACCESS: &str = "access_token";
@@ -27,7 +27,7 @@ const OF_MIRROR: [&str; 2] = ["_schema", "updated_at"];
 
 /// A login's content, independent of its fields' names.
 #[derive(Debug, Clone, Default)]
-pub struct Tokens {
+pub struct LoginTokens {
     /// The access token.
     pub access: Option<Secret>,
     /// The refresh token, which is single-use.
@@ -40,7 +40,7 @@ pub struct Tokens {
     pub expires: Option<DateTime<Utc>>,
 }
 
-impl Tokens {
+impl LoginTokens {
     /// Whether there is anything that could be used.
     pub fn any(&self) -> bool {
         self.access.is_some() || self.refresh.is_some() || self.minted.is_some()
@@ -100,7 +100,7 @@ impl Merge {
 
 /// Why a login has ended, in the store's form.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending<'e> {
+pub struct LoginEndReason<'e> {
     /// The provider's name.
     pub provider: &'e str,
     /// The OAuth error code.
@@ -132,8 +132,8 @@ pub trait Layout: Debug + Send + Sync {
     }
 
     /// The tokens of a block, or of a mirror.
-    fn tokens(&self, login: &Login) -> Tokens {
-        Tokens {
+    fn tokens(&self, login: &Login) -> LoginTokens {
+        LoginTokens {
             access: login.secret(ACCESS),
             refresh: login.secret(REFRESH),
             minted: None,
@@ -144,7 +144,7 @@ pub trait Layout: Debug + Send + Sync {
 
     /// Writes only the access and refresh tokens that are present into the block: for an answer
     /// that is not understood as a whole.
-    fn put(&self, login: &mut Login, tokens: &Tokens) {
+    fn put(&self, login: &mut Login, tokens: &LoginTokens) {
         for (key, token) in [(ACCESS, &tokens.access), (REFRESH, &tokens.refresh)] {
             if let Some(token) = token {
                 login.set(key, token.expose().to_owned());
@@ -176,7 +176,7 @@ pub trait Layout: Debug + Send + Sync {
     }
 
     /// Notes that the login has ended, in Hermes Agent's form.
-    fn note_end(&self, login: &mut Login, end: &Ending<'_>) {
+    fn note_end(&self, login: &mut Login, end: &LoginEndReason<'_>) {
         let error = json!({
             "provider": end.provider,
             "code": end.code,
@@ -215,15 +215,15 @@ pub trait Layout: Debug + Send + Sync {
     }
 
     /// Lays the tokens of a row of the pool, and their details, out like a block. Each row that does not follow the
-    /// block is a separate login; see [`row::own_login`].
+    /// block is a separate login; see [`pool_row::own_login`].
     fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
-        let row = Row::new(row);
+        let row = PoolRow::new(row);
         let obtained = row.time("last_refresh").or_else(|| row.time(OBTAINED));
-        let tokens = Tokens {
+        let tokens = LoginTokens {
             access: row.access(),
             refresh: row.refresh(),
             obtained,
-            ..Tokens::default()
+            ..LoginTokens::default()
         };
         self.put(login, &tokens);
     }
@@ -235,7 +235,7 @@ pub trait Layout: Debug + Send + Sync {
 
     /// The source that our rows name. Hermes Agent treats any name that begins with `manual:` as a separate login.
     fn row_source(&self) -> &'static str {
-        row::OWN
+        pool_row::OWN
     }
 
     /// Where Hermes Agent sends the requests of a row.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-use super::layout::{Ending, Layout, Merge, Tokens};
+use super::layout::{Layout, LoginEndReason, LoginTokens, Merge};
 use crate::clock;
 use crate::secret::Secret;
 
@@ -88,7 +88,7 @@ impl Login {
     }
 
     /// The tokens that it holds.
-    pub fn tokens(&self) -> Tokens {
+    pub fn tokens(&self) -> LoginTokens {
         self.layout.tokens(self)
     }
 
@@ -126,7 +126,7 @@ impl Login {
     }
 
     /// Writes only the access and refresh tokens that are present into the block.
-    pub fn put(&mut self, tokens: &Tokens) {
+    pub fn put(&mut self, tokens: &LoginTokens) {
         self.layout.put(self, tokens);
     }
 
@@ -141,7 +141,7 @@ impl Login {
     }
 
     /// Takes the dead tokens out and notes why.
-    pub fn end(&mut self, end: &Ending<'_>) {
+    pub fn end(&mut self, end: &LoginEndReason<'_>) {
         self.layout.remove_tokens(self);
         self.layout.note_end(self, end);
     }

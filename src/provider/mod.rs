@@ -26,13 +26,13 @@ mod layout;
 mod login;
 mod nous;
 mod oauth2;
+pub mod pool_row;
 pub mod probe;
 mod proxies;
 mod quota;
 mod quotas;
 mod rate_limits;
 mod registry;
-pub mod row;
 mod skew;
 mod static_key;
 mod tabled;
@@ -51,22 +51,22 @@ use serde_json::{Map, Value};
 
 pub use self::base_url::BaseUrl;
 pub use self::browser::{
-    Attempt, BrowserLogin, Callback, Code, No, PAGE_LIFE, Page, Redirect, Stray,
+    AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, Code, No, PAGE_LIFE, Redirect, Stray,
 };
-pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Pace, Poll};
+pub use self::device::{DeviceCode, DeviceError, DeviceLogin, Poll, PollPace};
 pub use self::dialect::Dialect;
 pub use self::granted::flaw;
-pub use self::layout::{Ending, Layout, Merge, Tokens};
+pub use self::layout::{Layout, LoginEndReason, LoginTokens, Merge};
 pub use self::login::Login;
 pub use self::proxies::{Proxies, environment_faults, file_faults};
-pub use self::quota::{Quota, QuotaAmounts, QuotaLevel, QuotaWindow};
+pub use self::quota::{Quota, QuotaAmounts, QuotaLevel, ReportedWindow};
 pub use self::quotas::Quotas;
 pub use self::registry::{
     BuildError, BuiltIn, build, built_in, layout, named, own_layout, owner, token_timeout,
 };
 pub use self::skew::Skew;
 pub use self::tls::{Tls, TlsError, client_config};
-pub use self::verdict::{Heard, ReadError, Reply, Verdict};
+pub use self::verdict::{Heard, ProviderReply, ReadError, Verdict};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -80,7 +80,7 @@ pub struct Credential {
     /// The only address that it may go to.
     pub base_url: BaseUrl,
     /// Which kind of bearer it is, for `proxy status`.
-    pub kind: CredentialKind,
+    pub kind: BearerKind,
     /// When it was issued, as far as that is known.
     pub issued_at: Option<DateTime<Utc>>,
     /// When the provider stops taking it; `None` never.
@@ -93,12 +93,12 @@ pub struct Credential {
 
 /// A kind of bearer, in the adapter's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CredentialKind {
+pub struct BearerKind {
     name: &'static str,
     from: Renewal,
 }
 
-impl CredentialKind {
+impl BearerKind {
     /// A fixed API key.
     pub const API_KEY: Self = Self::new("api_key", Renewal::Never);
 
@@ -177,8 +177,8 @@ impl Grant {
     }
 
     /// The tokens alone, received at `now`.
-    pub fn tokens(&self, now: DateTime<Utc>) -> Tokens {
-        Tokens::of_answer(&self.answer, now)
+    pub fn tokens(&self, now: DateTime<Utc>) -> LoginTokens {
+        LoginTokens::of_answer(&self.answer, now)
     }
 
     /// What a login gave.
@@ -284,7 +284,7 @@ pub struct Forwards {
 
 /// Another program's file that may hold the same login, in the same layout at its top.
 #[derive(Debug, Clone, Copy)]
-pub struct Holder {
+pub struct SharedLoginFile {
     /// The program.
     pub program: &'static str,
     /// The environment variable that names its folder.
@@ -348,7 +348,7 @@ pub trait Adapter: Debug + Send + Sync {
     }
 
     /// Where the provider is reached for this login: what requests and renewals go to.
-    fn addresses(&self, _login: &Login) -> Vec<probe::Address> {
+    fn addresses(&self, _login: &Login) -> Vec<probe::ProbeTarget> {
         Vec::new()
     }
 
@@ -379,7 +379,7 @@ pub trait Adapter: Debug + Send + Sync {
     }
 
     /// Another program's file that may hold the same login.
-    fn other_holder(&self) -> Option<Holder> {
+    fn other_holder(&self) -> Option<SharedLoginFile> {
         None
     }
 
@@ -424,7 +424,7 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// What an answer says about the credential of its request. Called for every answer, so it must
     /// be quick if the answer says nothing.
-    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+    fn verdict(&self, reply: &ProviderReply<'_>) -> Verdict {
         reply.by_status()
     }
 
@@ -436,7 +436,7 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// A request was answered. Called for every answer to a POST; `shared` says whether that was with the
     /// shared login, and takes a lock.
-    fn hear(&self, _reply: &Reply<'_>, _heard: Heard, _shared: &dyn Fn() -> bool) {}
+    fn hear(&self, _reply: &ProviderReply<'_>, _heard: Heard, _shared: &dyn Fn() -> bool) {}
 
     /// The user has logged in, maybe with another account.
     fn forget_limit(&self) {}

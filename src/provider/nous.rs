@@ -20,12 +20,12 @@ use url::Url;
 pub(super) use self::layout::LAYOUT;
 use self::limit::Limit;
 use super::jwt::{Claims, holds};
-use super::probe::Address;
+use super::probe::ProbeTarget;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, DeviceLogin, Forwards, Grant, Heard,
-    Layout, Login, Quotas, Remedy, Renewal, Reply, Skew, TokenError, Verdict, rate_limits,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, DeviceLogin, Forwards, Grant, Heard,
+    Layout, Login, ProviderReply, Quotas, Remedy, Renewal, Skew, TokenError, Verdict, rate_limits,
 };
 
 use crate::clock;
@@ -35,11 +35,11 @@ use crate::secret::Secret;
 /// Its name for people.
 pub(super) const DISPLAY_NAME: &str = "Nous Portal";
 /// The access token itself, a JWT that may call the inference API.
-const INVOKE_JWT: CredentialKind = CredentialKind::new("invoke_jwt", Renewal::Refresh);
+const INVOKE_JWT: BearerKind = BearerKind::new("invoke_jwt", Renewal::Refresh);
 /// A key that the portal minted for an access token.
-const AGENT_KEY: CredentialKind = CredentialKind::new("agent_key", Renewal::Mint);
+const AGENT_KEY: BearerKind = BearerKind::new("agent_key", Renewal::Mint);
 /// A guest's, for which there is nothing to refresh; Hermes Agent gets the next one.
-const GUEST_TOKEN: CredentialKind = CredentialKind::new("guest_token", Renewal::Never);
+const GUEST_TOKEN: BearerKind = BearerKind::new("guest_token", Renewal::Never);
 const PORTAL: &str = "https://portal.nousresearch.com";
 const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
 /// Where guests are served: the other host answers 400 to their tokens.
@@ -242,7 +242,7 @@ impl Nous {
         &self,
         bearer: Secret,
         login: &Login,
-        kind: CredentialKind,
+        kind: BearerKind,
         (issued_at, expires_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
     ) -> Option<Credential> {
         let scheme = login.text("token_type").unwrap_or("Bearer");
@@ -355,13 +355,13 @@ impl Adapter for Nous {
         Some(self)
     }
 
-    fn addresses(&self, login: &Login) -> Vec<Address> {
-        let portal = Address {
+    fn addresses(&self, login: &Login) -> Vec<ProbeTarget> {
+        let portal = ProbeTarget {
             what: "portal",
             setting: "portal_url",
             url: self.portal(login),
         };
-        let inference = self.inference(login).map(|base| Address {
+        let inference = self.inference(login).map(|base| ProbeTarget {
             what: "inference",
             setting: "base_url",
             url: base.to_string(),
@@ -374,7 +374,7 @@ impl Adapter for Nous {
     }
 
     /// A 429 without an empty bucket is about one model's capacity, and another account meets the same.
-    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+    fn verdict(&self, reply: &ProviderReply<'_>) -> Verdict {
         if reply.status != StatusCode::TOO_MANY_REQUESTS {
             return reply.by_status();
         }
@@ -389,7 +389,7 @@ impl Adapter for Nous {
         self.limit.until(now)
     }
 
-    fn hear(&self, reply: &Reply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
         self.limit.hear(reply, heard, shared);
         let quota = rate_limits::of_fields(reply.fields, heard.at, Some(MINUTE));
         self.quotas.hold(heard.login, quota);

@@ -16,16 +16,18 @@ use hyper::StatusCode;
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
-use self::endpoints::{Endpoints, unusable};
-use super::browser::{Attempt, BrowserLogin, Code, No, Page, Redirect, exchanged};
+use self::endpoints::{OAuth2Endpoints, unusable};
+use super::browser::{
+    AuthorizationPage, BrowserAttempt, BrowserLogin, Code, No, Redirect, exchanged,
+};
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
 use super::hosts::no_login;
 use super::jwt::Claims;
-use super::probe::Address;
-use super::token_client::{Answer, TokenClient};
+use super::probe::ProbeTarget;
+use super::token_client::{TokenClient, TokenResponse};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
-    Renewal, Skew, TokenError, key_file,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, Remedy, Renewal,
+    Skew, TokenError, key_file,
 };
 use crate::clock;
 use crate::config::{AllowedPath, Flow, OAuth2, ProviderName};
@@ -33,7 +35,7 @@ use crate::files::Desk;
 use crate::secret::Secret;
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-const ACCESS_TOKEN: CredentialKind = CredentialKind::new("access_token", Renewal::Refresh);
+const ACCESS_TOKEN: BearerKind = BearerKind::new("access_token", Renewal::Refresh);
 /// Where a browser comes back to, if the configuration names no address.
 const CALLBACK: &str = "/callback";
 
@@ -46,7 +48,7 @@ pub(super) struct Generic {
     paths: Vec<AllowedPath>,
     settings: OAuth2,
     layout: &'static dyn Layout,
-    found: Mutex<Option<Arc<Endpoints>>>,
+    found: Mutex<Option<Arc<OAuth2Endpoints>>>,
 }
 
 impl Generic {
@@ -69,7 +71,7 @@ impl Generic {
     }
 
     /// The endpoints, discovered once.
-    async fn endpoints(&self) -> Result<Arc<Endpoints>, TokenError> {
+    async fn endpoints(&self) -> Result<Arc<OAuth2Endpoints>, TokenError> {
         let known = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known().clone() {
             return Ok(found);
@@ -148,10 +150,10 @@ impl Generic {
     /// Asks the token endpoint with these fields, and a refresh token that goes into a header.
     async fn ask(
         &self,
-        endpoints: &Endpoints,
+        endpoints: &OAuth2Endpoints,
         fields: &[(&str, &str)],
         header: Option<&Secret>,
-    ) -> Result<Answer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let secret = self.secret().await?;
         let mut form = self.asked();
         form.extend_from_slice(fields);
@@ -250,9 +252,9 @@ impl Adapter for Generic {
         Some(self.client.skew())
     }
 
-    fn addresses(&self, _login: &Login) -> Vec<Address> {
+    fn addresses(&self, _login: &Login) -> Vec<ProbeTarget> {
         let settings = &self.settings;
-        let of = |setting, url: &Url| Address {
+        let of = |setting, url: &Url| ProbeTarget {
             what: "issuer",
             setting,
             url: url.to_string(),
@@ -262,7 +264,7 @@ impl Adapter for Generic {
             .as_ref()
             .map(|url| of("issuer_url", url));
         let token = settings.token_url.as_ref().map(|url| of("token_url", url));
-        let inference = Address {
+        let inference = ProbeTarget {
             what: "inference",
             setting: "base_url",
             url: self.base_url.to_string(),
@@ -400,7 +402,7 @@ impl BrowserLogin for Generic {
         }
     }
 
-    async fn page(&self, attempt: &Attempt) -> Result<Page, DeviceError> {
+    async fn page(&self, attempt: &BrowserAttempt) -> Result<AuthorizationPage, DeviceError> {
         let endpoints = self
             .endpoints()
             .await
@@ -414,13 +416,13 @@ impl BrowserLogin for Generic {
         if !scope.is_empty() {
             asked.push(("scope", &scope));
         }
-        Ok(Page {
+        Ok(AuthorizationPage {
             trusted: page.scheme() == "https" && self.is_own_page(page.as_str()),
             url: attempt.page(page, asked),
         })
     }
 
-    async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError> {
+    async fn exchange(&self, attempt: &BrowserAttempt, code: &Code) -> Result<Poll, DeviceError> {
         // RFC 9207 §2.4: another issuer's code is sent nowhere.
         self.is_of_issuer("code", code.issuer())?;
         let endpoints = match self.endpoints().await {

@@ -16,7 +16,7 @@ use super::token_client::is_loopback;
 
 /// An address that a provider is reached at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct ProbeTarget {
     /// The address's role, in one word: `inference`, or the adapter's name for its token endpoint.
     pub what: &'static str,
     /// The key of the provider's settings that names another address.
@@ -27,7 +27,7 @@ pub struct Address {
 
 /// What answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ProbeAnswer {
     /// The HTTP status.
     pub status: u16,
     /// The other side's clock (RFC 9110 §6.6.1), in whole seconds.
@@ -81,7 +81,7 @@ pub async fn probe(
     (method, url): (Method, &str),
     tls: rustls::ClientConfig,
     limit: Duration,
-) -> Result<Seen, Unreachable> {
+) -> Result<ProbeAnswer, Unreachable> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(crate::USER_AGENT)
@@ -94,7 +94,7 @@ pub async fn probe(
     };
     let client = builder.build().map_err(|error| explain(&error, limit))?;
     match timeout(limit, client.request(method, url).send()).await {
-        Ok(Ok(answer)) => Ok(Seen {
+        Ok(Ok(answer)) => Ok(ProbeAnswer {
             status: answer.status().as_u16(),
             date: date(answer.headers()),
             redirected_to: redirected_to(url, answer.headers()),

@@ -15,12 +15,12 @@ pub struct Quota {
     /// When the provider said so.
     pub at: DateTime<Utc>,
     /// Its windows, the shortest first.
-    pub windows: Vec<QuotaWindow>,
+    pub windows: Vec<ReportedWindow>,
 }
 
 /// One window of a quota.
 #[derive(Debug, Clone, PartialEq)]
-pub struct QuotaWindow {
+pub struct ReportedWindow {
     /// The provider's name for it.
     pub name: &'static str,
     /// How much of it is used, in percent.
@@ -53,7 +53,7 @@ pub enum QuotaLevel {
     Spent,
 }
 
-impl QuotaWindow {
+impl ReportedWindow {
     /// Its state at `now`: once its window has begun again, it is free, until the provider reports
     /// more.
     #[must_use]
@@ -91,7 +91,7 @@ impl Quota {
     /// Whether this report differs from an earlier one in how far a window is used, or in when one that is
     /// nearly used up begins again.
     pub(super) fn is_news_after(&self, earlier: &Self) -> bool {
-        let same = |one: &QuotaWindow, other: &QuotaWindow| {
+        let same = |one: &ReportedWindow, other: &ReportedWindow| {
             let level = QuotaLevel::of(one.used_percent);
             let apart = match (one.resets_at, other.resets_at) {
                 (Some(one), Some(other)) => {

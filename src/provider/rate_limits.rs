@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 
-use super::quota::{Quota, QuotaAmounts, QuotaWindow};
+use super::quota::{Quota, QuotaAmounts, ReportedWindow};
 use crate::clock;
 
 /// A limit's name, its fields' suffix, and its length if that is a part of its name.
@@ -67,7 +67,7 @@ pub(super) fn of_fields(
         let limit = count(text(fields, limit)?)?;
         let remaining = count(text(fields, remaining)?)?.min(limit);
         let left = text(fields, reset).and_then(span);
-        Some(QuotaWindow {
+        Some(ReportedWindow {
             name,
             used_percent: used_percent(limit, remaining)?,
             amounts: Some(QuotaAmounts { limit, remaining }),

@@ -202,7 +202,7 @@ pub fn build(
             )))
         }
         ProviderKind::Codex { issuer_url } => {
-            let of_file = codex::Settings {
+            let of_file = codex::CodexSettings {
                 extra_paths: &settings.extra_paths,
                 issuer: issuer_url.as_ref(),
                 inference: base_url,

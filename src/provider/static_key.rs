@@ -9,10 +9,10 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 
 use super::key_file::{self, NoKey};
-use super::probe::Address;
+use super::probe::ProbeTarget;
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
-    Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, Remedy, Renewal,
+    TokenError,
 };
 use crate::config::{AllowedPath, KeySource, ProviderName};
 use crate::secret::Secret;
@@ -125,8 +125,8 @@ impl Adapter for StaticKey {
         }
     }
 
-    fn addresses(&self, _login: &Login) -> Vec<Address> {
-        vec![Address {
+    fn addresses(&self, _login: &Login) -> Vec<ProbeTarget> {
+        vec![ProbeTarget {
             what: "inference",
             setting: "base_url",
             url: self.base_url.to_string(),
@@ -146,9 +146,9 @@ impl Adapter for StaticKey {
             }
         };
         let (kind, authorization) = if self.source == KeySource::Unneeded {
-            (CredentialKind::NO_KEY, Ok(HeaderValue::from_static("")))
+            (BearerKind::NO_KEY, Ok(HeaderValue::from_static("")))
         } else {
-            (CredentialKind::API_KEY, key.authorization("Bearer"))
+            (BearerKind::API_KEY, key.authorization("Bearer"))
         };
         let Ok(authorization) = authorization else {
             let reason = "the API key contains characters that a header can't carry".to_owned();

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::jwt::Claims;
-use super::row::Row;
+use super::pool_row::PoolRow;
 use super::token_client::seconds;
-use super::{Layout, Login, Merge, Tokens};
+use super::{Layout, Login, LoginTokens, Merge};
 use crate::clock;
 
 /// Where a login's end is noted.
@@ -61,12 +61,12 @@ impl Layout for Tabled {
         true
     }
 
-    fn tokens(&self, login: &Login) -> Tokens {
+    fn tokens(&self, login: &Login) -> LoginTokens {
         let tokens = inner(login);
         let obtained = login.time("last_refresh");
         let life = seconds(tokens.fields().get("expires_in"));
         let expires = obtained.filter(|_| life > 0);
-        Tokens {
+        LoginTokens {
             access: tokens.secret("access_token"),
             refresh: tokens.secret("refresh_token"),
             minted: None,
@@ -75,7 +75,7 @@ impl Layout for Tabled {
         }
     }
 
-    fn put(&self, login: &mut Login, tokens: &Tokens) {
+    fn put(&self, login: &mut Login, tokens: &LoginTokens) {
         edit(login, |inner| {
             for (key, token) in [
                 ("access_token", &tokens.access),
@@ -117,7 +117,7 @@ impl Layout for Tabled {
 
     /// Hermes Agent keeps one row in step with the block.
     fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
-        if !Row::new(row).is_of_block() {
+        if !PoolRow::new(row).is_of_block() {
             return None;
         }
         let mut login = Login::empty((self.itself)());
@@ -164,7 +164,7 @@ impl Layout for Tabled {
 
 /// A row as a block would be.
 fn lay_out(login: &mut Login, row: &Map<String, Value>) {
-    let told = Row::new(row);
+    let told = PoolRow::new(row);
     edit(login, |tokens| {
         for (key, token) in [
             ("access_token", told.access()),

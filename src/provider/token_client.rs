@@ -42,7 +42,7 @@ pub(super) struct TokenClient {
 
 /// An answer of a token endpoint, whole.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TokenResponse {
     status: StatusCode,
     retry_after: Option<Duration>,
     body: Option<Map<String, Value>>,
@@ -105,7 +105,7 @@ impl TokenClient {
     /// # Errors
     /// [`TokenError::Transient`] when the endpoint could not be reached, or answers without end;
     /// [`TokenError::Lost`] when the request was sent and no whole answer came.
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, TokenError> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<TokenResponse, TokenError> {
         let (client, request) = request.build_split();
         let request = request.map_err(|error| unanswered(error, None, true))?;
         let carried = carried(&request);
@@ -134,7 +134,7 @@ impl TokenClient {
             }
             body.extend_from_slice(&part);
         }
-        Ok(Answer {
+        Ok(TokenResponse {
             status,
             retry_after,
             body: serde_json::from_slice(&body).ok(),
@@ -180,7 +180,7 @@ pub(super) fn is_loopback(url: &str) -> bool {
     }
 }
 
-impl Answer {
+impl TokenResponse {
     #[cfg(test)]
     pub(super) fn of(status: u16, body: &Value) -> Self {
         Self {
@@ -249,7 +249,7 @@ impl Answer {
     /// The same of another endpoint, as messages call it.
     ///
     /// # Errors
-    /// As [`Answer::granted`].
+    /// As [`TokenResponse::granted`].
     pub(super) fn granted_by(
         self,
         who: &str,
@@ -416,8 +416,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, body: &Value) -> Answer {
-        Answer {
+    fn answer(status: u16, body: &Value) -> TokenResponse {
+        TokenResponse {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
             body: body.as_object().cloned(),

@@ -10,7 +10,7 @@ use super::skew;
 
 /// An answer, as far as it has been read.
 #[derive(Debug, Clone, Copy)]
-pub struct Reply<'a> {
+pub struct ProviderReply<'a> {
     /// Its status.
     pub status: StatusCode,
     /// Its fields.
@@ -74,7 +74,7 @@ pub(super) fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     left.max(0).try_into().ok().map(Duration::from_secs)
 }
 
-impl Reply<'_> {
+impl ProviderReply<'_> {
     /// How long the provider wants to be left alone, as far as it says.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(self.fields)

@@ -19,12 +19,12 @@ use url::Url;
 
 use super::device::{DeviceCode, DeviceError, DeviceLogin, Poll, polled};
 use super::hosts::{Hosts, Own};
-use super::probe::Address;
+use super::probe::ProbeTarget;
 use super::tabled::{Tabled, inner};
-use super::token_client::{Answer, TokenClient};
+use super::token_client::{TokenClient, TokenResponse};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, Grant, Heard, Layout, Login, Quotas, ReadError,
-    Remedy, Renewal, Reply, Skew, TokenError, Verdict, rate_limits,
+    Adapter, Assessment, BaseUrl, Credential, Grant, Heard, Layout, Login, ProviderReply, Quotas,
+    ReadError, Remedy, Renewal, Skew, TokenError, Verdict, rate_limits,
 };
 use crate::clock;
 use crate::config::{AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai};
@@ -58,13 +58,13 @@ pub(super) struct Xai {
     client: TokenClient,
     paths: Vec<AllowedPath>,
     hosts: Hosts,
-    found: Mutex<Option<Arc<Endpoints>>>,
+    found: Mutex<Option<Arc<XaiEndpoints>>>,
     quotas: Quotas,
 }
 
 /// What the discovery document names.
 #[derive(Debug, Clone)]
-struct Endpoints {
+struct XaiEndpoints {
     authorization: Option<String>,
     token: String,
     device: String,
@@ -108,7 +108,7 @@ impl Xai {
     }
 
     /// The endpoints, asked for once.
-    async fn endpoints(&self) -> Result<Arc<Endpoints>, TokenError> {
+    async fn endpoints(&self) -> Result<Arc<XaiEndpoints>, TokenError> {
         if let Some(found) = self.known() {
             return Ok(found);
         }
@@ -124,7 +124,7 @@ impl Xai {
             unusable("xAI's discovery document names a token endpoint that is not xAI's")
         })?;
         let device = trusted("device_authorization_endpoint");
-        let found = Arc::new(Endpoints {
+        let found = Arc::new(XaiEndpoints {
             authorization: trusted("authorization_endpoint"),
             token,
             device: device.unwrap_or_else(|| format!("{}/oauth2/device/code", self.hosts.issuer())),
@@ -133,7 +133,7 @@ impl Xai {
         Ok(found)
     }
 
-    fn known(&self) -> Option<Arc<Endpoints>> {
+    fn known(&self) -> Option<Arc<XaiEndpoints>> {
         let found = self.found.lock();
         found.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -168,7 +168,7 @@ impl Xai {
 
 /// What the token endpoint's answer to a refresh means: 400 and 401 are the end of the login, 403 is
 /// about the account.
-fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
+fn granted(answer: TokenResponse) -> Result<Map<String, Value>, TokenError> {
     let status = answer.status();
     let (code, description) = answer.refusal();
     match status {
@@ -247,7 +247,7 @@ impl Adapter for Xai {
         Some(self.client.skew())
     }
 
-    fn addresses(&self, _login: &Login) -> Vec<Address> {
+    fn addresses(&self, _login: &Login) -> Vec<ProbeTarget> {
         self.hosts.addresses()
     }
 
@@ -274,11 +274,11 @@ impl Adapter for Xai {
     }
 
     /// The body has the reason of a 403 and a 429.
-    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+    fn verdict(&self, reply: &ProviderReply<'_>) -> Verdict {
         refusal::verdict(reply)
     }
 
-    fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
         let quota = rate_limits::of_fields(reply.fields, heard.at, None);
         self.quotas.hold(heard.login, quota);
     }

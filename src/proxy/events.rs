@@ -4,7 +4,7 @@
 use super::ending::Ending;
 use super::error_events::ErrorEvents;
 use crate::provider::ReadError;
-use crate::sse::{At, Tap, Tokenizer};
+use crate::sse::{StreamPosition, Tap, Tokenizer};
 
 /// An event stream that passes, and what listens to it.
 #[derive(Debug, Clone)]
@@ -74,10 +74,10 @@ impl Events {
     pub(super) fn gap(&self) -> Option<&'static str> {
         match self.lines.at() {
             _ if self.is_sized || self.taps.ending.is_done() => None,
-            At::Between => Some(""),
+            StreamPosition::Between => Some(""),
             // The rest of a comment is never missed.
-            At::Comment => Some("\n"),
-            At::Within => None,
+            StreamPosition::Comment => Some("\n"),
+            StreamPosition::Within => None,
         }
     }
 

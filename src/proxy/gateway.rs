@@ -18,7 +18,7 @@ use super::translation::Bridge;
 use super::upstream::Client;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
-use crate::credentials::Pool;
+use crate::credentials::LoginPool;
 use crate::provider::{Adapter, Dialect};
 
 /// A provider as requests need it.
@@ -41,7 +41,7 @@ pub struct Upstream {
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
     /// Where the bearer comes from.
-    pub credentials: Pool,
+    pub credentials: LoginPool,
     /// The connections.
     pub client: Client,
     /// Request fields that pass besides the usual ones.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use self::agent::Printed;
-use super::tool::{Call, Processes, Tools, refused};
-use super::{Installed, Outcome, Plan, ServiceError, State, Steering, Step, file};
+use self::agent::LaunchctlPrint;
+use super::tool::{Processes, ProgramCall, Tools, refused};
+use super::{
+    InstallPlan, Installed, ServiceError, ServiceState, ServiceStep, Steering, StepOutcome, file,
+};
 use crate::paths::Environment;
 use crate::tools::ToolError;
 
@@ -70,12 +72,12 @@ impl Launchd {
     }
 
     /// Where the agent is loaded, and how it is.
-    async fn loaded(&self) -> Result<Option<(String, Printed)>, ServiceError> {
+    async fn loaded(&self) -> Result<Option<(String, LaunchctlPrint)>, ServiceError> {
         for domain in self.domains() {
             let target = format!("{domain}/{}", self.label());
             let answer = self.tools.run(&launchctl(&["print", &target])).await?;
             if answer.ok {
-                return Ok(Some((target, Printed::read(&answer.said))));
+                return Ok(Some((target, LaunchctlPrint::read(&answer.said))));
             }
         }
         Ok(None)
@@ -148,7 +150,7 @@ impl Launchd {
 
 #[async_trait]
 impl Steering for Launchd {
-    async fn state(&self) -> Result<State, ServiceError> {
+    async fn state(&self) -> Result<ServiceState, ServiceError> {
         let label = self.label();
         let file = Some(self.file(label)).filter(|file| file.is_file());
         let loaded = self.loaded().await?;
@@ -157,7 +159,7 @@ impl Steering for Launchd {
         Ok(agent::state(file, label == BREW_LABEL, disabled, printed))
     }
 
-    async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    async fn install(&self, plan: &InstallPlan) -> Result<Installed, ServiceError> {
         if plan.socket.is_some() {
             return Err(ServiceError::Unsupported {
                 what: "Only systemd can hold the port for the service: omit --socket",
@@ -168,7 +170,7 @@ impl Steering for Launchd {
         let what = format!("agent {}", path.display());
         if self.label() == BREW_LABEL {
             let what = format!("{what}, which Homebrew installed");
-            let step = Step::new("definition", what, Outcome::Already);
+            let step = ServiceStep::new("definition", what, StepOutcome::Already);
             installed.steps.push(step);
             return Ok(installed);
         }
@@ -185,24 +187,28 @@ impl Steering for Launchd {
             // launchd reads the file only when it loads it.
             self.unload().await?;
         }
-        let step = Step::new("definition", what, installed.changed.into());
+        let step = ServiceStep::new("definition", what, installed.changed.into());
         installed.steps.push(step);
         Ok(installed)
     }
 
-    async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
+    async fn uninstall(&self) -> Result<Vec<ServiceStep>, ServiceError> {
         let mut steps = Vec::new();
         let label = self.label();
         if self.unload().await? {
-            steps.push(Step::new("stop", format!("stop {label}"), Outcome::Done));
+            steps.push(ServiceStep::new(
+                "stop",
+                format!("stop {label}"),
+                StepOutcome::Done,
+            ));
         }
         let path = self.file(label);
         let what = format!("remove {}", path.display());
         if label == BREW_LABEL {
             let advice = "Homebrew installed it: `brew services stop hermes-proxyd`".to_owned();
-            steps.push(Step::new("remove", what, Outcome::Left(advice)));
+            steps.push(ServiceStep::new("remove", what, StepOutcome::Left(advice)));
         } else if file::remove(&path)? {
-            steps.push(Step::new("remove", what, Outcome::Done));
+            steps.push(ServiceStep::new("remove", what, StepOutcome::Done));
         }
         Ok(steps)
     }
@@ -250,8 +256,8 @@ impl Steering for Launchd {
     }
 }
 
-fn launchctl(arguments: &[&str]) -> Call {
-    Call::new("launchctl", arguments)
+fn launchctl(arguments: &[&str]) -> ProgramCall {
+    ProgramCall::new("launchctl", arguments)
 }
 
 #[cfg(test)]
@@ -271,8 +277,8 @@ mod tests {
         Launchd::with(Box::new(script.clone()), &environment, 501).unwrap()
     }
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> InstallPlan {
+        InstallPlan {
             daemon: "/opt/bin/hermes-proxyd".into(),
             ctl: "/opt/bin/hermesctl".into(),
             variables: BTreeMap::new(),
@@ -335,7 +341,9 @@ mod tests {
         assert!(!launchd.install(&plan()).await.unwrap().changed);
         assert!(launchd.state().await.unwrap().packaged);
         let steps = launchd.uninstall().await.unwrap();
-        assert!(matches!(&steps[0].outcome, Outcome::Left(why) if why.contains("brew services")));
+        assert!(
+            matches!(&steps[0].outcome, StepOutcome::Left(why) if why.contains("brew services"))
+        );
         assert!(agent.exists());
     }
 }

@@ -38,7 +38,7 @@ pub enum Manager {
 
 /// How the service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct ServiceState {
     /// Who looks after it.
     pub manager: Manager,
     /// The unit, agent or task file; `None` when it is not installed.
@@ -71,7 +71,7 @@ pub struct Running {
 
 /// The settings of an installation.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct InstallPlan {
     /// hermes-proxyd, with its whole path.
     pub daemon: PathBuf,
     /// hermesctl, with its whole path.
@@ -84,19 +84,19 @@ pub struct Plan {
 
 /// One step of an installation or of its undoing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct ServiceStep {
     /// The step's name for programs, the same on every platform: `definition` (unit, agent or task),
     /// `socket`, `variables`, `enable`, `linger`, `stop` or `remove`.
     pub name: &'static str,
     /// What, such as `unit /home/u/.config/systemd/user/hermes-proxyd.service`.
     pub what: String,
     /// The result.
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
 }
 
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// It was done.
     Done,
     /// It was so before.
@@ -109,7 +109,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Installed {
     /// In their order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ServiceStep>,
     /// Whether a running service has to be restarted to apply it.
     pub changed: bool,
 }
@@ -187,9 +187,9 @@ impl ServiceError {
 /// One manager.
 #[async_trait]
 trait Steering: fmt::Debug + Send + Sync {
-    async fn state(&self) -> Result<State, ServiceError>;
-    async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError>;
-    async fn uninstall(&self) -> Result<Vec<Step>, ServiceError>;
+    async fn state(&self) -> Result<ServiceState, ServiceError>;
+    async fn install(&self, plan: &InstallPlan) -> Result<Installed, ServiceError>;
+    async fn uninstall(&self) -> Result<Vec<ServiceStep>, ServiceError>;
     async fn start(&self) -> Result<(), ServiceError>;
     async fn stop(&self) -> Result<(), ServiceError>;
     async fn restart(&self) -> Result<(), ServiceError>;
@@ -201,9 +201,9 @@ trait Steering: fmt::Debug + Send + Sync {
 
 /// The service of this user, with the service manager of this system.
 #[derive(Debug)]
-pub struct Service(Box<dyn Steering>);
+pub struct UserService(Box<dyn Steering>);
 
-impl Service {
+impl UserService {
     /// With the manager of this platform.
     ///
     /// # Errors
@@ -217,22 +217,22 @@ impl Service {
         Ok(Self(match manager {
             Manager::Systemd => Box::new(systemd::Systemd::new(environment, user)?),
             Manager::Launchd => Box::new(launchd::Launchd::new(environment, user)?),
-            Manager::TaskScheduler => Box::new(task::Task::new(environment)?),
+            Manager::TaskScheduler => Box::new(task::ScheduledTask::new(environment)?),
         }))
     }
 
     /// Asks for its state. A missing installation is not an error.
-    pub async fn state(&self) -> Result<State, ServiceError> {
+    pub async fn state(&self) -> Result<ServiceState, ServiceError> {
         self.0.state().await
     }
 
     /// Installs it, so that it starts automatically from now on; it is not started yet.
-    pub async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    pub async fn install(&self, plan: &InstallPlan) -> Result<Installed, ServiceError> {
         self.0.install(plan).await
     }
 
-    /// Stops it and takes back what [`Service::install`] did.
-    pub async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
+    /// Stops it and takes back what [`UserService::install`] did.
+    pub async fn uninstall(&self) -> Result<Vec<ServiceStep>, ServiceError> {
         self.0.uninstall().await
     }
 
@@ -263,12 +263,12 @@ impl Service {
 }
 
 /// Asks the manager of this platform how the service is.
-pub async fn state(environment: &Environment) -> Result<State, ServiceError> {
-    Service::here(environment)?.state().await
+pub async fn state(environment: &Environment) -> Result<ServiceState, ServiceError> {
+    UserService::here(environment)?.state().await
 }
 
-impl Step {
-    fn new(name: &'static str, what: impl Into<String>, outcome: Outcome) -> Self {
+impl ServiceStep {
+    fn new(name: &'static str, what: impl Into<String>, outcome: StepOutcome) -> Self {
         Self {
             name,
             what: what.into(),
@@ -277,7 +277,7 @@ impl Step {
     }
 }
 
-impl From<bool> for Outcome {
+impl From<bool> for StepOutcome {
     /// Whether anything had to be done.
     fn from(done: bool) -> Self {
         if done { Self::Done } else { Self::Already }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::unit::Shown;
-use super::tool::{Answer, Call, Processes, Tools, refused};
-use super::{Installed, Outcome, Plan, ServiceError, State, Steering, Step, file};
+use self::unit::UnitProperties;
+use super::tool::{Processes, ProgramCall, ProgramOutput, Tools, refused};
+use super::{
+    InstallPlan, Installed, ServiceError, ServiceState, ServiceStep, Steering, StepOutcome, file,
+};
 use crate::paths::Environment;
 
 const SERVICE: &str = "hermes-proxyd.service";
@@ -62,7 +64,7 @@ impl Systemd {
     }
 
     /// Runs a call that must work.
-    async fn must(&self, call: Call) -> Result<Answer, ServiceError> {
+    async fn must(&self, call: ProgramCall) -> Result<ProgramOutput, ServiceError> {
         let answer = self.tools.run(&call).await?;
         if answer.ok {
             return Ok(answer);
@@ -83,14 +85,14 @@ impl Systemd {
     }
 
     async fn show(&self, unit: &str) -> Result<String, ServiceError> {
-        let properties = Shown::PROPERTIES;
+        let properties = UnitProperties::PROPERTIES;
         let arguments = ["show", "--timestamp=utc", "--property", properties, unit];
         Ok(self.must(systemctl(&arguments)).await?.said)
     }
 
     async fn linger(&self) -> Option<bool> {
         let user = self.user.to_string();
-        let call = Call::new(
+        let call = ProgramCall::new(
             "loginctl",
             ["show-user", "--property=Linger", "--value", &user],
         );
@@ -99,7 +101,7 @@ impl Systemd {
     }
 
     /// Whether this unit is a package's or the user's, and not ours.
-    fn is_foreign(&self, unit: &Shown<'_>) -> Result<bool, ServiceError> {
+    fn is_foreign(&self, unit: &UnitProperties<'_>) -> Result<bool, ServiceError> {
         let Some(path) = unit.file() else {
             return Ok(false);
         };
@@ -118,7 +120,7 @@ impl Systemd {
         installed: &mut Installed,
     ) -> Result<(), ServiceError> {
         let shown = self.show(name).await?;
-        let shown = Shown::read(&shown);
+        let shown = UnitProperties::read(&shown);
         match shown.file() {
             Some(path) if self.is_foreign(&shown)? => {
                 let what = format!(
@@ -127,7 +129,7 @@ impl Systemd {
                 );
                 installed
                     .steps
-                    .push(Step::new(step(name), what, Outcome::Already));
+                    .push(ServiceStep::new(step(name), what, StepOutcome::Already));
                 Ok(())
             }
             _ => self.place(name, text, (step(name), "unit"), installed),
@@ -145,7 +147,9 @@ impl Systemd {
         let written = file::write(&path, text.as_bytes())?;
         installed.changed |= written;
         let what = format!("{kind} {}", path.display());
-        installed.steps.push(Step::new(step, what, written.into()));
+        installed
+            .steps
+            .push(ServiceStep::new(step, what, written.into()));
         Ok(())
     }
 
@@ -162,7 +166,11 @@ impl Systemd {
         Ok(())
     }
 
-    fn place_variables(&self, plan: &Plan, installed: &mut Installed) -> Result<(), ServiceError> {
+    fn place_variables(
+        &self,
+        plan: &InstallPlan,
+        installed: &mut Installed,
+    ) -> Result<(), ServiceError> {
         let earlier = file::read_text(&self.units.join(environment_file()))?;
         let text = unit::environment(&plan.variables, earlier.as_deref());
         let Some(text) = text else {
@@ -173,56 +181,56 @@ impl Systemd {
     }
 
     /// Has the service outlive the logout, as far as this user may decide that.
-    async fn keep(&self) -> Result<Step, ServiceError> {
+    async fn keep(&self) -> Result<ServiceStep, ServiceError> {
         let what = "start at boot, keep running after logout (linger)";
         if self.linger().await == Some(true) {
-            return Ok(Step::new("linger", what, Outcome::Already));
+            return Ok(ServiceStep::new("linger", what, StepOutcome::Already));
         }
         let user = self.user.to_string();
-        let call = Call::new("loginctl", ["--no-ask-password", "enable-linger", &user]);
+        let call = ProgramCall::new("loginctl", ["--no-ask-password", "enable-linger", &user]);
         if self.tools.run(&call).await.is_ok_and(|answer| answer.ok) {
             file::write(&self.linger_note, b"")?;
-            return Ok(Step::new("linger", what, Outcome::Done));
+            return Ok(ServiceStep::new("linger", what, StepOutcome::Done));
         }
         let advice = format!("it needs an administrator: `sudo loginctl enable-linger {user}`");
-        Ok(Step::new("linger", what, Outcome::Left(advice)))
+        Ok(ServiceStep::new("linger", what, StepOutcome::Left(advice)))
     }
 
-    async fn undo_keep(&self) -> Result<Option<Step>, ServiceError> {
+    async fn undo_keep(&self) -> Result<Option<ServiceStep>, ServiceError> {
         if file::read(&self.linger_note)?.is_none() {
             return Ok(None);
         }
         let user = self.user.to_string();
-        let call = Call::new("loginctl", ["--no-ask-password", "disable-linger", &user]);
+        let call = ProgramCall::new("loginctl", ["--no-ask-password", "disable-linger", &user]);
         let ended = self.tools.run(&call).await.is_ok_and(|answer| answer.ok);
         file::remove(&self.linger_note)?;
         let outcome = if ended {
-            Outcome::Done
+            StepOutcome::Done
         } else {
-            Outcome::Left(format!("run `sudo loginctl disable-linger {user}`"))
+            StepOutcome::Left(format!("run `sudo loginctl disable-linger {user}`"))
         };
         let what = "stop running programs at logout again (lingering was enabled by hermesctl)";
-        Ok(Some(Step::new("linger", what, outcome)))
+        Ok(Some(ServiceStep::new("linger", what, outcome)))
     }
 
-    fn remove(&self, name: &str) -> Result<Option<Step>, ServiceError> {
+    fn remove(&self, name: &str) -> Result<Option<ServiceStep>, ServiceError> {
         let path = self.units.join(name);
         let Some(text) = file::read_text(&path)? else {
             return Ok(None);
         };
         let what = format!("remove {}", path.display());
         if !unit::is_ours(&text) {
-            let outcome = Outcome::Left("hermesctl did not write it".to_owned());
-            return Ok(Some(Step::new("remove", what, outcome)));
+            let outcome = StepOutcome::Left("hermesctl did not write it".to_owned());
+            return Ok(Some(ServiceStep::new("remove", what, outcome)));
         }
         file::remove(&path)?;
-        Ok(Some(Step::new("remove", what, Outcome::Done)))
+        Ok(Some(ServiceStep::new("remove", what, StepOutcome::Done)))
     }
 
     /// The units that start it, the socket first.
     async fn enabled_units(&self) -> Result<Vec<&'static str>, ServiceError> {
         let socket = self.show(SOCKET).await?;
-        Ok(if Shown::read(&socket).is_enabled() {
+        Ok(if UnitProperties::read(&socket).is_enabled() {
             vec![SOCKET, SERVICE]
         } else {
             vec![SERVICE]
@@ -241,17 +249,17 @@ fn step(unit: &str) -> &'static str {
 
 #[async_trait]
 impl Steering for Systemd {
-    async fn state(&self) -> Result<State, ServiceError> {
+    async fn state(&self) -> Result<ServiceState, ServiceError> {
         let (service, socket) = (self.show(SERVICE).await?, self.show(SOCKET).await?);
-        let service = Shown::read(&service);
-        Ok(State {
+        let service = UnitProperties::read(&service);
+        Ok(ServiceState {
             packaged: self.is_foreign(&service)?,
             linger: self.linger().await,
-            ..unit::state(&service, &Shown::read(&socket))
+            ..unit::state(&service, &UnitProperties::read(&socket))
         })
     }
 
-    async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    async fn install(&self, plan: &InstallPlan) -> Result<Installed, ServiceError> {
         if !unit::can_run(&plan.daemon) || !unit::can_run(&plan.ctl) {
             return Err(ServiceError::Unsupported {
                 what: "systemd can't run a program in a folder with quotes or backslashes in its \
@@ -266,13 +274,13 @@ impl Steering for Systemd {
             self.place_socket(address, &mut installed).await?;
         }
         let stale = self.show(SERVICE).await?;
-        if installed.changed || Shown::read(&stale).is_stale() {
+        if installed.changed || UnitProperties::read(&stale).is_stale() {
             self.must(systemctl(&["daemon-reload"])).await?;
         }
         let units = [Some(SERVICE), plan.socket.as_ref().map(|_| SOCKET)];
         for name in units.into_iter().flatten() {
             let shown = self.show(name).await?;
-            let enabled = Shown::read(&shown).is_enabled();
+            let enabled = UnitProperties::read(&shown).is_enabled();
             if !enabled {
                 self.must(systemctl(&["enable", name])).await?;
                 // A socket that is new takes the port over.
@@ -280,22 +288,24 @@ impl Steering for Systemd {
             }
             let what = format!("start {name} at login");
             let outcome = (!enabled).into();
-            installed.steps.push(Step::new("enable", what, outcome));
+            installed
+                .steps
+                .push(ServiceStep::new("enable", what, outcome));
         }
         installed.steps.push(self.keep().await?);
         Ok(installed)
     }
 
-    async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
+    async fn uninstall(&self) -> Result<Vec<ServiceStep>, ServiceError> {
         let mut steps = Vec::new();
         for name in [SOCKET, SERVICE] {
             let shown = self.show(name).await?;
-            let shown = Shown::read(&shown);
+            let shown = UnitProperties::read(&shown);
             if shown.file().is_some() && (shown.is_enabled() || shown.is_active()) {
                 let call = systemctl(&["disable", "--now", name]).within(STOP);
                 self.must(call).await?;
                 let what = format!("stop {name} and disable it");
-                steps.push(Step::new("stop", what, Outcome::Done));
+                steps.push(ServiceStep::new("stop", what, StepOutcome::Done));
             }
         }
         let mut removed = false;
@@ -325,7 +335,7 @@ impl Steering for Systemd {
 
     async fn start(&self) -> Result<(), ServiceError> {
         let shown = self.show(SERVICE).await?;
-        if Shown::read(&shown).file().is_none() {
+        if UnitProperties::read(&shown).file().is_none() {
             return Err(ServiceError::NotInstalled);
         }
         // Else a service that failed too often is not started for a while.
@@ -333,7 +343,7 @@ impl Steering for Systemd {
         let units = self.enabled_units().await?;
         if units.contains(&SOCKET) {
             let socket = self.show(SOCKET).await?;
-            if !Shown::read(&socket).is_active() {
+            if !UnitProperties::read(&socket).is_active() {
                 // A socket can't be bound while the service itself has its port.
                 self.must(systemctl(&["stop", SERVICE]).within(STOP))
                     .await?;
@@ -347,7 +357,7 @@ impl Steering for Systemd {
 
     async fn stop(&self) -> Result<(), ServiceError> {
         let shown = self.show(SERVICE).await?;
-        if Shown::read(&shown).file().is_none() {
+        if UnitProperties::read(&shown).file().is_none() {
             return Err(ServiceError::NotInstalled);
         }
         let units = self.enabled_units().await?;
@@ -358,9 +368,10 @@ impl Steering for Systemd {
 
     async fn restart(&self) -> Result<(), ServiceError> {
         let socket = self.show(SOCKET).await?;
-        let socket = Shown::read(&socket);
+        let socket = UnitProperties::read(&socket);
         let service = self.show(SERVICE).await?;
-        if !Shown::read(&service).is_active() || socket.is_enabled() && !socket.is_active() {
+        if !UnitProperties::read(&service).is_active() || socket.is_enabled() && !socket.is_active()
+        {
             return self.start().await;
         }
         let call = systemctl(&["restart", SERVICE]).within(START + STOP);
@@ -372,7 +383,10 @@ impl Steering for Systemd {
         let arguments = ["--user", "--unit", SERVICE, "--lines", LAST_LINES];
         let form = ["--output", "cat", "--no-pager", "--quiet"];
         let arguments: Vec<_> = arguments.into_iter().chain(form).collect();
-        let answer = self.tools.run(&Call::new("journalctl", &arguments)).await;
+        let answer = self
+            .tools
+            .run(&ProgramCall::new("journalctl", &arguments))
+            .await;
         let said = answer.map(|answer| answer.said).unwrap_or_default();
         said.lines().map(str::to_owned).collect()
     }
@@ -382,15 +396,15 @@ impl Steering for Systemd {
     }
 }
 
-fn systemctl(arguments: &[&str]) -> Call {
+fn systemctl(arguments: &[&str]) -> ProgramCall {
     let arguments: Vec<_> = ["--user"]
         .into_iter()
         .chain(arguments.iter().copied())
         .collect();
-    Call::new("systemctl", &arguments)
+    ProgramCall::new("systemctl", &arguments)
 }
 
-fn reset() -> Call {
+fn reset() -> ProgramCall {
     systemctl(&["reset-failed", SERVICE])
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::tool::{Answer, Call, Processes, Tools, refused};
+use super::tool::{Processes, ProgramCall, ProgramOutput, Tools, refused};
 use super::{
-    Installed, Manager, Outcome, Plan, Running, ServiceError, State, Steering, Step, file,
+    InstallPlan, Installed, Manager, Running, ServiceError, ServiceState, ServiceStep, Steering,
+    StepOutcome, file,
 };
 use crate::paths::Environment;
 use crate::tools::ToolError;
@@ -25,12 +26,12 @@ const HIDDEN: &str = "hermes-proxyd-hidden.exe";
 
 /// Whose task it is.
 #[derive(Debug, Clone)]
-pub(super) struct User {
+pub(super) struct TaskUser {
     pub(super) domain: String,
     pub(super) name: String,
 }
 
-impl User {
+impl TaskUser {
     fn account(&self) -> String {
         if self.domain.is_empty() {
             return self.name.clone();
@@ -41,19 +42,19 @@ impl User {
 
 /// The service as a task.
 #[derive(Debug)]
-pub(super) struct Task {
+pub(super) struct ScheduledTask {
     tools: Box<dyn Tools>,
-    user: User,
+    user: TaskUser,
     /// The settings that the task was made from, to detect changes.
     file: PathBuf,
     /// Where it logs to: the Task Scheduler keeps no log.
     log: PathBuf,
 }
 
-impl Task {
+impl ScheduledTask {
     pub(super) fn new(environment: &Environment) -> Result<Self, ServiceError> {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
-        let user = User {
+        let user = TaskUser {
             domain: variable("USERDOMAIN"),
             name: variable("USERNAME"),
         };
@@ -63,7 +64,7 @@ impl Task {
     fn with(
         tools: Box<dyn Tools>,
         environment: &Environment,
-        user: User,
+        user: TaskUser,
     ) -> Result<Self, ServiceError> {
         let state = environment.state_dir().ok_or(ServiceError::NoHome)?;
         Ok(Self {
@@ -87,16 +88,16 @@ impl Task {
         format!("hermes-proxyd-{user}")
     }
 
-    fn call(&self, verb: &str, more: &[&str]) -> Call {
+    fn call(&self, verb: &str, more: &[&str]) -> ProgramCall {
         let name = self.name();
         let arguments: Vec<_> = [verb, "/TN", &name]
             .into_iter()
             .chain(more.iter().copied())
             .collect();
-        Call::new("schtasks", &arguments)
+        ProgramCall::new("schtasks", &arguments)
     }
 
-    async fn must(&self, call: Call) -> Result<Answer, ServiceError> {
+    async fn must(&self, call: ProgramCall) -> Result<ProgramOutput, ServiceError> {
         let answer = self.tools.run(&call).await?;
         if answer.ok {
             return Ok(answer);
@@ -114,7 +115,10 @@ impl Task {
         let user = format!("USERNAME eq {}", self.user.account());
         let image = "IMAGENAME eq hermes-proxyd.exe";
         let arguments = ["/FI", image, "/FI", &user, "/FO", "CSV", "/NH"];
-        let answer = self.tools.run(&Call::new("tasklist", arguments)).await?;
+        let answer = self
+            .tools
+            .run(&ProgramCall::new("tasklist", arguments))
+            .await?;
         Ok(definition::process(&answer.said))
     }
 
@@ -125,7 +129,7 @@ impl Task {
         self.tools.run(&self.call("/End", &[])).await?;
         if let Some(Running { pid, .. }) = running {
             let pid = pid.to_string();
-            let call = Call::new("taskkill", ["/PID", &pid, "/F"]);
+            let call = ProgramCall::new("taskkill", ["/PID", &pid, "/F"]);
             self.tools.run(&call).await?;
         }
         Ok(())
@@ -156,8 +160,8 @@ fn started(daemon: &Path) -> PathBuf {
 }
 
 #[async_trait]
-impl Steering for Task {
-    async fn state(&self) -> Result<State, ServiceError> {
+impl Steering for ScheduledTask {
+    async fn state(&self) -> Result<ServiceState, ServiceError> {
         let defined = self.defined().await?;
         let mut result = None;
         if defined.is_some() {
@@ -169,7 +173,7 @@ impl Steering for Task {
             Some(definition::RUNNING) => self.process().await?,
             Some(_) | None => None,
         };
-        Ok(State {
+        Ok(ServiceState {
             manager: Manager::TaskScheduler,
             file: defined.as_ref().map(|_| self.file.clone()),
             packaged: false,
@@ -182,7 +186,7 @@ impl Steering for Task {
         })
     }
 
-    async fn install(&self, plan: &Plan) -> Result<Installed, ServiceError> {
+    async fn install(&self, plan: &InstallPlan) -> Result<Installed, ServiceError> {
         if plan.socket.is_some() {
             return Err(ServiceError::Unsupported {
                 what: "Only systemd can hold the port for the service: omit --socket",
@@ -201,18 +205,18 @@ impl Steering for Task {
         }
         let what = format!("task {}, at logon", self.name());
         Ok(Installed {
-            steps: vec![Step::new("definition", what, changed.into())],
+            steps: vec![ServiceStep::new("definition", what, changed.into())],
             changed,
         })
     }
 
-    async fn uninstall(&self) -> Result<Vec<Step>, ServiceError> {
+    async fn uninstall(&self) -> Result<Vec<ServiceStep>, ServiceError> {
         let mut steps = Vec::new();
         if self.defined().await?.is_some() {
             self.end().await?;
             self.must(self.call("/Delete", &["/F"])).await?;
             let what = format!("stop and remove task {}", self.name());
-            steps.push(Step::new("remove", what, Outcome::Done));
+            steps.push(ServiceStep::new("remove", what, StepOutcome::Done));
         }
         file::remove(&self.file)?;
         Ok(steps)
@@ -261,17 +265,17 @@ mod tests {
     use super::super::tool::fake::Script;
     use super::*;
 
-    fn task(script: &Script, home: &std::path::Path) -> Task {
+    fn task(script: &Script, home: &std::path::Path) -> ScheduledTask {
         let home = home.to_owned();
         let environment = Environment::from_lookup(|name| {
             let wanted = ["HOME", "USERPROFILE", "LOCALAPPDATA"].contains(&name);
             wanted.then(|| home.clone().into_os_string())
         });
-        let user = User {
+        let user = TaskUser {
             domain: "OFFICE".to_owned(),
             name: "Ann B".to_owned(),
         };
-        Task::with(Box::new(script.clone()), &environment, user).unwrap()
+        ScheduledTask::with(Box::new(script.clone()), &environment, user).unwrap()
     }
 
     #[tokio::test]
@@ -279,7 +283,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let script = Script::default();
         let task = task(&script, home.path());
-        let plan = Plan {
+        let plan = InstallPlan {
             daemon: "hermes-proxyd.exe".into(),
             ctl: "hermesctl.exe".into(),
             variables: BTreeMap::new(),

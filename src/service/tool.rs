@@ -5,13 +5,13 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::ServiceError;
-pub(super) use crate::tools::{Answer, Call};
+pub(super) use crate::tools::{ProgramCall, ProgramOutput};
 
 /// Who runs the programs; a test has its own.
 #[async_trait]
 pub(super) trait Tools: fmt::Debug + Send + Sync {
     /// Runs one to its end, with any result.
-    async fn run(&self, call: &Call) -> Result<Answer, ServiceError>;
+    async fn run(&self, call: &ProgramCall) -> Result<ProgramOutput, ServiceError>;
 }
 
 /// Runs them as processes, with these variables added to our own.
@@ -22,14 +22,14 @@ pub(super) struct Processes {
 
 #[async_trait]
 impl Tools for Processes {
-    async fn run(&self, call: &Call) -> Result<Answer, ServiceError> {
+    async fn run(&self, call: &ProgramCall) -> Result<ProgramOutput, ServiceError> {
         let call = call.clone().with_variables(&self.variables);
         Ok(call.run().await?)
     }
 }
 
 /// The failure of a program that ended, in its own words.
-pub(super) fn refused(call: &Call, answer: &Answer) -> ServiceError {
+pub(super) fn refused(call: &ProgramCall, answer: &ProgramOutput) -> ServiceError {
     let said = [&answer.complained, &answer.said];
     let mut said = said.map(|text| text.trim()).into_iter();
     let said = said.find(|text| !text.is_empty());
@@ -44,12 +44,12 @@ pub(super) fn refused(call: &Call, answer: &Answer) -> ServiceError {
 pub(super) mod fake {
     use std::sync::{Arc, Mutex};
 
-    use super::{Answer, Call, ServiceError, Tools, async_trait};
+    use super::{ProgramCall, ProgramOutput, ServiceError, Tools, async_trait};
 
     /// Answers by a line's content, the last matching rule first; all other lines succeed silently.
     #[derive(Debug, Clone, Default)]
     pub(in crate::service) struct Script {
-        rules: Arc<Mutex<Vec<(&'static str, Answer)>>>,
+        rules: Arc<Mutex<Vec<(&'static str, ProgramOutput)>>>,
         lines: Arc<Mutex<Vec<String>>>,
     }
 
@@ -66,7 +66,7 @@ pub(super) mod fake {
 
         fn answers(&self, part: &'static str, ok: bool, said: &str) {
             let (out, error) = if ok { (said, "") } else { ("", said) };
-            let answer = Answer {
+            let answer = ProgramOutput {
                 ok,
                 code: Some(i32::from(!ok)),
                 said: out.to_owned(),
@@ -88,15 +88,15 @@ pub(super) mod fake {
 
     #[async_trait]
     impl Tools for Script {
-        async fn run(&self, call: &Call) -> Result<Answer, ServiceError> {
+        async fn run(&self, call: &ProgramCall) -> Result<ProgramOutput, ServiceError> {
             let line = call.line();
             let rules = self.rules.lock().unwrap();
             let rule = rules.iter().rev().find(|(part, _)| line.contains(part));
             self.lines.lock().unwrap().push(line.clone());
             Ok(rule.map_or_else(
-                || Answer {
+                || ProgramOutput {
                     ok: true,
-                    ..Answer::default()
+                    ..ProgramOutput::default()
                 },
                 |(_, answer)| answer.clone(),
             ))

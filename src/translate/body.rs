@@ -12,8 +12,10 @@ use serde::de::{
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-use super::fields::Fields;
-use super::{LEFT, Refused, Turned, VALUES_A_LOOK, Wanted, goes_on, json};
+use super::fields::RequestFields;
+use super::{
+    LEFT, StillWanted, TranslatedRequest, UntranslatableRequest, VALUES_A_LOOK, goes_on, json,
+};
 
 /// In front of the digits of half a surrogate pair. Unicode will never give this code point to a character.
 const HALF: &str = "\u{10fffe}";
@@ -29,13 +31,18 @@ const DEEPEST: usize = 96;
 /// one by one while the request is turned: all of them at once would take many times their text.
 pub(super) fn through(
     body: &[u8],
-    (list, wanted): (&str, Wanted<'_>),
-    turn: impl Fn(Fields, Option<List<'_>>) -> Result<Turned, Refused>,
-) -> Result<Turned, Refused> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Refused::new("", format!("the body is not UTF-8: {error}")))?;
-    serde_json::from_str::<IgnoredAny>(text)
-        .map_err(|error| Refused::new("", format!("the body is not JSON: {error}")))?;
+    (list, wanted): (&str, StillWanted<'_>),
+    turn: impl Fn(
+        RequestFields,
+        Option<UnreadList<'_>>,
+    ) -> Result<TranslatedRequest, UntranslatableRequest>,
+) -> Result<TranslatedRequest, UntranslatableRequest> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        UntranslatableRequest::new("", format!("the body is not UTF-8: {error}"))
+    })?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
+        UntranslatableRequest::new("", format!("the body is not JSON: {error}"))
+    })?;
     let why = match turned(body, (list, wanted), &turn)? {
         Ok(turned) => return Ok(turned),
         Err(why) => why,
@@ -43,25 +50,32 @@ pub(super) fn through(
     let (readable, aside) = set_aside(text).ok_or_else(|| unreadable(&why))?;
     let turned = turned(readable.as_bytes(), (list, wanted), &turn);
     match turned.and_then(|turned| turned.map_err(|why| unreadable(&why))) {
-        Ok(turned) => Ok(Turned {
+        Ok(turned) => Ok(TranslatedRequest {
             body: put_back(&turned.body, &aside).ok_or_else(|| unreadable(&why))?,
             model: shown(&turned.model),
             namespaces: turned.namespaces.iter().map(|name| shown(name)).collect(),
             ..turned
         }),
-        Err(refused) => Err(Refused::new(shown(&refused.field), shown(&refused.reason))),
+        Err(refused) => Err(UntranslatableRequest::new(
+            shown(&refused.field),
+            shown(&refused.reason),
+        )),
     }
 }
 
 /// What a text that is JSON is turned to. The inner error is that of one that can't be held.
 fn turned(
     text: &[u8],
-    (name, wanted): (&str, Wanted<'_>),
-    turn: impl Fn(Fields, Option<List<'_>>) -> Result<Turned, Refused>,
-) -> Result<Result<Turned, serde_json::Error>, Refused> {
+    (name, wanted): (&str, StillWanted<'_>),
+    turn: impl Fn(
+        RequestFields,
+        Option<UnreadList<'_>>,
+    ) -> Result<TranslatedRequest, UntranslatableRequest>,
+) -> Result<Result<TranslatedRequest, serde_json::Error>, UntranslatableRequest> {
     let (mut made, mut list) = (Map::new(), None);
-    let members = json::Members::of(text);
-    let mut members = members.map_err(|_| Refused::new("", "the body must be a JSON object"))?;
+    let members = json::JsonMembers::of(text);
+    let mut members =
+        members.map_err(|_| UntranslatableRequest::new("", "the body must be a JSON object"))?;
     let why = RefCell::new(None);
     while let Ok(Some((member, value))) = members.next() {
         let quoted = [b"\"", member, b"\""].concat();
@@ -74,7 +88,7 @@ fn turned(
             return Err(twice(&member));
         }
         if is_list {
-            list = Some(List {
+            list = Some(UnreadList {
                 name,
                 text: value,
                 wanted,
@@ -89,7 +103,7 @@ fn turned(
         };
         made.insert(member, value);
     }
-    let turned = turn(Fields::body(made), list);
+    let turned = turn(RequestFields::body(made), list);
     match why.take() {
         Some(why) => Ok(Err(why)),
         None => turned.map(Ok),
@@ -98,22 +112,22 @@ fn turned(
 
 /// A list of a request whose items have not been read.
 #[derive(Clone, Copy)]
-pub(super) struct List<'l> {
+pub(super) struct UnreadList<'l> {
     name: &'l str,
     text: &'l [u8],
-    wanted: Wanted<'l>,
+    wanted: StillWanted<'l>,
     /// Why an item can't be held.
     why: &'l RefCell<Option<serde_json::Error>>,
 }
 
-impl List<'_> {
+impl UnreadList<'_> {
     /// Takes each item with its place, while the result is still awaited.
     pub(super) fn each(
         self,
-        mut take: impl FnMut(String, Value) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
-        let broken = |_| Refused::new(self.name, "must be a list");
-        let mut items = json::Items::of(self.text).map_err(broken)?;
+        mut take: impl FnMut(String, Value) -> Result<(), UntranslatableRequest>,
+    ) -> Result<(), UntranslatableRequest> {
+        let broken = |_| UntranslatableRequest::new(self.name, "must be a list");
+        let mut items = json::JsonItems::of(self.text).map_err(broken)?;
         let mut at = 0;
         while let Some(item) = items.next().map_err(broken)? {
             goes_on(self.wanted)?;
@@ -122,7 +136,7 @@ impl List<'_> {
                 Ok(Ok(item)) => take(place, item)?,
                 Ok(Err(why)) => {
                     *self.why.borrow_mut() = Some(why);
-                    return Err(Refused::new(place, "can't be read"));
+                    return Err(UntranslatableRequest::new(place, "can't be read"));
                 }
                 Err(refused) => return Err(refused.below(&place)),
             }
@@ -133,15 +147,15 @@ impl List<'_> {
 }
 
 /// It is JSON, and still can't be read.
-fn unreadable(why: &serde_json::Error) -> Refused {
-    Refused::new("", format!("the body can't be read: {why}"))
+fn unreadable(why: &serde_json::Error) -> UntranslatableRequest {
+    UntranslatableRequest::new("", format!("the body can't be read: {why}"))
 }
 
-fn twice(field: &str) -> Refused {
-    Refused::new(shown(field), "appears twice; send it once")
+fn twice(field: &str) -> UntranslatableRequest {
+    UntranslatableRequest::new(shown(field), "appears twice; send it once")
 }
 
-impl Refused {
+impl UntranslatableRequest {
     /// The same for the member of this name.
     fn below(self, name: &str) -> Self {
         if self.field.is_empty() && self.reason == LEFT {
@@ -157,16 +171,19 @@ impl Refused {
 }
 
 /// A text's value. The inner error is that of a text that is JSON and can't be held.
-fn read(text: &[u8], wanted: Wanted<'_>) -> Result<Result<Value, serde_json::Error>, Refused> {
-    let mut found = Found {
+fn read(
+    text: &[u8],
+    wanted: StillWanted<'_>,
+) -> Result<Result<Value, serde_json::Error>, UntranslatableRequest> {
+    let mut found = FoundMembers {
         twice: Vec::new(),
         values: 0,
         wanted,
     };
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Reading(&mut found).deserialize(&mut reader);
+    let value = ValueReading(&mut found).deserialize(&mut reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
-    let Found {
+    let FoundMembers {
         twice: mut places, ..
     } = found;
     if value.is_err() {
@@ -181,19 +198,19 @@ fn read(text: &[u8], wanted: Wanted<'_>) -> Result<Result<Value, serde_json::Err
 }
 
 /// What was found so far.
-struct Found<'w> {
+struct FoundMembers<'w> {
     /// Where an object has two members of one name, from the member outwards.
     twice: Vec<String>,
     values: usize,
-    wanted: Wanted<'w>,
+    wanted: StillWanted<'w>,
 }
 
 /// Reads a value in which no object has two members of one name.
-struct Reading<'r, 'w>(&'r mut Found<'w>);
+struct ValueReading<'r, 'w>(&'r mut FoundMembers<'w>);
 
-impl<'w> Reading<'_, 'w> {
-    fn again(&mut self) -> Reading<'_, 'w> {
-        Reading(&mut *self.0)
+impl<'w> ValueReading<'_, 'w> {
+    fn again(&mut self) -> ValueReading<'_, 'w> {
+        ValueReading(&mut *self.0)
     }
 
     /// Adds the place of a duplicated member.
@@ -205,7 +222,7 @@ impl<'w> Reading<'_, 'w> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reading<'_, '_> {
+impl<'de> DeserializeSeed<'de> for ValueReading<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -217,7 +234,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reading<'_, '_> {
+impl<'de> Visitor<'de> for ValueReading<'_, '_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! The events of a stream, each complete, and the memory limit of a call.
 
-use super::Failure;
+use super::UntranslatableAnswer;
 use crate::sse::{Tap, Tokenizer};
 
 /// An event's buffer that grew beyond this is given back.
@@ -17,42 +17,45 @@ impl Budget {
     }
 
     /// One more.
-    pub(super) fn takes(&mut self) -> Result<(), Failure> {
-        self.0 = self.0.checked_sub(1).ok_or(Failure::TooLarge)?;
+    pub(super) fn takes(&mut self) -> Result<(), UntranslatableAnswer> {
+        self.0 = self
+            .0
+            .checked_sub(1)
+            .ok_or(UntranslatableAnswer::TooLarge)?;
         Ok(())
     }
 }
 
 /// What reads events and writes others.
-pub(super) trait Machine {
+pub(super) trait EventMachine {
     /// What it writes to.
     type Out;
     /// An event's data, its lines joined.
-    fn event(&mut self, data: &[u8], out: &mut Self::Out) -> Result<(), Failure>;
+    fn event(&mut self, data: &[u8], out: &mut Self::Out) -> Result<(), UntranslatableAnswer>;
     /// The bytes that it holds.
     fn held(&self) -> usize;
 }
 
 /// An event stream on its way through a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Events<M> {
+pub(super) struct TranslatedEvents<M> {
     lines: Tokenizer,
     data: Vec<u8>,
     most: usize,
-    failure: Option<Failure>,
+    failure: Option<UntranslatableAnswer>,
     pub(super) machine: M,
 }
 
 /// The stream's ear for one piece.
-struct Ear<'e, M: Machine> {
+struct Ear<'e, M: EventMachine> {
     data: &'e mut Vec<u8>,
     most: usize,
-    failure: &'e mut Option<Failure>,
+    failure: &'e mut Option<UntranslatableAnswer>,
     machine: &'e mut M,
     out: &'e mut M::Out,
 }
 
-impl<M: Machine> Events<M> {
+impl<M: EventMachine> TranslatedEvents<M> {
     /// `most`: the bytes that the call may hold.
     pub(super) fn new(machine: M, most: usize) -> Self {
         Self {
@@ -65,7 +68,11 @@ impl<M: Machine> Events<M> {
     }
 
     /// A piece comes; what can be said of it goes to `out`.
-    pub(super) fn pass(&mut self, piece: &[u8], out: &mut M::Out) -> Result<(), Failure> {
+    pub(super) fn pass(
+        &mut self,
+        piece: &[u8],
+        out: &mut M::Out,
+    ) -> Result<(), UntranslatableAnswer> {
         let mut ear = Ear {
             data: &mut self.data,
             most: self.most,
@@ -90,13 +97,13 @@ impl<M: Machine> Events<M> {
     }
 }
 
-impl<M: Machine> Tap for Ear<'_, M> {
+impl<M: EventMachine> Tap for Ear<'_, M> {
     fn data(&mut self, piece: &[u8]) {
         if self.failure.is_some() {
             return;
         }
         if self.data.len() + piece.len() + self.machine.held() > self.most {
-            *self.failure = Some(Failure::TooLarge);
+            *self.failure = Some(UntranslatableAnswer::TooLarge);
         } else {
             self.data.extend_from_slice(piece);
         }
@@ -116,7 +123,7 @@ impl<M: Machine> Tap for Ear<'_, M> {
         let held = self.machine.held();
         *self.failure = event
             .err()
-            .or((held > self.most).then_some(Failure::TooLarge));
+            .or((held > self.most).then_some(UntranslatableAnswer::TooLarge));
         self.data.clear();
         self.data.shrink_to(KEPT);
     }

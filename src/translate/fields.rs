@@ -3,16 +3,16 @@
 
 use serde_json::{Map, Value};
 
-use super::Refused;
+use super::UntranslatableRequest;
 
 /// An object of a request, and its place.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub(super) struct RequestFields {
     members: Map<String, Value>,
     path: String,
 }
 
-impl Fields {
+impl RequestFields {
     /// A request's body.
     pub(super) fn body(members: Map<String, Value>) -> Self {
         let path = String::new();
@@ -20,7 +20,7 @@ impl Fields {
     }
 
     /// The object at a place.
-    pub(super) fn of(value: Value, path: impl Into<String>) -> Result<Self, Refused> {
+    pub(super) fn of(value: Value, path: impl Into<String>) -> Result<Self, UntranslatableRequest> {
         let path = path.into();
         match value {
             Value::Object(members) => Ok(Self { members, path }),
@@ -28,7 +28,7 @@ impl Fields {
             | Value::Bool(_)
             | Value::Number(_)
             | Value::String(_)
-            | Value::Array(_) => Err(Refused::new(path, "must be an object")),
+            | Value::Array(_) => Err(UntranslatableRequest::new(path, "must be an object")),
         }
     }
 
@@ -54,22 +54,22 @@ impl Fields {
     }
 
     /// Takes a text out.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Refused> {
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, UntranslatableRequest> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Refused::new(self.at(name), "must be a text")),
+            Some(_) => Err(UntranslatableRequest::new(self.at(name), "must be a text")),
         }
     }
 
     /// Takes a text out that has to be there.
-    pub(super) fn needs(&mut self, name: &str) -> Result<String, Refused> {
+    pub(super) fn needs(&mut self, name: &str) -> Result<String, UntranslatableRequest> {
         let text = self.text(name)?;
-        text.ok_or_else(|| Refused::new(self.at(name), "is missing"))
+        text.ok_or_else(|| UntranslatableRequest::new(self.at(name), "is missing"))
     }
 
     /// Takes an object out.
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Refused> {
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, UntranslatableRequest> {
         let value = self.take(name);
         value
             .map(|value| Self::of(value, self.at(name)))
@@ -77,12 +77,15 @@ impl Fields {
     }
 
     /// Takes a list out, each item with its place.
-    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<(String, Value)>>, Refused> {
+    pub(super) fn list(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Vec<(String, Value)>>, UntranslatableRequest> {
         let path = self.at(name);
         match self.take(name) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(placed(items, &path))),
-            Some(_) => Err(Refused::new(path, "must be a list")),
+            Some(_) => Err(UntranslatableRequest::new(path, "must be a list")),
         }
     }
 
@@ -96,19 +99,25 @@ impl Fields {
     }
 
     /// A member that says nothing at these values, and can't be carried over at any other.
-    pub(super) fn says_nothing(&mut self, name: &str, at: &[Value]) -> Result<(), Refused> {
+    pub(super) fn says_nothing(
+        &mut self,
+        name: &str,
+        at: &[Value],
+    ) -> Result<(), UntranslatableRequest> {
         match self.take(name) {
             Some(value) if !at.iter().any(|neutral| equal(neutral, &value)) => {
-                Err(Refused::lacking(self.at(name)))
+                Err(UntranslatableRequest::lacking(self.at(name)))
             }
             Some(_) | None => Ok(()),
         }
     }
 
     /// Checks that nothing remains, or refuses the request.
-    pub(super) fn end(self) -> Result<(), Refused> {
+    pub(super) fn end(self) -> Result<(), UntranslatableRequest> {
         let left = self.members.iter().find(|(_, value)| !value.is_null());
-        left.map_or(Ok(()), |(name, _)| Err(Refused::lacking(self.at(name))))
+        left.map_or(Ok(()), |(name, _)| {
+            Err(UntranslatableRequest::lacking(self.at(name)))
+        })
     }
 }
 
@@ -134,14 +143,14 @@ pub(super) fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Val
 
 /// A list that is written item by item, so that only its text is kept.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct ListWriter {
     /// Items with commas between.
     text: Vec<u8>,
     /// The last one, which may still change.
     last: Option<Value>,
 }
 
-impl Written {
+impl ListWriter {
     pub(super) fn push(&mut self, item: Value) {
         self.writes();
         self.last = Some(item);

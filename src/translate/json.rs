@@ -8,23 +8,23 @@ use memchr::memchr2;
 pub(super) struct Broken;
 
 /// A member's name without its quotes, and its value.
-pub(super) type Member<'t> = (&'t [u8], &'t [u8]);
+pub(super) type JsonMember<'t> = (&'t [u8], &'t [u8]);
 
 /// The members of an object, one by one.
 #[derive(Debug)]
-pub(super) struct Members<'t> {
+pub(super) struct JsonMembers<'t> {
     rest: &'t [u8],
     is_first: bool,
 }
 
 /// The items of a list, one by one.
 #[derive(Debug)]
-pub(super) struct Items<'t> {
+pub(super) struct JsonItems<'t> {
     rest: &'t [u8],
     is_first: bool,
 }
 
-impl<'t> Members<'t> {
+impl<'t> JsonMembers<'t> {
     /// Of an object.
     pub(super) fn of(text: &'t [u8]) -> Result<Self, Broken> {
         let rest = text.trim_ascii_start().strip_prefix(b"{").ok_or(Broken)?;
@@ -32,7 +32,7 @@ impl<'t> Members<'t> {
         Ok(Self { rest, is_first })
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Member<'t>>, Broken> {
+    pub(super) fn next(&mut self) -> Result<Option<JsonMember<'t>>, Broken> {
         let Some(rest) = next(self.rest, &mut self.is_first, b'}')? else {
             return Ok(None);
         };
@@ -45,17 +45,17 @@ impl<'t> Members<'t> {
     }
 }
 
-impl<'t> Items<'t> {
+impl<'t> JsonItems<'t> {
     /// The members of the next one, which is an object; its leftovers have to be given back.
-    pub(super) fn enter(&mut self) -> Result<Option<Members<'t>>, Broken> {
+    pub(super) fn enter(&mut self) -> Result<Option<JsonMembers<'t>>, Broken> {
         let Some(rest) = next(self.rest, &mut self.is_first, b']')? else {
             return Ok(None);
         };
-        Members::of(rest).map(Some)
+        JsonMembers::of(rest).map(Some)
     }
 
     /// Continues after an object that was entered.
-    pub(super) fn leave(&mut self, mut members: Members<'t>) -> Result<(), Broken> {
+    pub(super) fn leave(&mut self, mut members: JsonMembers<'t>) -> Result<(), Broken> {
         while members.next()?.is_some() {}
         let rest = members.rest.trim_ascii_start();
         self.rest = rest.strip_prefix(b"}").ok_or(Broken)?;
@@ -202,7 +202,7 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
 
 /// The last member of this name in an object.
 pub(super) fn member<'t>(object: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
-    let (mut members, mut found) = (Members::of(object).ok()?, None);
+    let (mut members, mut found) = (JsonMembers::of(object).ok()?, None);
     while let Some((member, value)) = members.next().ok()? {
         if member == name {
             found = Some(value);
@@ -235,7 +235,7 @@ mod tests {
 
     fn members(text: &str) -> Result<Vec<(String, String)>, Broken> {
         let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let mut members = Members::of(text.as_bytes())?;
+        let mut members = JsonMembers::of(text.as_bytes())?;
         let mut found = Vec::new();
         while let Some((name, value)) = members.next()? {
             found.push((text_of(name), text_of(value)));
@@ -272,12 +272,12 @@ mod tests {
         ] {
             assert_eq!(members(text), Err(Broken), "{text}");
         }
-        let mut items = Items::of(b"[ 1,\"a,b\" , {\"x\":[2]} ]").unwrap();
+        let mut items = JsonItems::of(b"[ 1,\"a,b\" , {\"x\":[2]} ]").unwrap();
         for expected in ["1", "\"a,b\"", "{\"x\":[2]}"] {
             assert_eq!(items.next().unwrap().unwrap(), expected.as_bytes());
         }
         assert_eq!(items.next(), Ok(None));
-        let mut items = Items::of(b"[ {\"x\":[2], \"y\":3} , {} ,{\"z\":1 } ]").unwrap();
+        let mut items = JsonItems::of(b"[ {\"x\":[2], \"y\":3} , {} ,{\"z\":1 } ]").unwrap();
         for first in [Some(b"x"), None, Some(b"z")] {
             let mut members = items.enter().unwrap().unwrap();
             let name = members.next().unwrap().map(|(name, _)| name);
@@ -286,7 +286,7 @@ mod tests {
         }
         assert!(items.enter().unwrap().is_none());
         for text in ["[1]", "[{\"x\":1", "[{]"] {
-            let mut items = Items::of(text.as_bytes()).unwrap();
+            let mut items = JsonItems::of(text.as_bytes()).unwrap();
             let entered = items.enter();
             let left = entered.and_then(|members| items.leave(members.ok_or(Broken)?));
             assert_eq!(left, Err(Broken), "{text}");

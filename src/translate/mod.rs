@@ -29,7 +29,7 @@ const LONGEST_NAME: usize = 1024;
 
 /// Whether the result is still awaited. Long work asks again and again, so that it ends soon after its client has
 /// left.
-pub type Wanted<'w> = &'w dyn Fn() -> bool;
+pub type StillWanted<'w> = &'w dyn Fn() -> bool;
 
 /// So many values are read between two looks.
 const VALUES_A_LOOK: usize = 256;
@@ -38,24 +38,24 @@ const VALUES_A_LOOK: usize = 256;
 const LEFT: &str = "the client has left";
 
 /// Continues while the result is still awaited.
-fn goes_on(wanted: Wanted<'_>) -> Result<(), Refused> {
+fn goes_on(wanted: StillWanted<'_>) -> Result<(), UntranslatableRequest> {
     if wanted() {
         Ok(())
     } else {
-        Err(Refused::new("", LEFT))
+        Err(UntranslatableRequest::new("", LEFT))
     }
 }
 
 /// A request that can't be carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct UntranslatableRequest {
     /// The member, such as `messages[0].content[1].type`; empty for the whole body.
     pub field: String,
     /// What is wrong with it, as the rest of a sentence.
     pub reason: String,
 }
 
-impl Refused {
+impl UntranslatableRequest {
     fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -72,7 +72,7 @@ impl Refused {
     }
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for UntranslatableRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.field.is_empty() {
             return f.write_str(&self.reason);
@@ -83,7 +83,7 @@ impl std::fmt::Display for Refused {
 
 /// Why an answer can't be translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum UntranslatableAnswer {
     /// It takes more memory than a call may.
     #[error("the answer is too large to be translated")]
     TooLarge,
@@ -95,7 +95,7 @@ pub enum Failure {
     Cut,
 }
 
-impl From<json::Broken> for Failure {
+impl From<json::Broken> for UntranslatableAnswer {
     fn from(_: json::Broken) -> Self {
         Self::Malformed
     }
@@ -103,7 +103,7 @@ impl From<json::Broken> for Failure {
 
 /// An answer that was made whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whole {
+pub enum WholeTranslation {
     /// A success, as JSON.
     Answer(Vec<u8>),
     /// An error inside of a 200, as JSON in OpenAI's form.
@@ -112,7 +112,7 @@ pub enum Whole {
 
 /// An answer's own fields that the provider's answer lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct EchoedFields {
     /// The model that the app asked for.
     pub model: String,
     /// Seconds since 1970.
@@ -125,7 +125,7 @@ pub struct Asked {
 
 /// A request in terms of the other wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turned {
+pub struct TranslatedRequest {
     /// Its body.
     pub body: Vec<u8>,
     /// Whether the app wants a stream.

@@ -11,13 +11,13 @@ mod streams;
 
 use serde_json::Value;
 
-use super::Asked;
+use super::EchoedFields;
 
 /// No test needs more.
 const MOST: usize = 1024 * 1024;
 
-fn asked() -> Asked {
-    Asked {
+fn asked() -> EchoedFields {
+    EchoedFields {
         model: "asked".to_owned(),
         now: 1_700_000_000,
         includes_usage: true,

@@ -1,6 +1,6 @@
 //! An estimate of the memory for parsing a body, from its text.
 
-use super::json::{Items, Members};
+use super::json::{JsonItems, JsonMembers};
 
 /// A value in a list or an object, with what the reader keeps around it.
 const VALUE: usize = 96;
@@ -42,13 +42,13 @@ pub(super) fn of_request(text: &[u8], list: &str) -> usize {
 }
 
 fn counted(text: &[u8], list: &[u8]) -> Option<usize> {
-    let (mut members, mut bytes) = (Members::of(text).ok()?, 0_usize);
+    let (mut members, mut bytes) = (JsonMembers::of(text).ok()?, 0_usize);
     while let Some((name, value)) = members.next().ok()? {
         if name != list || !value.starts_with(b"[") {
             bytes = bytes.saturating_add(VALUE + weight(value));
             continue;
         }
-        let (mut items, mut most) = (Items::of(value).ok()?, 0);
+        let (mut items, mut most) = (JsonItems::of(value).ok()?, 0);
         while let Some(item) = items.next().ok()? {
             most = most.max(weight(item));
             // Ids are kept to the end.

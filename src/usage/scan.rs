@@ -13,7 +13,7 @@ use memchr::{memchr, memrchr};
 
 use self::document::Document;
 use super::tokens::Tokens;
-use crate::sse::{At, Tap, Tokenizer};
+use crate::sse::{StreamPosition, Tap, Tokenizer};
 
 const NAME: &[u8] = b"\"usage\"";
 
@@ -168,7 +168,7 @@ impl Whole {
 impl Events {
     fn pass(&mut self, piece: &[u8]) {
         let mut rest = piece;
-        if self.lines.at() != At::Between {
+        if self.lines.at() != StreamPosition::Between {
             rest = self.read(rest);
         }
         // No part of the name is at the end of an event.
@@ -190,7 +190,7 @@ impl Events {
             let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
             self.lines.pass(line, &mut self.event);
             rest = after;
-            if self.lines.at() == At::Between {
+            if self.lines.at() == StreamPosition::Between {
                 return rest;
             }
         }

@@ -28,11 +28,11 @@ use futures_util::StreamExt;
 use hermes_proxy::clock::{self, Clock};
 use hermes_proxy::config::{AllowedPath, ProviderName};
 use hermes_proxy::credentials::{
-    Extent, Handle, Initiative, Keeper, Lease, Settings, StoreError, StoreFiles, Strategy as Order,
-    Terms,
+    CredentialHandle, Extent, Initiative, Keeper, KeeperSettings, Lease, StoreError, StoreFiles,
+    Strategy as Order, Terms,
 };
 use hermes_proxy::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Merge, Remedy,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, Merge, Remedy,
     Renewal, TokenError,
 };
 use proptest::prelude::*;
@@ -227,7 +227,7 @@ impl Adapter for Portal {
             authorization: bearer.authorization("Bearer").unwrap(),
             bearer,
             base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
-            kind: CredentialKind::new("test", Renewal::Refresh),
+            kind: BearerKind::new("test", Renewal::Refresh),
             issued_at: login.time("obtained_at"),
             expires_at: login.time("expires_at"),
             headers: Vec::new(),
@@ -343,7 +343,7 @@ struct World {
     clock: Arc<TestClock>,
     home: tempfile::TempDir,
     daemon: tokio::sync::Mutex<Daemon>,
-    handle: Mutex<Handle>,
+    handle: Mutex<CredentialHandle>,
     /// The credential at the start.
     first: Lease,
     refused: Mutex<HashSet<String>>,
@@ -409,7 +409,7 @@ impl World {
         })
     }
 
-    fn handle(&self) -> Handle {
+    fn handle(&self) -> CredentialHandle {
         self.handle.lock().unwrap().clone()
     }
 
@@ -632,7 +632,7 @@ impl World {
     }
 }
 
-fn keeper(portal: &Arc<Portal>, home: &Path, clock: &Arc<TestClock>) -> (Keeper, Handle) {
+fn keeper(portal: &Arc<Portal>, home: &Path, clock: &Arc<TestClock>) -> (Keeper, CredentialHandle) {
     let files = StoreFiles {
         own: home.join("state/auth.json"),
         journal: home.join("state/journal"),
@@ -643,8 +643,8 @@ fn keeper(portal: &Arc<Portal>, home: &Path, clock: &Arc<TestClock>) -> (Keeper,
     Keeper::new(portal.clone(), files, settings(), clock.clone())
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> KeeperSettings {
+    KeeperSettings {
         refresh_lead: Duration::from_mins(5),
         token_timeout: Duration::from_secs(10),
         wait: Duration::from_secs(10),

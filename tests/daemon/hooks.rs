@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use hermes_proxy::config;
-use hermes_proxy::hooks::{self, Handle, Notice, NoticeKind, Settings};
+use hermes_proxy::hooks::{self, HookNotice, HookSettings, HooksHandle, NoticeKind};
 use hermes_proxy::paths::Environment;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Running hooks, what they log, and a folder.
 struct World {
-    handle: Option<Handle>,
+    handle: Option<HooksHandle>,
     tasks: TaskTracker,
     stop: CancellationToken,
     log: Log,
@@ -98,7 +98,7 @@ impl World {
         lines.collect()
     }
 
-    fn send(&self, notice: Notice) {
+    fn send(&self, notice: HookNotice) {
         self.handle.as_ref().unwrap().send(notice);
     }
 
@@ -119,10 +119,10 @@ impl World {
     }
 }
 
-fn settings(text: &str, folder: &Path) -> Settings {
+fn settings(text: &str, folder: &Path) -> HookSettings {
     let text = text.replace("{dir}", folder.to_str().unwrap());
     let parsed = config::parse(&text, "config.toml".as_ref(), &Environment::default());
-    Settings::new(&parsed.unwrap())
+    HookSettings::new(&parsed.unwrap())
 }
 
 /// A hook that appends what it is told to `file`.
@@ -135,8 +135,8 @@ fn shell(line: &str) -> String {
     format!("[[hooks]]\ncommand = [\"sh\", \"-c\", \"{line}\"]\n")
 }
 
-fn notice(event: NoticeKind) -> Notice {
-    Notice {
+fn notice(event: NoticeKind) -> HookNotice {
+    HookNotice {
         event,
         provider: "nous".into(),
         display_name: "Nous Portal".into(),

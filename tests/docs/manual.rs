@@ -367,7 +367,7 @@ fn the_environment_that_is_read_stands_in_a_page() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = [
         "paths.rs",
-        "daemon/fleet.rs",
+        "daemon/providers.rs",
         "provider/nous.rs",
         "daemon/logging.rs",
     ];

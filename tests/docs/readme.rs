@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use hermes_proxy::hooks::{Notice, NoticeKind};
+use hermes_proxy::hooks::{HookNotice, NoticeKind};
 use hermes_proxy::paths::Environment;
 use hermes_proxy::proxy::error::ErrorKind;
 use hermes_proxy::proxy::route::Local;
@@ -392,7 +392,7 @@ fn the_hooks_that_are_shown_are_valid_and_the_notice_has_its_form() {
     let config = hermes_proxy::config::parse(&text, LOGS.as_ref(), &Environment::default());
     assert_eq!(config.unwrap().hooks.len(), 2);
     let shown: Value = serde_json::from_str(&blocks(LOGS, "json").concat()).unwrap();
-    let notice = Notice {
+    let notice = HookNotice {
         event: NoticeKind::LoginEnded,
         provider: "nous".to_owned(),
         display_name: "Nous Portal".to_owned(),

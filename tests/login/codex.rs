@@ -402,7 +402,7 @@ async fn the_device_logins_own_protocol_is_spoken_step_by_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_browser_comes_back_to_the_one_address_that_openai_knows() {
-    use hermes_proxy::provider::{Attempt, Callback, Redirect};
+    use hermes_proxy::provider::{BrowserAttempt, Callback, Redirect};
 
     let world = World::new().await;
     let adapter = world.adapter();
@@ -411,7 +411,7 @@ async fn the_browser_comes_back_to_the_one_address_that_openai_knows() {
         panic!("any port")
     };
     assert_eq!(back.as_str(), "http://localhost:1455/auth/callback");
-    let attempt = Attempt::new(back).unwrap();
+    let attempt = BrowserAttempt::new(back).unwrap();
     let page = browser.page(&attempt).await.unwrap();
     let answer = client().get(page.url).send().await.unwrap();
     assert_eq!(answer.status(), 302);

@@ -13,10 +13,12 @@ use hermes_proxy::clock::SystemClock;
 use hermes_proxy::config::{
     AllowedPath, Guard, Limits, ListenAddress, Listener, ProviderName, Timeouts, UserAgent,
 };
-use hermes_proxy::credentials::{Initiative, Pool, Settings, StoreFiles, Strategy, Terms};
+use hermes_proxy::credentials::{
+    Initiative, KeeperSettings, LoginPool, StoreFiles, Strategy, Terms,
+};
 use hermes_proxy::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy,
-    Renewal, Reply, TokenError, Verdict, client_config,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, ProviderReply,
+    Remedy, Renewal, TokenError, Verdict, client_config,
 };
 use hermes_proxy::proxy::{
     Client, Counters, Gateway, Places, Port, Rules, Service, Shelf, Upstream, bind_all, draw_mark,
@@ -69,7 +71,7 @@ impl Adapter for Fussy {
                 authorization: bearer.authorization("Bearer").unwrap(),
                 bearer,
                 base_url: self.base.clone(),
-                kind: CredentialKind::API_KEY,
+                kind: BearerKind::API_KEY,
                 issued_at: None,
                 expires_at: None,
                 headers: Vec::new(),
@@ -84,7 +86,7 @@ impl Adapter for Fussy {
 
     fn apply(&self, _login: &mut Login, _grant: Grant, _now: DateTime<Utc>) {}
 
-    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+    fn verdict(&self, reply: &ProviderReply<'_>) -> Verdict {
         match (reply.status.as_u16(), reply.start) {
             (403, None) => Verdict::ReadOn,
             (403, Some(start)) if start.starts_with(b"{\"stale\"") => Verdict::RenewAndRetry,
@@ -111,8 +113,8 @@ fn files_in(home: &std::path::Path) -> StoreFiles {
     }
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> KeeperSettings {
+    KeeperSettings {
         refresh_lead: Duration::from_mins(5),
         token_timeout: Duration::from_secs(1),
         wait: Duration::from_secs(5),
@@ -140,7 +142,7 @@ impl World {
             optional: false,
             strategy: Strategy::default(),
         };
-        let credentials = Pool::start(terms, files, clock.clone(), &TaskTracker::new());
+        let credentials = LoginPool::start(terms, files, clock.clone(), &TaskTracker::new());
         let stop = CancellationToken::new();
         credentials.started().await;
         let timeouts = Timeouts::default();

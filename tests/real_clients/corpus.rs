@@ -20,7 +20,7 @@ mod known;
 
 use std::path::Path;
 
-use hermes_proxy::translate::{Asked, Whole, responses_on_chat};
+use hermes_proxy::translate::{EchoedFields, WholeTranslation, responses_on_chat};
 use mock_cloud::{Canned, Fault, MockCloud, Options};
 use serde_json::{Value, json};
 use support::hermes::{clients, test_env};
@@ -90,9 +90,9 @@ fn completions() -> impl Iterator<Item = (String, Value)> {
 
 /// A chat's stream as one of the Responses API.
 fn over(stream: &str) -> String {
-    let asked = Asked::default();
+    let asked = EchoedFields::default();
     let mut out = Vec::new();
-    let mut turned = responses_on_chat::Stream::new(&asked, 1 << 20);
+    let mut turned = responses_on_chat::ResponsesStream::new(&asked, 1 << 20);
     turned.pass(stream.as_bytes(), &mut out).unwrap();
     turned.end(&mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -140,8 +140,8 @@ fn chats() -> Vec<Case> {
     for (name, completion) in completions() {
         let stream = || events(over(&known::stream(&completion)));
         let body = completion.to_string();
-        let made = responses_on_chat::answer(body.as_bytes(), &Asked::default());
-        let Ok(Whole::Answer(made)) = made else {
+        let made = responses_on_chat::answer(body.as_bytes(), &EchoedFields::default());
+        let Ok(WholeTranslation::Answer(made)) = made else {
             panic!("{made:?} of {name}")
         };
         let made = Canned::status(200)

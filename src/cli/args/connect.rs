@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::suggest;
 
 use crate::cli::connect::apps;
-use crate::containers::Origin;
+use crate::containers::AppOrigin;
 
 /// `hermesctl connect`.
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-impl From<Place> for Origin {
+impl From<Place> for AppOrigin {
     fn from(place: Place) -> Self {
         match place {
             Place::Bare => Self::Here,
@@ -94,13 +94,13 @@ impl From<Place> for Origin {
     }
 }
 
-impl From<Origin> for Place {
-    fn from(origin: Origin) -> Self {
+impl From<AppOrigin> for Place {
+    fn from(origin: AppOrigin) -> Self {
         match origin {
-            Origin::Here => Self::Bare,
-            Origin::Docker => Self::Docker,
-            Origin::Podman => Self::Podman,
-            Origin::DockerDesktop => Self::DockerDesktop,
+            AppOrigin::Here => Self::Bare,
+            AppOrigin::Docker => Self::Docker,
+            AppOrigin::Podman => Self::Podman,
+            AppOrigin::DockerDesktop => Self::DockerDesktop,
         }
     }
 }

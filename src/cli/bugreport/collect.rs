@@ -17,7 +17,7 @@ use crate::control::protocol::Clients;
 use crate::doctor::{self, QUESTION, Questions};
 use crate::files::Spot;
 use crate::paths::Environment;
-use crate::tools::Call;
+use crate::tools::ProgramCall;
 
 /// What systemd knows of the service that helps.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,\
@@ -183,7 +183,7 @@ async fn versions() -> String {
         Err(failure) => format!("not answering: {}", failure.message()),
     };
     let program = start::program();
-    let beside = first_line(&Call::new(&program, ["--version"])).await;
+    let beside = first_line(&ProgramCall::new(&program, ["--version"])).await;
     let lines = [
         ("hermesctl", env!("CARGO_PKG_VERSION").to_owned()),
         ("running daemon", daemon),
@@ -195,7 +195,7 @@ async fn versions() -> String {
         ("system", platform::system()),
         (
             "systemd",
-            first_line(&Call::new("systemctl", ["--version"])).await,
+            first_line(&ProgramCall::new("systemctl", ["--version"])).await,
         ),
     ];
     let lines = lines.map(|(name, value)| format!("{name}: {value}\n"));
@@ -239,7 +239,7 @@ async fn set_beside() -> String {
 async fn service() -> String {
     let systemctl = |verb, option| {
         let arguments = ["--user", verb, option, "hermes-proxyd.service"];
-        Call::new("systemctl", arguments).within(QUESTION)
+        ProgramCall::new("systemctl", arguments).within(QUESTION)
     };
     let state = systemctl("show", PROPERTIES).words().await;
     let unit = state + "\n" + &systemctl("cat", "--no-pager").words().await;
@@ -338,7 +338,7 @@ fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
     }
 }
 
-async fn first_line(call: &Call) -> String {
+async fn first_line(call: &ProgramCall) -> String {
     let said = call.clone().within(QUESTION).words().await;
     said.lines().next().unwrap_or_default().to_owned()
 }

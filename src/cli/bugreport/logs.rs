@@ -9,7 +9,7 @@ use crate::cli::connect;
 use crate::control::protocol::{LogPlace, LogTail};
 use crate::doctor::QUESTION;
 use crate::paths::{Environment, older_log};
-use crate::tools::Call;
+use crate::tools::ProgramCall;
 
 /// So many lines are in the report.
 const LINES: usize = 200;
@@ -63,7 +63,7 @@ async fn of_journal() -> Result<String, String> {
         "--no-pager",
         &lines,
     ];
-    let call = Call::new("journalctl", arguments).within(QUESTION);
+    let call = ProgramCall::new("journalctl", arguments).within(QUESTION);
     let answer = call.run().await.map_err(|error| error.to_string())?;
     let text = answer.said + &answer.complained;
     if text.trim().is_empty() {

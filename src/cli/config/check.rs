@@ -11,7 +11,7 @@ use super::super::{render, start};
 use super::place::{Place, talk};
 use crate::config::{self, ConfigError};
 use crate::paths::Environment;
-use crate::tools::Call;
+use crate::tools::ProgramCall;
 
 /// A configuration without a mistake.
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Fai
     if let Some(file) = file {
         arguments.extend([OsStr::new("--config"), file.as_os_str()]);
     }
-    let answer = match Call::new(start::program(), arguments).run().await {
+    let answer = match ProgramCall::new(start::program(), arguments).run().await {
         Ok(answer) => answer,
         Err(error) if error.is_absence() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),

@@ -7,7 +7,7 @@ use super::super::connect as reach_daemon;
 use super::super::connection::ask;
 use super::super::output::{Exit, Failure};
 use crate::config::{Loaded, Routing, load};
-use crate::containers::{Door, Surroundings, World};
+use crate::containers::{ListenEndpoint, Surroundings, World};
 use crate::control::protocol::Providers;
 use crate::doctor;
 use crate::paths::Environment;
@@ -20,9 +20,9 @@ pub(super) struct Facts {
     /// Whether it has no `[[listen]]`.
     pub(super) is_bare: bool,
     /// Where the daemon listens, or would.
-    pub(super) doors: Vec<Door>,
+    pub(super) doors: Vec<ListenEndpoint>,
     /// Where it will after a restart, as far as the configuration can be read.
-    pub(super) planned: Vec<Door>,
+    pub(super) planned: Vec<ListenEndpoint>,
     /// The names of the providers.
     pub(super) providers: Vec<String>,
     /// What each of them serves; `None` where it can't be asked.
@@ -61,8 +61,11 @@ impl Facts {
                 Ok(Self {
                     file: file.or_else(|| environment.config_file()),
                     is_bare: loaded.as_ref().is_none_or(|it| !it.names_listeners()),
-                    doors: listeners.filter_map(Door::of_status).collect(),
-                    planned: loaded.as_ref().map(Door::all_of_config).unwrap_or_default(),
+                    doors: listeners.filter_map(ListenEndpoint::of_status).collect(),
+                    planned: loaded
+                        .as_ref()
+                        .map(ListenEndpoint::all_of_config)
+                        .unwrap_or_default(),
                     providers: names.collect(),
                     served,
                     routing: loaded.as_ref().map(|it| it.config.routing.clone()),
@@ -97,7 +100,7 @@ impl Facts {
     }
 
     /// What the ways to these doors are decided by.
-    pub(super) fn world<'w>(&'w self, doors: &'w [Door]) -> World<'w> {
+    pub(super) fn world<'w>(&'w self, doors: &'w [ListenEndpoint]) -> World<'w> {
         World {
             doors,
             surroundings: &self.surroundings,
@@ -112,7 +115,7 @@ impl Facts {
         let providers = loaded.config.providers.keys();
         Ok(Self {
             is_bare: !loaded.names_listeners(),
-            doors: Door::all_of_config(&loaded),
+            doors: ListenEndpoint::all_of_config(&loaded),
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
             served: None,

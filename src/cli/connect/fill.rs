@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::apps::{App, Container, Snippet};
-use crate::containers::Target;
+use crate::containers::AppTarget;
 
 /// The placeholder of the key, if none is requested.
 pub(super) const ANY_KEY: &str = "anything";
@@ -84,7 +84,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// The app's files for this target, ready to be used.
 pub(super) fn files(
     app: &App,
-    target: &Target,
+    target: &AppTarget,
     in_container: bool,
     values: Values<'_>,
 ) -> Vec<File> {
@@ -167,7 +167,7 @@ fn environment(snippet: &Snippet, values: Values<'_>) -> String {
 }
 
 /// What the app's service in a compose file needs, if anything.
-fn service(container: &Container, target: &Target, variables: &str) -> Option<String> {
+fn service(container: &Container, target: &AppTarget, variables: &str) -> Option<String> {
     let environment = (!variables.is_empty()).then(|| format!("    environment:\n{variables}"));
     let mount = container.mount;
     let volumes = mount.map(|(from, to)| format!("    volumes:\n      - \"{from}:{to}:ro\"\n"));
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::cli::args::Place;
     use crate::config::ListenAddress;
-    use crate::containers::{Door, Network, Surroundings, World, way};
+    use crate::containers::{ListenEndpoint, Network, Surroundings, World, way};
 
     const VALUES: Values<'_> = Values {
         base_url: "http://127.0.0.1:8645/v1",
@@ -219,7 +219,7 @@ mod tests {
         embedding_model: None,
     };
 
-    fn target(place: Place, socket: bool) -> Target {
+    fn target(place: Place, socket: bool) -> AppTarget {
         let network = if socket {
             Network::Socket
         } else {
@@ -229,7 +229,7 @@ mod tests {
             name: "docker0".to_owned(),
             port: 8645,
         };
-        let door = Door {
+        let door = ListenEndpoint {
             address,
             provider: "nous".to_owned(),
             needs_key: true,

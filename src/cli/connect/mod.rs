@@ -23,7 +23,10 @@ use super::models::Model;
 use super::output::{Exit, Failure, Output};
 use super::{render, screen, start};
 use crate::config;
-use crate::containers::{self, Door, Engine, Network, Reach, Step, Target, Way, WayKind};
+use crate::containers::{
+    self, AccessPath, AppTarget, ConnectStep, Engine, ListenEndpoint, Network, Reachability,
+    WayKind,
+};
 use crate::control::client::ClientError;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
 use apps::{APPS, App, Speaks};
@@ -90,7 +93,7 @@ pub(in crate::cli) struct KnownApp {
 
 /// The way of the app to the daemon.
 struct Plan {
-    way: Way,
+    way: AccessPath,
     /// Whether the configuration has what it takes, and the running daemon does not yet.
     waits_for_restart: bool,
 }
@@ -177,8 +180,9 @@ impl Plan {
             Some(_) => Network::Compose,
             None => Network::Chosen,
         };
-        let find =
-            |doors: &[Door]| containers::way(facts.world(doors), choice.place.into(), network);
+        let find = |doors: &[ListenEndpoint]| {
+            containers::way(facts.world(doors), choice.place.into(), network)
+        };
         let now = find(&facts.doors);
         // Existing lines would be duplicated.
         let later = (now.lines().is_some() && !facts.planned.is_empty())
@@ -253,7 +257,7 @@ fn base_url(
     flags: &Connect,
     place: Place,
     plan: &mut Plan,
-    doors: &[Door],
+    doors: &[ListenEndpoint],
 ) -> Result<String, Failure> {
     let way = &mut plan.way;
     let target = &way.target;
@@ -289,17 +293,17 @@ fn base_url(
                 \"keys\"` under the [[listen]] that it forwards to: a proxy that adds no headers \
                 looks like a program of yours, and everyone who can reach it could use your \
                 subscription.";
-    *way = Way {
+    *way = AccessPath {
         kind: WayKind::HostNetwork,
-        reach: Reach::Works("at the URL that was named".to_owned()),
-        target: Target {
+        reach: Reachability::Works("at the URL that was named".to_owned()),
+        target: AppTarget {
             needs_key,
             extra_hosts: false,
             socket: None,
             ..target.clone()
         },
         steps: is_unlocked
-            .then(|| Step::Advice(note.to_owned()))
+            .then(|| ConnectStep::Advice(note.to_owned()))
             .into_iter()
             .collect(),
     };
@@ -323,7 +327,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// Whether a URL is a door of this machine that asks for no key.
-fn is_open(url: &Url, doors: &[Door]) -> bool {
+fn is_open(url: &Url, doors: &[ListenEndpoint]) -> bool {
     let (Some(ip), Some(port)) = (ip_of(url), url.port_or_known_default()) else {
         return false;
     };
@@ -481,16 +485,16 @@ fn taking_effect(place: Place, files: &[File]) -> Option<String> {
 }
 
 /// The steps that make the way work, except the lines of the configuration.
-fn notes_on(way: &Way) -> Vec<String> {
+fn notes_on(way: &AccessPath) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Reach::Blocked(why) = &way.reach {
+    if let Reachability::Blocked(why) = &way.reach {
         notes.push(format!("This way does not work yet: {why}."));
     }
     let steps = way.steps.iter();
     notes.extend(steps.filter_map(|step| match step {
-        Step::Run(command) => Some(format!("Run: {command}")),
-        Step::Advice(text) => Some(text.clone()),
-        Step::Configure(_) => None,
+        ConnectStep::Run(command) => Some(format!("Run: {command}")),
+        ConnectStep::Advice(text) => Some(text.clone()),
+        ConnectStep::Configure(_) => None,
     }));
     let lacks_lines = way.lines().is_some();
     match way.kind {
@@ -508,7 +512,7 @@ fn notes_on(way: &Way) -> Vec<String> {
 }
 
 /// Whether no file of the app's covers the start of its container.
-fn is_by_hand(app: &App, way: &Way) -> bool {
+fn is_by_hand(app: &App, way: &AccessPath) -> bool {
     let in_container = match way.kind {
         WayKind::Bridge | WayKind::MappedLoopback => true,
         WayKind::HostNetwork | WayKind::Desktop | WayKind::Socket => false,

@@ -17,7 +17,7 @@ use crate::cli::output::{Exit, Failure};
 use crate::control::client::Client;
 use crate::control::protocol::LogPlace;
 use crate::paths::{self, Environment};
-use crate::tools::{Call, Stream, ToolError};
+use crate::tools::{ProgramCall, ProgramStream, ToolError};
 
 /// A daemon that does not say in time where it logs is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(super) struct Source {
 enum Place {
     /// With what it is asked for, and where it was read to.
     Journal {
-        process: Box<Stream>,
+        process: Box<ProgramStream>,
         matches: Vec<String>,
         cursor: Option<String>,
         following: bool,
@@ -236,10 +236,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("{} can't be read: {error}.", path.display()))
 }
 
-fn journalctl(arguments: &[String], matches: &[String]) -> Result<Stream, ToolError> {
+fn journalctl(arguments: &[String], matches: &[String]) -> Result<ProgramStream, ToolError> {
     let all = ["--no-pager", "--quiet", "--output=json", "--all"];
     let more = arguments.iter().chain(matches).map(String::as_str);
-    Call::new("journalctl", all.into_iter().chain(more)).stream()
+    ProgramCall::new("journalctl", all.into_iter().chain(more)).stream()
 }
 
 /// This user's entries of hermes-proxyd, as a unit or not, and systemd's words on the unit.

@@ -10,7 +10,7 @@ use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::{connect, render};
 use crate::control::client::Client;
 use crate::paths::Environment;
-use crate::service::Service;
+use crate::service::UserService;
 
 /// The requests under way have as long as they are given by `timeouts.drain`, which is 30 s unless
 /// configured.
@@ -110,8 +110,8 @@ async fn answering() -> Result<u32, Failure> {
 }
 
 /// The service that runs this process.
-async fn service_of(pid: u32) -> Option<Service> {
-    let service = Service::here(&Environment::from_process()).ok()?;
+async fn service_of(pid: u32) -> Option<UserService> {
+    let service = UserService::here(&Environment::from_process()).ok()?;
     let state = timeout(GLANCE, service.state()).await.ok()?.ok()?;
     (state.running?.pid == pid).then_some(service)
 }

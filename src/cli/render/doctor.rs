@@ -1,7 +1,7 @@
 //! The findings of `hermesctl doctor`. Pure.
 
 use super::{Style, Tone, inline, printable};
-use crate::doctor::{Finding, Fix, Report, Verdict};
+use crate::doctor::{DoctorFinding, DoctorReport, FindingVerdict, Fix};
 
 /// Below this width a finding's text is under its name.
 const NARROW: usize = 72;
@@ -13,7 +13,7 @@ const MARGIN: usize = 10;
 const FIX: usize = MARGIN + 2;
 
 /// The report. Lines that are to be copied are never broken.
-pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
+pub(in crate::cli) fn report(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
     let mut rest = report.findings.as_slice();
     while let Some(first) = rest.first() {
@@ -31,7 +31,7 @@ pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
     text + &summary(report, style)
 }
 
-fn group_of(findings: &[Finding], style: Style) -> String {
+fn group_of(findings: &[DoctorFinding], style: Style) -> String {
     let names = findings.iter().map(|finding| length(&finding.name));
     let column = names.filter(|length| *length <= LONGEST_NAME).max();
     let column = column.unwrap_or_default();
@@ -39,7 +39,7 @@ fn group_of(findings: &[Finding], style: Style) -> String {
     lines.map(|one| finding(one, column, style)).collect()
 }
 
-fn finding(finding: &Finding, column: usize, style: Style) -> String {
+fn finding(finding: &DoctorFinding, column: usize, style: Style) -> String {
     let (sign, word, tone) = shown(finding.verdict);
     let name = inline(&finding.name);
     let verdict = style.paint(tone, &format!("{sign} {word:4}"));
@@ -90,12 +90,12 @@ fn indented(indent: usize, line: &str) -> String {
     [&" ".repeat(indent), line, "\n"].concat()
 }
 
-fn summary(report: &Report, style: Style) -> String {
-    let count = |verdict: Verdict| {
+fn summary(report: &DoctorReport, style: Style) -> String {
+    let count = |verdict: FindingVerdict| {
         let of_verdict = report.findings.iter().filter(|one| one.verdict == verdict);
         of_verdict.count()
     };
-    let (failures, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
+    let (failures, warnings) = (count(FindingVerdict::Fail), count(FindingVerdict::Warn));
     let plural = |count: usize, word: &str| match count {
         1 => format!("1 {word}"),
         _ => format!("{count} {word}s"),
@@ -119,13 +119,13 @@ fn summary(report: &Report, style: Style) -> String {
     style.paint(tone, &text) + "\n"
 }
 
-fn shown(verdict: Verdict) -> (char, &'static str, Tone) {
+fn shown(verdict: FindingVerdict) -> (char, &'static str, Tone) {
     match verdict {
-        Verdict::Ok => ('✓', "ok", Tone::Good),
-        Verdict::Info => ('·', "info", Tone::Label),
-        Verdict::Skip => ('-', "skip", Tone::Label),
-        Verdict::Warn => ('!', "warn", Tone::Waiting),
-        Verdict::Fail => ('✗', "fail", Tone::Bad),
+        FindingVerdict::Ok => ('✓', "ok", Tone::Good),
+        FindingVerdict::Info => ('·', "info", Tone::Label),
+        FindingVerdict::Skip => ('-', "skip", Tone::Label),
+        FindingVerdict::Warn => ('!', "warn", Tone::Waiting),
+        FindingVerdict::Fail => ('✗', "fail", Tone::Bad),
     }
 }
 
@@ -154,11 +154,11 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) mod tests {
     use super::*;
     use crate::control::protocol::FindingCode;
-    use crate::doctor::{Cause, Group};
+    use crate::doctor::{DoctorExit, FindingGroup};
 
     /// What works, what will not for long, and what could be set up.
-    pub(in crate::cli::render) fn example() -> Report {
-        let finding = |group, name: &str, verdict, text: &str, fix: &[Fix]| Finding {
+    pub(in crate::cli::render) fn example() -> DoctorReport {
+        let finding = |group, name: &str, verdict, text: &str, fix: &[Fix]| DoctorFinding {
             group,
             name: name.to_owned(),
             verdict,
@@ -170,23 +170,23 @@ pub(super) mod tests {
         let run = |command: &str| Fix::Run(command.to_owned());
         let findings = vec![
             finding(
-                Group::Login,
+                FindingGroup::Login,
                 "nous",
-                Verdict::Ok,
+                FindingVerdict::Ok,
                 "The login works. Its token expires in 47 min and is renewed before then.",
                 &[],
             ),
             finding(
-                Group::Login,
+                FindingGroup::Login,
                 "end of nous",
-                Verdict::Warn,
+                FindingVerdict::Warn,
                 "The login ends in 3 d (2026-11-29), even if its token is renewed.",
                 &[run("hermesctl auth login nous --force")],
             ),
             finding(
-                Group::Containers,
+                FindingGroup::Containers,
                 "bridge address",
-                Verdict::Info,
+                FindingVerdict::Info,
                 "This way is not set up: nothing listens at docker0 (172.17.0.1).",
                 &[
                     Fix::Advice("Add to /home/u/.config/hermes-proxyd/config.toml:".to_owned()),
@@ -199,10 +199,10 @@ pub(super) mod tests {
                 ],
             ),
         ];
-        Report {
-            verdict: Verdict::Warn,
+        DoctorReport {
+            verdict: FindingVerdict::Warn,
             findings,
-            cause: Cause::Nothing,
+            cause: DoctorExit::Nothing,
         }
     }
 

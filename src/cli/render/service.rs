@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Style, Tone, inline, printable};
 use crate::cli::service::{Report, ServiceJson, Uninstalled};
-use crate::service::{Outcome, Step};
+use crate::service::{ServiceStep, StepOutcome};
 
 /// The column of a step's words, after its result.
 const RESULT: usize = 9;
@@ -51,12 +51,12 @@ impl Line {
     }
 }
 
-impl From<Step> for Line {
-    fn from(step: Step) -> Self {
+impl From<ServiceStep> for Line {
+    fn from(step: ServiceStep) -> Self {
         match step.outcome {
-            Outcome::Done => Self::done_unless(false, step.name, step.what),
-            Outcome::Already => Self::done_unless(true, step.name, step.what),
-            Outcome::Left(advice) => Self::left(step.name, step.what, advice),
+            StepOutcome::Done => Self::done_unless(false, step.name, step.what),
+            StepOutcome::Already => Self::done_unless(true, step.name, step.what),
+            StepOutcome::Left(advice) => Self::left(step.name, step.what, advice),
         }
     }
 }

@@ -2,8 +2,8 @@ use std::os::unix::net::UnixListener;
 
 use super::*;
 
-fn machine(folder: &Path) -> Machine {
-    Machine {
+fn machine(folder: &Path) -> HostMachine {
+    HostMachine {
         root: folder.to_owned(),
         home: Some(folder.join("home")),
         runtime: Some(folder.join("runtime")),
@@ -12,7 +12,7 @@ fn machine(folder: &Path) -> Machine {
     }
 }
 
-fn found(machine: &Machine) -> Vec<(EngineKind, EngineState)> {
+fn found(machine: &HostMachine) -> Vec<(EngineKind, EngineState)> {
     let engines = find(machine).into_iter();
     engines.map(|engine| (engine.kind, engine.state)).collect()
 }
@@ -47,7 +47,7 @@ fn engines_are_found_by_living_sockets_and_programs() {
     std::fs::write(dir.path().join("bin/podman"), "").unwrap();
     let podman = (EngineKind::PodmanRootless, EngineState::Ready);
     assert!(found(&machine).contains(&podman));
-    let machine = Machine {
+    let machine = HostMachine {
         is_root: true,
         ..machine
     };

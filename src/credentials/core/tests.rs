@@ -10,16 +10,16 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::super::attempt::Event as Came;
-use super::super::attempt::{Cause, Commit, Deed, Leftovers, Outcome, Step};
-use super::super::journal::{Chore, Journal};
-use super::super::knowledge::{Seat, State};
-use super::super::spent::Spent;
+use super::super::attempt::RenewalEvent as Came;
+use super::super::attempt::{Commit, Deed, Leftovers, RenewalCause, RenewalOutcome, RenewalStep};
+use super::super::journal::{Chore, RefreshJournal};
+use super::super::knowledge::{LoginFile, LoginState};
+use super::super::spent_tokens::Spent;
 use super::super::store::Change;
-use super::super::timing::{Doubt, Proof, Refused};
+use super::super::timing::{Doubt, Proof, RefusalAction};
 use super::*;
 use crate::config::{AllowedPath, ProviderName};
-use crate::provider::{BaseUrl, CredentialKind, Grant, Layout, TokenError};
+use crate::provider::{BaseUrl, BearerKind, Grant, Layout, TokenError};
 
 const LIFE: Duration = Duration::from_hours(1);
 
@@ -121,7 +121,7 @@ impl Adapter for Rules {
                 authorization: bearer.authorization("Bearer").unwrap(),
                 bearer,
                 base_url: BASE_URL.clone(),
-                kind: CredentialKind::new("test", Renewal::Refresh),
+                kind: BearerKind::new("test", Renewal::Refresh),
                 issued_at: login.time("obtained_at"),
                 expires_at: login.time("expires_at"),
                 headers: Vec::new(),
@@ -238,8 +238,8 @@ struct World {
     // The files.
     store: Option<Login>,
     mirror: Option<Login>,
-    entry: Option<Entry>,
-    kept: Option<Kept>,
+    entry: Option<JournalEntry>,
+    kept: Option<UnsavedLogin>,
     /// A complete new version beside the store, which was not renamed. A start looks for it if the journal
     /// records the refresh.
     temporary: Option<Login>,
@@ -274,16 +274,16 @@ fn core() -> Core {
     Core::new(Arc::new(Rules(name)), habits, true)
 }
 
-fn journal() -> Journal {
-    Journal::new(
+fn journal() -> RefreshJournal {
+    RefreshJournal::new(
         Path::new("/state/journal"),
         &Numbered,
         Path::new("/home/auth.json"),
     )
 }
 
-fn seat(_: &Found) -> Seat {
-    Seat::new(Path::new("/home/auth.json"), false, journal())
+fn seat(_: &StoreContents) -> LoginFile {
+    LoginFile::new(Path::new("/home/auth.json"), false, journal())
 }
 
 fn io_error() -> StoreError {
@@ -326,8 +326,8 @@ impl World {
         self.wrong.push(what);
     }
 
-    fn found(&self) -> Option<Found> {
-        Some(Found {
+    fn found(&self) -> Option<StoreContents> {
+        Some(StoreContents {
             login: self.store.clone()?,
             mirror: self.mirror.clone(),
             source: "/home/auth.json".into(),
@@ -397,7 +397,7 @@ impl World {
                 }
             }
         }
-        self.core.knowledge.on(Known::Tidied);
+        self.core.knowledge.on(LoginEvent::Tidied);
     }
 
     /// Reads without a lock, as the shell does.
@@ -406,7 +406,7 @@ impl World {
         match found {
             None => self.core.found_none(false, NO_LOGIN, self.now),
             Some(found) => {
-                self.core.knowledge.on(Known::Found(seat(&found)));
+                self.core.knowledge.on(LoginEvent::Found(seat(&found)));
                 let mut kept = None;
                 if self.core.knowledge.is_unentered() {
                     self.tidy();
@@ -585,7 +585,7 @@ impl World {
             Deed::Note(token, started_at) => Came::Noted(match self.choices.trouble(2) {
                 0 => {
                     let token = token.fingerprint();
-                    self.entry = Some(Entry { token, started_at });
+                    self.entry = Some(JournalEntry { token, started_at });
                     self.unnoted = false;
                     Ok(())
                 }
@@ -611,16 +611,19 @@ impl World {
         if killed == 2 { Err(Killed) } else { Ok(came) }
     }
 
-    fn attempt(&mut self, cause: Cause) -> Result<Result<Outcome, Trouble>, Killed> {
+    fn attempt(
+        &mut self,
+        cause: RenewalCause,
+    ) -> Result<Result<RenewalOutcome, RenewalFailure>, Killed> {
         drop(self.core.begin(cause));
         let mut event = Came::Locked(self.found().ok_or(NO_LOGIN));
         for _ in 0..100 {
             let step = self.core.on(event, seat, self.now);
             self.effects();
             match step {
-                Step::Do(deed) => event = self.perform(deed)?,
-                Step::End(result) => {
-                    if let Err(Trouble::Defect) = &result {
+                RenewalStep::Do(deed) => event = self.perform(deed)?,
+                RenewalStep::End(result) => {
+                    if let Err(RenewalFailure::Defect) = &result {
                         self.wrong("a deed and what came of it don't fit".to_owned());
                     }
                     return Ok(result);
@@ -631,12 +634,12 @@ impl World {
         Err(Killed)
     }
 
-    fn renew(&mut self, cause: Cause) -> Result<(), Killed> {
+    fn renew(&mut self, cause: RenewalCause) -> Result<(), Killed> {
         let mirror_at = self.core.timing.take_mirror();
         let mut result = self.attempt(cause.clone())?;
-        if let Err(Trouble::AnswerLost { .. }) = &result {
+        if let Err(RenewalFailure::AnswerLost { .. }) = &result {
             let answer_lost = true;
-            result = self.attempt(Cause {
+            result = self.attempt(RenewalCause {
                 answer_lost,
                 ..cause
             })?;
@@ -658,7 +661,7 @@ impl World {
             if !self.core.timing.is_due(self.core.task(), self.now) {
                 break;
             }
-            self.renew(Cause::default())?;
+            self.renew(RenewalCause::default())?;
         }
         Ok(())
     }
@@ -671,14 +674,14 @@ impl World {
                 let (timing, proof) = (&self.core.timing, self.proof());
                 let renews = [Doubt::Once, Doubt::Twice]
                     .map(|doubt| timing.refused(doubt, proof, self.now))
-                    .contains(&Refused::Renew);
+                    .contains(&RefusalAction::Renew);
                 if let Some(refused) = self.core.bearer()
                     && renews
                 {
                     let refused = Some(refused);
-                    self.renew(Cause {
+                    self.renew(RenewalCause {
                         refused,
-                        ..Cause::default()
+                        ..RenewalCause::default()
                     })?;
                 }
             }
@@ -686,10 +689,10 @@ impl World {
                 self.look();
                 if self.core.why_no_login().is_none() {
                     let refused = self.core.bearer();
-                    self.renew(Cause {
+                    self.renew(RenewalCause {
                         refused,
                         by_hand: true,
-                        ..Cause::default()
+                        ..RenewalCause::default()
                     })?;
                 }
             }
@@ -764,7 +767,7 @@ impl World {
     /// The login is stored, current and served, and nothing is left beside it.
     fn is_whole(&self) -> bool {
         self.store.as_ref().and_then(number) == Some(self.current)
-            && *self.core.knowledge.state() == State::Held
+            && *self.core.knowledge.state() == LoginState::Held
             && self.core.credential().is_some()
             && self.entry.is_none()
             && self.kept.is_none()
@@ -804,7 +807,7 @@ impl World {
                 self.current
             ));
         }
-        if *self.core.knowledge.state() != State::Held {
+        if *self.core.knowledge.state() != LoginState::Held {
             self.wrong(format!("it ends as {:?}", self.core.knowledge.state()));
         }
         if self.core.credential().is_none() {

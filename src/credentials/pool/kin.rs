@@ -186,7 +186,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::credentials::store::{Origin, RowFacts};
+    use crate::credentials::store::{RowFacts, TokenOrigin};
 
     fn place(id: &str) -> RowPlace {
         RowPlace {
@@ -202,7 +202,7 @@ mod tests {
             facts: RowFacts::default(),
             tokens: vec![token.to_owned()],
             held: vec![token.to_owned()],
-            origin: Origin::default(),
+            origin: TokenOrigin::default(),
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn of_two_logins_of_one_account_that_are_found_at_once_the_older_one_is_doubted() {
         let of = |mut row: RowSeen, who: &str, seconds: i64| {
-            row.origin = Origin {
+            row.origin = TokenOrigin {
                 account: Some(who.to_owned()),
                 issued_at: chrono::DateTime::from_timestamp(seconds, 0),
             };
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_profiles_copy_gives_way_to_the_newer_row_that_it_hides() {
-        let at = |seconds: i64| Origin {
+        let at = |seconds: i64| TokenOrigin {
             account: Some("me".to_owned()),
             issued_at: chrono::DateTime::from_timestamp(seconds, 0),
         };

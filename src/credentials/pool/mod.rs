@@ -4,9 +4,9 @@
 //! Each login has its own keeper, and the pool has one strategy. With one login, a lease costs one atomic load and a
 //! look at the clock. [`Estate`] knows the members of the pool and their marks.
 
-mod estate;
+mod cooldown;
 mod kin;
-mod rest;
+mod members;
 mod strategy;
 
 use std::collections::BTreeSet;
@@ -19,19 +19,19 @@ use hyper::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::estate::Estate;
-use self::rest::{Failure, Rest};
+use self::cooldown::{CooldownReason, Rest};
+use self::members::Estate;
 pub use self::strategy::Strategy;
 pub(super) use self::strategy::Usable;
-use self::strategy::{Choice, Look};
+use self::strategy::{LoginView, StrategyChoice};
 use super::commands::Refreshed;
-use super::handle::{Handle, Lease, NotReplaced, Refusal, Replay};
+use super::handle::{CredentialHandle, Lease, NoCredential, NotReplaced, Replay};
 use super::keeper::Keeper;
-use super::status::{StandingKind, Status};
+use super::settings::Terms;
+use super::status::{KeeperStatus, StandingKind};
 use super::store::{
-    Marking, Meant, Remark, RowFacts, RowPlace, RowSeen, Store, StoreError, StoreFiles, Twins,
+    LoginStore, Marking, Meant, Remark, RowFacts, RowPlace, RowSeen, StoreError, StoreFiles, Twins,
 };
-use super::terms::Terms;
 use crate::clock::{self, Clock};
 use crate::provider::Verdict;
 
@@ -40,14 +40,14 @@ pub const MAIN: &str = "login";
 
 /// A provider's logins. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pool(Arc<Logins>);
+pub struct LoginPool(Arc<PoolLogins>);
 
 #[derive(Debug)]
-pub(super) struct Logins {
+pub(super) struct PoolLogins {
     /// The block's, which exists even without a login: a login is made there.
-    first: Arc<Member>,
+    first: Arc<PoolMember>,
     /// All of them, in the order in which they are asked.
-    all: ArcSwap<Vec<Arc<Member>>>,
+    all: ArcSwap<Vec<Arc<PoolMember>>>,
     /// Whether there are rows besides the block.
     has_rows: AtomicBool,
     strategy: Strategy,
@@ -60,8 +60,8 @@ pub(super) struct Logins {
 
 /// A login by the terms of one configuration.
 #[derive(Debug)]
-pub(super) struct Member {
-    login: Handle,
+pub(super) struct PoolMember {
+    login: CredentialHandle,
     common: Arc<Common>,
 }
 
@@ -74,22 +74,22 @@ struct Common {
     facts: ArcSwap<Option<RowFacts>>,
     /// Fingerprints of the tokens in it.
     tokens: ArcSwap<Vec<String>>,
-    /// Rows that belong to it; see [`Store::twins`].
+    /// Rows that belong to it; see [`LoginStore::twins`].
     twins: Twins,
     /// The same with the fingerprints of the tokens in them.
     kin: ArcSwap<Vec<(RowPlace, Vec<String>)>>,
     /// What its keeper calls it; of no use for the block.
-    naming: Naming,
+    naming: RowNaming,
     rest: Rest,
     stop: CancellationToken,
 }
 
 /// The name of a row's login, as its store has it now.
-pub(super) type Naming = Arc<ArcSwap<Name>>;
+pub(super) type RowNaming = Arc<ArcSwap<LoginName>>;
 
 /// The names of a login.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct LoginName {
     /// For people.
     pub(super) label: String,
     /// On the command line: the label, or the row's id if others have that label too.
@@ -98,11 +98,11 @@ pub(super) struct Name {
 
 /// A login that a person has named.
 #[derive(Debug, Clone)]
-pub struct Called(Arc<Member>);
+pub struct Called(Arc<PoolMember>);
 
 impl Called {
     /// It.
-    pub fn login(&self) -> &Handle {
+    pub fn login(&self) -> &CredentialHandle {
         &self.0.login
     }
 
@@ -146,7 +146,7 @@ pub enum NotCalled {
 
 /// One login, for `auth list`. Holds no secret.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct PoolEntry {
     /// Its place among the provider's.
     pub place: usize,
     /// Its name: the label of its row, if it has one.
@@ -159,7 +159,7 @@ pub struct Entry {
     /// Where it came from, in Hermes Agent's words.
     pub source: Option<String>,
     /// How it is.
-    pub status: Status,
+    pub status: KeeperStatus,
     /// Until when its quota is used up.
     pub rests_until: Option<DateTime<Utc>>,
     /// The status of the answer that said so.
@@ -172,7 +172,7 @@ pub struct Entry {
     pub is_next: bool,
 }
 
-impl Member {
+impl PoolMember {
     fn renewed(&self, terms: &Terms) -> Self {
         Self {
             login: self.login.renewed(terms.clone()),
@@ -180,8 +180,8 @@ impl Member {
         }
     }
 
-    fn look(&self, now: DateTime<Utc>) -> Look {
-        Look {
+    fn look(&self, now: DateTime<Utc>) -> LoginView {
+        LoginView {
             usable: self.login.usable(now),
             rests_until: self.common.rest.until(now),
         }
@@ -246,12 +246,12 @@ impl Member {
         self.login.reread_soon();
     }
 
-    fn entry(&self, is_next: bool, now: DateTime<Utc>) -> Entry {
+    fn entry(&self, is_next: bool, now: DateTime<Utc>) -> PoolEntry {
         let rests_until = self.common.rest.until(now);
         let known = self.common.rest.known();
         let facts = self.common.facts.load();
         let facts = facts.as_ref().as_ref();
-        Entry {
+        PoolEntry {
             place: self.login.place,
             label: facts.map(|facts| facts.label.clone()),
             row: self.common.row.as_ref().map(|row| row.id.clone()),
@@ -271,7 +271,7 @@ impl Member {
     }
 }
 
-impl Pool {
+impl LoginPool {
     /// The provider's logins in `files`; their keepers run on `tasks`.
     pub fn start(
         terms: Terms,
@@ -280,7 +280,7 @@ impl Pool {
         tasks: &TaskTracker,
     ) -> Self {
         let layout = terms.adapter.layout();
-        let store = layout.map(|layout| Store::new(files, layout));
+        let store = layout.map(|layout| LoginStore::new(files, layout));
         let twins = store.as_ref().map(|store| store.twins().clone());
         let stop = CancellationToken::new();
         let strategy = terms.strategy;
@@ -289,7 +289,7 @@ impl Pool {
             let place = (clock, tasks.clone(), stop.clone());
             Estate::begin(store, terms, place)
         });
-        let first = Arc::new(Member {
+        let first = Arc::new(PoolMember {
             login,
             common: Arc::new(Common {
                 row: None,
@@ -297,12 +297,12 @@ impl Pool {
                 tokens: ArcSwap::default(),
                 twins: twins.unwrap_or_default(),
                 kin: ArcSwap::default(),
-                naming: Naming::default(),
+                naming: RowNaming::default(),
                 rest: Rest::default(),
                 stop: stop.clone(),
             }),
         });
-        let logins = Arc::new(Logins {
+        let logins = Arc::new(PoolLogins {
             all: ArcSwap::from_pointee(vec![first.clone()]),
             first,
             has_rows: AtomicBool::new(false),
@@ -320,7 +320,7 @@ impl Pool {
         Self(logins)
     }
 
-    /// The same logins by other terms, which hold for this pool's requests at once; see [`Handle::renewed`].
+    /// The same logins by other terms, which hold for this pool's requests at once; see [`CredentialHandle::renewed`].
     #[must_use]
     pub fn renewed(&self, terms: &Terms) -> Self {
         let Some(estate) = &self.0.estate else {
@@ -334,7 +334,7 @@ impl Pool {
         self.0.stop.cancel();
     }
 
-    /// Waits until requests can be answered; see [`Handle::started`].
+    /// Waits until requests can be answered; see [`CredentialHandle::started`].
     pub async fn started(&self) {
         self.0.first.login.started().await;
         for login in self.logins() {
@@ -355,11 +355,11 @@ impl Pool {
         self.any(|member| !member.login.is_settled()).is_none()
     }
 
-    /// A credential, at once if a valid one exists; otherwise waits as [`Handle::credential`] does.
+    /// A credential, at once if a valid one exists; otherwise waits as [`CredentialHandle::credential`] does.
     ///
     /// # Errors
-    /// [`Refusal`] tells the client what to do.
-    pub async fn lease(&self) -> Result<Lease, Refusal> {
+    /// [`NoCredential`] tells the client what to do.
+    pub async fn lease(&self) -> Result<Lease, NoCredential> {
         if !self.has_rows() {
             return self.0.first.login.credential().await;
         }
@@ -369,8 +369,8 @@ impl Pool {
     /// The same for a request that uses no quota: any usable login.
     ///
     /// # Errors
-    /// [`Refusal`] tells the client what to do.
-    pub async fn lease_for_nothing(&self) -> Result<Lease, Refusal> {
+    /// [`NoCredential`] tells the client what to do.
+    pub async fn lease_for_nothing(&self) -> Result<Lease, NoCredential> {
         if !self.has_rows() {
             return self.0.first.login.credential().await;
         }
@@ -380,27 +380,27 @@ impl Pool {
     async fn lease_of_several(
         &self,
         rests: impl Fn(Option<DateTime<Utc>>) -> Option<DateTime<Utc>> + Copy,
-    ) -> Result<Lease, Refusal> {
+    ) -> Result<Lease, NoCredential> {
         let now = self.0.first.login.clock.now();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         let all = self.0.all.load_full();
         let looks = all.iter().map(|member| {
             let look = member.look(now);
-            Look {
+            LoginView {
                 rests_until: rests(look.rests_until),
                 ..look
             }
         });
         match self.0.strategy.choose(looks, turn) {
-            Choice::Login(place) => {
+            StrategyChoice::Login(place) => {
                 let member = all.get(place).unwrap_or(&self.0.first);
                 member.login.credential().await
             }
-            Choice::AllRest(until) => Err(Refusal::CoolingDown {
+            StrategyChoice::AllRest(until) => Err(NoCredential::CoolingDown {
                 until,
                 retry_after: clock::until(until, now),
             }),
-            Choice::NoneUsable => self.login().credential().await,
+            StrategyChoice::NoneUsable => self.login().credential().await,
         }
     }
 
@@ -417,15 +417,15 @@ impl Pool {
             let mut places = asked.clone().map(Lease::place);
             let was_asked = places.any(|place| place == member.login.place);
             let usable = if was_asked { Usable::No } else { look.usable };
-            Look { usable, ..look }
+            LoginView { usable, ..look }
         });
         match self.0.strategy.choose(looks, turn) {
-            Choice::Login(place) => all.get(place)?.login.at_once(),
-            Choice::AllRest(_) | Choice::NoneUsable => None,
+            StrategyChoice::Login(place) => all.get(place)?.login.at_once(),
+            StrategyChoice::AllRest(_) | StrategyChoice::NoneUsable => None,
         }
     }
 
-    /// Another credential after the provider has refused this one; see [`Handle::replacement`].
+    /// Another credential after the provider has refused this one; see [`CredentialHandle::replacement`].
     ///
     /// # Errors
     /// [`NotReplaced`] says whether the same credential is worth a second try.
@@ -434,7 +434,7 @@ impl Pool {
         login.login.replacement(refused, path).await
     }
 
-    /// The same after a second try was refused; see [`Handle::replacement_at_last`].
+    /// The same after a second try was refused; see [`CredentialHandle::replacement_at_last`].
     ///
     /// # Errors
     /// There is no other credential for now.
@@ -467,7 +467,7 @@ impl Pool {
         }
     }
 
-    fn judge(&self, member: &Member, (lease, verdict, status): (&Lease, Verdict, StatusCode)) {
+    fn judge(&self, member: &PoolMember, (lease, verdict, status): (&Lease, Verdict, StatusCode)) {
         let rest = &member.common.rest;
         let (told, code) = match verdict {
             // With a single login nothing is held back, and the request may be the cause.
@@ -491,7 +491,7 @@ impl Pool {
         } else {
             status
         };
-        let failure = Failure {
+        let failure = CooldownReason {
             status: status.as_u16(),
             told,
             code,
@@ -537,7 +537,7 @@ impl Pool {
     }
 
     /// A login that rested has answered. While it rests, that is the answer to an earlier request.
-    fn works(&self, member: &Member, lease: &Lease) {
+    fn works(&self, member: &PoolMember, lease: &Lease) {
         let now = member.login.clock.now();
         let rest = &member.common.rest;
         if self.has_rows() && rest.until(now).is_some() {
@@ -561,7 +561,7 @@ impl Pool {
     }
 
     /// Whether no other login could take its place.
-    fn is_only(&self, member: &Member, now: DateTime<Utc>) -> bool {
+    fn is_only(&self, member: &PoolMember, now: DateTime<Utc>) -> bool {
         let other = self.any(|other| {
             other.login.place != member.login.place && other.login.usable(now) != Usable::No
         });
@@ -597,7 +597,7 @@ impl Pool {
     pub fn called(&self, name: &str) -> Result<Called, NotCalled> {
         let name = name.trim();
         let all = self.0.all.load();
-        let those = |is_meant: &dyn Fn(&Member) -> bool| -> Vec<_> {
+        let those = |is_meant: &dyn Fn(&PoolMember) -> bool| -> Vec<_> {
             let those = all.iter().filter(|member| is_meant(member));
             those.cloned().collect()
         };
@@ -631,17 +631,17 @@ impl Pool {
     }
 
     /// The login of the provider's block, where logins are made and imported; it may be missing.
-    pub fn block(&self) -> &Handle {
+    pub fn block(&self) -> &CredentialHandle {
         &self.0.first.login
     }
 
     /// The login for a person who names only the provider: that of the next request.
-    pub fn login(&self) -> Handle {
+    pub fn login(&self) -> CredentialHandle {
         self.chosen().login.clone()
     }
 
     /// All logins, in the order in which they are asked.
-    pub fn logins(&self) -> Vec<Handle> {
+    pub fn logins(&self) -> Vec<CredentialHandle> {
         let all = self.0.all.load();
         all.iter().map(|member| member.login.clone()).collect()
     }
@@ -666,27 +666,27 @@ impl Pool {
     }
 
     /// How each login is, in the same order.
-    pub fn statuses(&self) -> Vec<Status> {
+    pub fn statuses(&self) -> Vec<KeeperStatus> {
         let all = self.0.all.load();
         all.iter().map(|member| member.login.status()).collect()
     }
 
     /// Each login of which anything is known, in the same order; of a provider that has none, the block's.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<PoolEntry> {
         let now = self.0.first.login.clock.now();
         let all = self.0.all.load();
         let turn = self.0.turn.load(Ordering::Relaxed);
         let looks = all.iter().map(|member| member.look(now));
         let next = match self.0.strategy.choose(looks, turn) {
-            Choice::Login(place) => all.get(place).map(|member| member.login.place),
+            StrategyChoice::Login(place) => all.get(place).map(|member| member.login.place),
             // The only login is asked anyway.
-            Choice::AllRest(_) => (all.len() == 1).then_some(0),
-            Choice::NoneUsable => None,
+            StrategyChoice::AllRest(_) => (all.len() == 1).then_some(0),
+            StrategyChoice::NoneUsable => None,
         };
-        let is_there = |member: &&Arc<Member>| all.len() == 1 || !member.login.is_unused();
+        let is_there = |member: &&Arc<PoolMember>| all.len() == 1 || !member.login.is_unused();
         let there = all.iter().filter(is_there);
         // The only login is used anyway.
-        let rests = |entry: Entry| Entry {
+        let rests = |entry: PoolEntry| PoolEntry {
             rests_until: entry.rests_until.filter(|_| all.len() > 1),
             ..entry
         };
@@ -704,13 +704,13 @@ impl Pool {
         let all = self.0.all.load();
         let looks = all.iter().map(|member| member.look(now));
         match Strategy::FillFirst.choose(looks, 0) {
-            Choice::AllRest(until) => Some(until),
-            Choice::Login(_) | Choice::NoneUsable => None,
+            StrategyChoice::AllRest(until) => Some(until),
+            StrategyChoice::Login(_) | StrategyChoice::NoneUsable => None,
         }
     }
 
     /// How the login is that the next request goes with.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> KeeperStatus {
         self.chosen().login.status()
     }
 
@@ -749,7 +749,7 @@ impl Pool {
         self.0.has_rows.load(Ordering::Relaxed)
     }
 
-    fn chosen(&self) -> Arc<Member> {
+    fn chosen(&self) -> Arc<PoolMember> {
         if !self.has_rows() {
             return self.0.first.clone();
         }
@@ -757,20 +757,22 @@ impl Pool {
         let all = self.0.all.load();
         let looks = all.iter().map(|member| member.look(now));
         let chosen = match Strategy::FillFirst.choose(looks, 0) {
-            Choice::Login(place) => all.get(place).cloned(),
-            Choice::AllRest(_) => all.iter().find(|one| one.login.is_authenticated()).cloned(),
-            Choice::NoneUsable => self.any(|member| !member.login.is_unused()),
+            StrategyChoice::Login(place) => all.get(place).cloned(),
+            StrategyChoice::AllRest(_) => {
+                all.iter().find(|one| one.login.is_authenticated()).cloned()
+            }
+            StrategyChoice::NoneUsable => self.any(|member| !member.login.is_unused()),
         };
         chosen.unwrap_or_else(|| self.0.first.clone())
     }
 
-    fn any(&self, is_meant: impl Fn(&Member) -> bool) -> Option<Arc<Member>> {
+    fn any(&self, is_meant: impl Fn(&PoolMember) -> bool) -> Option<Arc<PoolMember>> {
         let all = self.0.all.load();
         all.iter().find(|member| is_meant(member)).cloned()
     }
 
     /// The login that gave this credential, if it still exists.
-    fn of(&self, lease: &Lease) -> Option<Arc<Member>> {
+    fn of(&self, lease: &Lease) -> Option<Arc<PoolMember>> {
         if lease.place() == 0 {
             return Some(self.0.first.clone());
         }
@@ -778,7 +780,7 @@ impl Pool {
     }
 }
 
-impl Logins {
+impl PoolLogins {
     /// The same by other terms.
     fn renewed(&self, terms: &Terms) -> Self {
         let first = Arc::new(self.first.renewed(terms));

@@ -14,7 +14,7 @@ pub enum Strategy {
 
 /// What a strategy sees of a login.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct LoginView {
     pub(super) usable: Usable,
     pub(super) rests_until: Option<DateTime<Utc>>,
 }
@@ -32,7 +32,7 @@ pub(in crate::credentials) enum Usable {
 
 /// The choice for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum StrategyChoice {
     /// The login at this place.
     Login(usize),
     /// None for now: all rest, the first of them until then.
@@ -44,7 +44,11 @@ pub(super) enum Choice {
 impl Strategy {
     /// The login of the next request; `turn` counts requests. A valid credential goes before one that has to be waited
     /// for.
-    pub(super) fn choose(self, logins: impl Iterator<Item = Look> + Clone, turn: usize) -> Choice {
+    pub(super) fn choose(
+        self,
+        logins: impl Iterator<Item = LoginView> + Clone,
+        turn: usize,
+    ) -> StrategyChoice {
         let usable = logins
             .enumerate()
             .filter(|(_, login)| login.usable != Usable::No);
@@ -58,11 +62,11 @@ impl Strategy {
                 Self::RoundRobin => turn.checked_rem(best.clone().count()).unwrap_or_default(),
             };
             if let Some((place, _)) = best.nth(nth) {
-                return Choice::Login(place);
+                return StrategyChoice::Login(place);
             }
         }
         let soonest = usable.filter_map(|(_, login)| login.rests_until).min();
-        soonest.map_or(Choice::NoneUsable, Choice::AllRest)
+        soonest.map_or(StrategyChoice::NoneUsable, StrategyChoice::AllRest)
     }
 }
 
@@ -74,8 +78,8 @@ mod tests {
         format!("2026-11-29T{time}Z").parse().unwrap()
     }
 
-    fn login(usable: Usable, rests: Option<&str>) -> Look {
-        Look {
+    fn login(usable: Usable, rests: Option<&str>) -> LoginView {
+        LoginView {
             usable,
             rests_until: rests.map(at),
         }
@@ -88,15 +92,15 @@ mod tests {
         let long = login(Usable::Now, Some("14:00:00"));
         let short = login(Usable::Now, Some("13:00:00"));
         for (logins, chosen) in [
-            (vec![free, free], Choice::Login(0)),
-            (vec![none, free], Choice::Login(1)),
-            (vec![long, free, free], Choice::Login(1)),
-            (vec![soon, free], Choice::Login(1)),
-            (vec![soon, long], Choice::Login(0)),
-            (vec![long, short], Choice::AllRest(at("13:00:00"))),
-            (vec![none, long], Choice::AllRest(at("14:00:00"))),
-            (vec![none, none], Choice::NoneUsable),
-            (vec![], Choice::NoneUsable),
+            (vec![free, free], StrategyChoice::Login(0)),
+            (vec![none, free], StrategyChoice::Login(1)),
+            (vec![long, free, free], StrategyChoice::Login(1)),
+            (vec![soon, free], StrategyChoice::Login(1)),
+            (vec![soon, long], StrategyChoice::Login(0)),
+            (vec![long, short], StrategyChoice::AllRest(at("13:00:00"))),
+            (vec![none, long], StrategyChoice::AllRest(at("14:00:00"))),
+            (vec![none, none], StrategyChoice::NoneUsable),
+            (vec![], StrategyChoice::NoneUsable),
         ] {
             let choice = Strategy::FillFirst.choose(logins.iter().copied(), 1);
             assert_eq!(choice, chosen, "{logins:?}");
@@ -107,11 +111,11 @@ mod tests {
     fn each_in_its_turn_and_those_that_rest_are_passed_over() {
         let (none, free) = (login(Usable::No, None), login(Usable::Now, None));
         let rests = login(Usable::Now, Some("14:00:00"));
-        let turns = |logins: &[Look]| -> Vec<_> {
+        let turns = |logins: &[LoginView]| -> Vec<_> {
             let choose = |turn| Strategy::RoundRobin.choose(logins.iter().copied(), turn);
             (3..7).map(choose).collect()
         };
-        let places = |places: [usize; 4]| places.map(Choice::Login).to_vec();
+        let places = |places: [usize; 4]| places.map(StrategyChoice::Login).to_vec();
         assert_eq!(turns(&[free, free, free]), places([0, 1, 2, 0]));
         assert_eq!(turns(&[free, rests, free]), places([2, 0, 2, 0]));
         assert_eq!(turns(&[none, free, free]), places([2, 1, 2, 1]));

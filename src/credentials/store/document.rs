@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::transaction::Change;
 use super::{LARGEST, StoreError, pool};
-use crate::files::{self, Flaw, Spot};
-use crate::provider::row::Row;
+use crate::files::{self, FileFlaw, Spot};
+use crate::provider::pool_row::PoolRow;
 use crate::provider::{Layout, Login};
 
 /// When a version of the store was written, by its own note.
@@ -65,7 +65,7 @@ pub(super) fn rewritten(
                 let follows = |entry: &Map<String, Value>| {
                     // Its row may hold a rotation that reached it alone. A new login is unrelated to a row
                     // that is a separate login.
-                    let row = Row::new(entry);
+                    let row = PoolRow::new(entry);
                     let token = row.refresh().map(|token| token.fingerprint());
                     let was_spent = token.is_some_and(|token| spent.contains(&token));
                     let shares = || before.iter().any(|login| login.shares_tokens_with(entry));
@@ -83,7 +83,7 @@ pub(super) fn rewritten(
                     return true;
                 }
                 // What the user has added to the pool is not ours to take out.
-                let stays = !Row::new(entry).is_of_block();
+                let stays = !PoolRow::new(entry).is_of_block();
                 if stays {
                     pool::mark_dead(entry, login, now);
                 }
@@ -215,14 +215,14 @@ pub(super) fn open(file: &Path) -> Result<Option<File>, StoreError> {
         Err(error) => return Err(fault(error)),
     };
     match place.flaw(&handle, &handle.metadata().map_err(fault)?) {
-        Some(Flaw::Foreign { owner, ours }) => {
+        Some(FileFlaw::Foreign { owner, ours }) => {
             return Err(StoreError::Foreign {
                 file: file.to_owned(),
                 owner,
                 ours,
             });
         }
-        Some(Flaw::Writable { mode }) => {
+        Some(FileFlaw::Writable { mode }) => {
             return Err(StoreError::Writable {
                 file: file.to_owned(),
                 mode,

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use super::document::block;
 use super::transaction::Change;
 use crate::credentials::pool::MAIN;
-use crate::credentials::spent::Spent;
-use crate::provider::row::{self, Failing, Mark, Reason, Row};
+use crate::credentials::spent_tokens::Spent;
+use crate::provider::pool_row::{self, Failing, FailureMark, FailureReason, PoolRow};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
@@ -73,19 +73,19 @@ pub(in crate::credentials) struct RowSeen {
     pub(in crate::credentials) tokens: Vec<String>,
     /// Fingerprints of the tokens that stay there.
     pub(in crate::credentials) held: Vec<String>,
-    pub(in crate::credentials) origin: Origin,
+    pub(in crate::credentials) origin: TokenOrigin,
 }
 
 /// The origin of the tokens, if they say so.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::credentials) struct Origin {
+pub(in crate::credentials) struct TokenOrigin {
     /// Whose they are.
     pub(in crate::credentials) account: Option<String>,
     /// When they were issued, by the provider's clock.
     pub(in crate::credentials) issued_at: Option<DateTime<Utc>>,
 }
 
-impl Origin {
+impl TokenOrigin {
     fn of(login: &Login) -> Self {
         Self {
             account: login.account(),
@@ -123,13 +123,13 @@ pub(in crate::credentials) struct Roster {
     /// Rows with a token of one of the former, or of the block.
     pub(in crate::credentials) twins: Vec<Twin>,
     /// The block that is shared with Hermes Agent: fingerprints of its tokens, and their origin.
-    pub(in crate::credentials) shared_block: Option<(Vec<String>, Origin)>,
+    pub(in crate::credentials) shared_block: Option<(Vec<String>, TokenOrigin)>,
     /// The files that were read.
     pub(in crate::credentials) read: Vec<PathBuf>,
 }
 
 impl RowFacts {
-    fn of(entry: Row<'_>) -> Self {
+    fn of(entry: PoolRow<'_>) -> Self {
         let label = entry.label().or(entry.id()).unwrap_or_default();
         Self {
             id: entry.id().map(str::to_owned),
@@ -166,19 +166,19 @@ impl Roster {
             let tokens = fingerprints(&block);
             self.block_tokens.extend(tokens.iter().cloned());
             if is_shared && self.shared_block.is_none() && !tokens.is_empty() {
-                self.shared_block = Some((tokens, Origin::of(&block)));
+                self.shared_block = Some((tokens, TokenOrigin::of(&block)));
             }
         }
         let mut ids: Vec<&str> = Vec::new();
         for entry in entries(document, layout.key()) {
-            let told = Row::new(entry);
+            let told = PoolRow::new(entry);
             if told.is_of_block() {
                 if takes_rows {
                     self.of_block.get_or_insert_with(|| RowFacts::of(told));
                 }
                 continue;
             }
-            let (Some(id), Some(login)) = (told.id(), row::own_login(layout, entry)) else {
+            let (Some(id), Some(login)) = (told.id(), pool_row::own_login(layout, entry)) else {
                 continue;
             };
             let nth = ids.iter().filter(|known| **known == id).count();
@@ -198,7 +198,7 @@ impl Roster {
                 facts: RowFacts::of(told),
                 tokens,
                 held: held(told),
-                origin: Origin::of(&login),
+                origin: TokenOrigin::of(&login),
             });
         }
     }
@@ -217,7 +217,7 @@ impl Roster {
         tokens: &[String],
     ) -> Option<String> {
         let account = account?;
-        let is_other = |held: &[String], origin: &Origin| {
+        let is_other = |held: &[String], origin: &TokenOrigin| {
             let is_it = held.iter().any(|token| tokens.contains(token));
             !is_it && origin.account.as_deref() == Some(account)
         };
@@ -266,7 +266,7 @@ impl Roster {
 }
 
 /// Fingerprints of the tokens in a row.
-fn held(row: Row<'_>) -> Vec<String> {
+fn held(row: PoolRow<'_>) -> Vec<String> {
     let tokens = row.refresh().into_iter().chain(row.access());
     tokens.map(|token| token.fingerprint()).collect()
 }
@@ -307,8 +307,8 @@ pub(in crate::credentials) fn login(
 ) -> Option<Login> {
     let in_block = block(document, layout);
     let logins = entries(document, layout.key())
-        .filter_map(|entry| Some((Row::new(entry), row::own_login(layout, entry)?)));
-    let rank = |row: &Row<'_>| (row.failing() == Some(Failing::Dead), row.priority());
+        .filter_map(|entry| Some((PoolRow::new(entry), pool_row::own_login(layout, entry)?)));
+    let rank = |row: &PoolRow<'_>| (row.failing() == Some(Failing::Dead), row.priority());
     let in_row = logins.min_by_key(|(row, _)| rank(row));
     match (in_block, in_row) {
         (Some(block), Some((_, row))) => {
@@ -343,8 +343,9 @@ pub(super) fn logins_at(
     let Some(row) = row else {
         return block(&mut document.clone(), layout).into_iter().collect();
     };
-    let rows = entries(document, layout.key()).filter(|entry| Row::new(entry).id() == Some(row));
-    rows.filter_map(|entry| row::own_login(layout, entry))
+    let rows =
+        entries(document, layout.key()).filter(|entry| PoolRow::new(entry).id() == Some(row));
+    rows.filter_map(|entry| pool_row::own_login(layout, entry))
         .collect()
 }
 
@@ -361,12 +362,12 @@ pub(super) fn rewrite(
     let held =
         |entry: &Map<String, Value>| before.iter().any(|before| before.shares_tokens_with(entry));
     let mut entries: Vec<_> = entries_mut(document, layout.key()).collect();
-    let is_here = |entry: &Map<String, Value>| Row::new(entry).id() == Some(id);
+    let is_here = |entry: &Map<String, Value>| PoolRow::new(entry).id() == Some(id);
     let is_ours = |entry: &Map<String, Value>| {
-        let token = Row::new(entry).refresh();
+        let token = PoolRow::new(entry).refresh();
         let was_spent = token.is_some_and(|token| spent.contains(&token.fingerprint()));
         // Wherever it was copied to, such a token is of no use any more, and must not be shown.
-        held(entry) || was_spent && !Row::new(entry).is_of_block()
+        held(entry) || was_spent && !PoolRow::new(entry).is_of_block()
     };
     let is_known = entries.iter().any(|entry| is_here(entry) && is_ours(entry));
     let first = entries.iter().position(|entry| is_here(entry));
@@ -410,7 +411,7 @@ pub(super) fn follow(
 ) -> bool {
     let mut changed = false;
     for entry in entries_mut(document, login.layout().key()) {
-        let told = Row::new(entry);
+        let told = PoolRow::new(entry);
         let is_twin = !told.is_of_block() && told.id().is_some_and(|id| ids.contains(&id));
         if is_twin && told.refresh().is_some_and(|token| spent.holds(&token)) {
             login.write_to_row(entry);
@@ -422,7 +423,7 @@ pub(super) fn follow(
 
 /// As Hermes Agent marks an account whose login is gone: it is taken no more, and forgotten after a day.
 pub(super) fn mark_dead(entry: &mut Map<String, Value>, login: &Login, now: DateTime<Utc>) {
-    let mark = Mark {
+    let mark = FailureMark {
         failing: Failing::Dead,
         status: 401,
         at: now,
@@ -431,7 +432,7 @@ pub(super) fn mark_dead(entry: &mut Map<String, Value>, login: &Login, now: Date
         ends_at: None,
         reason: None,
     };
-    row::mark(entry, &mark);
+    pool_row::mark(entry, &mark);
 }
 
 /// A mark for the row of a login, off the request path.
@@ -453,7 +454,7 @@ pub(in crate::credentials) enum Remark {
     Exhausted {
         status: u16,
         code: Option<&'static str>,
-        reason: Option<Reason>,
+        reason: Option<FailureReason>,
         ends_at: DateTime<Utc>,
     },
     Works,
@@ -471,7 +472,7 @@ pub(super) fn remark(
         layout.lay_out(&mut login, entry);
         let tokens = login.tokens();
         let mut bearers = tokens.access.iter().chain(&tokens.minted);
-        let told = Row::new(entry);
+        let told = PoolRow::new(entry);
         let is_newer = told.marked_at().is_some_and(|at| at > marking.at);
         // A login that has ended stays so, whatever the answer to an earlier request.
         let has_ended = told.failing() == Some(Failing::Dead);
@@ -484,9 +485,9 @@ pub(super) fn remark(
                 code,
                 reason,
                 ends_at,
-            } => row::mark(
+            } => pool_row::mark(
                 entry,
-                &Mark {
+                &FailureMark {
                     failing: Failing::Exhausted,
                     status: *status,
                     at: marking.at,
@@ -496,7 +497,7 @@ pub(super) fn remark(
                     reason: *reason,
                 },
             ),
-            Remark::Works if told.failing().is_some() => row::mark_well(entry),
+            Remark::Works if told.failing().is_some() => pool_row::mark_well(entry),
             Remark::Works => continue,
         }
         changed = true;
@@ -515,7 +516,7 @@ pub(in crate::credentials) struct Meant {
 
 impl Meant {
     /// Whether this row of `file` is the one.
-    fn is(&self, file: &Path, row: Row<'_>) -> bool {
+    fn is(&self, file: &Path, row: PoolRow<'_>) -> bool {
         let is_in_place = match &self.place {
             None => row.is_of_block(),
             Some(place) => {
@@ -535,10 +536,10 @@ pub(super) fn reset(
 ) -> bool {
     let mut changed = false;
     for entry in entries_mut(document, layout.key()) {
-        let told = Row::new(entry);
+        let told = PoolRow::new(entry);
         let is_meant = meant.is_none_or(|meant| meant.is(file, told));
         if told.failing() == Some(Failing::Exhausted) && is_meant {
-            row::unmark(entry);
+            pool_row::unmark(entry);
             changed = true;
         }
     }
@@ -563,27 +564,27 @@ pub(super) fn add(
     let key = layout.key();
     let granted = login.refresh_token();
     let is_there = |entry: &Map<String, Value>| {
-        let held = Row::new(entry).refresh();
+        let held = PoolRow::new(entry).refresh();
         held.zip(granted.as_ref())
             .is_some_and(|(held, granted)| held.same(granted))
     };
     if entries(document, key).any(is_there) {
         return false;
     }
-    let last = entries(document, key).map(|entry| Row::new(entry).priority());
+    let last = entries(document, key).map(|entry| PoolRow::new(entry).priority());
     let last = last.max().map_or(0, |last| last.saturating_add(1));
     let mut freed = None;
     if let Some((place, tokens, were_rotated)) = replaces
         && let Ok(at) = find(document, layout, (place, tokens), were_rotated)
         && let Some(former) = rows_mut(document, key).and_then(|rows| rows.get_mut(at))
     {
-        let priority = former.as_object().map(|row| Row::new(row).priority());
+        let priority = former.as_object().map(|row| PoolRow::new(row).priority());
         *former = Value::Null;
         freed = priority.map(|priority| (at, priority));
     }
     let priority = freed.map_or(last, |(_, priority)| priority);
     let mut id = draw_id();
-    while entries(document, key).any(|entry| Row::new(entry).id() == Some(&id)) {
+    while entries(document, key).any(|entry| PoolRow::new(entry).id() == Some(&id)) {
         id = draw_id();
     }
     let label = match freed {
@@ -615,7 +616,7 @@ pub(super) fn add(
 /// The label, or one like it that no row has.
 fn vacant(document: &Map<String, Value>, key: &str, label: &str) -> String {
     let is_taken = |name: &str| {
-        let mut rows = entries(document, key).map(Row::new);
+        let mut rows = entries(document, key).map(PoolRow::new);
         rows.any(|row| row.label() == Some(name))
     };
     if !is_taken(label) {
@@ -642,30 +643,30 @@ fn find(
     layout: &'static dyn Layout,
     (place, tokens): (&RowPlace, &[String]),
     were_rotated: bool,
-) -> Result<usize, Taken> {
-    let rows = rows_mut(document, layout.key()).ok_or(Taken::Gone)?;
+) -> Result<usize, RowRemoval> {
+    let rows = rows_mut(document, layout.key()).ok_or(RowRemoval::Gone)?;
     let mut nth = 0_usize;
     let found = rows.iter().position(|entry| {
         let Some(entry) = entry.as_object() else {
             return false;
         };
-        let is_own = row::own_login(layout, entry).is_some();
-        if !is_own || Row::new(entry).id() != Some(&place.id) {
+        let is_own = pool_row::own_login(layout, entry).is_some();
+        if !is_own || PoolRow::new(entry).id() != Some(&place.id) {
             return false;
         }
         nth = nth.saturating_add(1);
         nth > place.nth
     });
-    let found = found.ok_or(Taken::Gone)?;
-    let row = rows.get(found).and_then(Value::as_object).map(Row::new);
+    let found = found.ok_or(RowRemoval::Gone)?;
+    let row = rows.get(found).and_then(Value::as_object).map(PoolRow::new);
     let mut held = row.map(held).into_iter().flatten();
     let is_meant = were_rotated || held.any(|token| tokens.contains(&token));
-    is_meant.then_some(found).ok_or(Taken::Another)
+    is_meant.then_some(found).ok_or(RowRemoval::Another)
 }
 
 /// Whether a row is the block's with this login: it follows it, or holds one of its tokens.
 pub(super) fn is_of(row: &Map<String, Value>, login: &Login) -> bool {
-    Row::new(row).is_of_block() || login.shares_tokens_with(row)
+    PoolRow::new(row).is_of_block() || login.shares_tokens_with(row)
 }
 
 /// Removes the login from the provider's rows; returns whether none is left. Entries that are not
@@ -692,7 +693,7 @@ pub(super) fn retain(
 
 /// What became of a row that was to be taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum RowRemoval {
     Out,
     Gone,
     /// Another login is in its place.
@@ -705,13 +706,13 @@ pub(super) fn remove(
     layout: &'static dyn Layout,
     meant: (&RowPlace, &[String]),
     were_rotated: bool,
-) -> Taken {
+) -> RowRemoval {
     match find(document, layout, meant, were_rotated) {
         Ok(found) => {
             if let Some(rows) = rows_mut(document, layout.key()) {
                 rows.remove(found);
             }
-            Taken::Out
+            RowRemoval::Out
         }
         Err(taken) => taken,
     }

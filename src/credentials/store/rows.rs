@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::{self, block, read_object};
-use super::pool::{self, Marking, Meant, Roster, RowPlace, Taken};
-use super::{Found, Store, StoreError, Transaction};
-use crate::credentials::journal::Journal;
-use crate::credentials::spent::Spent;
+use super::pool::{self, Marking, Meant, Roster, RowPlace, RowRemoval};
+use super::{LoginStore, StoreContents, StoreError, Transaction};
+use crate::credentials::journal::RefreshJournal;
+use crate::credentials::spent_tokens::Spent;
 use crate::credentials::write;
 use crate::provider::Login;
 
@@ -31,7 +31,7 @@ pub(in crate::credentials) struct NewRow {
     pub(in crate::credentials) replaces: Option<(RowPlace, Vec<String>)>,
 }
 
-impl Store {
+impl LoginStore {
     /// The provider's rows in all of its files. A profile that has any hides those of the root, as it does for Hermes
     /// Agent.
     ///
@@ -134,9 +134,9 @@ impl Store {
             .edit_at(&file, occasion, move |document, file| {
                 let were_rotated = were_rotated(&tokens, (&spent, &entered));
                 match pool::remove(document, layout, (&row, &tokens), were_rotated) {
-                    Taken::Out => Ok(true),
-                    Taken::Gone => Ok(false),
-                    Taken::Another => Err(StoreError::Moved {
+                    RowRemoval::Out => Ok(true),
+                    RowRemoval::Gone => Ok(false),
+                    RowRemoval::Another => Err(StoreError::Moved {
                         file: file.to_owned(),
                     }),
                 }
@@ -262,7 +262,7 @@ impl Store {
             .await
     }
 
-    /// The same as [`Store::open`], for a logout: without a block, all rows go.
+    /// The same as [`LoginStore::open`], for a logout: without a block, all rows go.
     pub(in crate::credentials) async fn open_to_remove(
         &self,
         limit: Duration,
@@ -277,7 +277,7 @@ impl Store {
         };
         drop(transaction);
         let mut transaction = self.open_at(&row.place.file, limit).await?;
-        transaction.found = Some(Found {
+        transaction.found = Some(StoreContents {
             login: Login::empty(self.layout),
             mirror: None,
             rows: Vec::new(),
@@ -290,7 +290,7 @@ impl Store {
 
 /// Whether one of these tokens was spent, so that their row now holds its successor: a renewal may have been under way
 /// when they were read.
-fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &Journal)) -> bool {
+fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &RefreshJournal)) -> bool {
     // Another process may have spent it. Its journal's entry exists until the token is in the
     // ledger.
     spent.read().ok();
@@ -303,7 +303,9 @@ fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &Journal)) -> bool
 
 /// The login to inspect if one is enough: the block's, otherwise that of the first row, with its
 /// place.
-pub(in crate::credentials) fn first_login(store: &Store) -> Option<(Store, Found)> {
+pub(in crate::credentials) fn first_login(
+    store: &LoginStore,
+) -> Option<(LoginStore, StoreContents)> {
     let in_block = store.peek().ok().flatten();
     if let Some(found) = in_block.as_ref().filter(|found| found.login.tokens().any()) {
         return Some((store.clone(), found.clone()));

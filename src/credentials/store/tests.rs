@@ -9,17 +9,19 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Change, Marking, NewRow, Place, Remark, RowPlace, Store, StoreError, pool};
+use super::{
+    Change, LoginDestination, LoginStore, Marking, NewRow, Remark, RowPlace, StoreError, pool,
+};
 use crate::clock::fake::JumpingClock;
 use crate::config::{AllowedPath, ProviderKind, ProviderName};
-use crate::credentials::attempt::Cause;
-use crate::credentials::journal::{Journal, Kept};
-use crate::credentials::knowledge::Event as Known;
+use crate::credentials::attempt::RenewalCause;
+use crate::credentials::journal::{RefreshJournal, UnsavedLogin};
+use crate::credentials::knowledge::LoginEvent as Known;
 use crate::credentials::tests::{PATIENCE, files_in};
-use crate::credentials::{Initiative, Keeper, Settings, Strategy, Terms};
+use crate::credentials::{Initiative, Keeper, KeeperSettings, Strategy, Terms};
 use crate::provider::{
-    Adapter, Assessment, BaseUrl, Credential, CredentialKind, Ending, Grant, Layout, Login, Remedy,
-    Renewal, TokenError,
+    Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, LoginEndReason,
+    Remedy, Renewal, TokenError,
 };
 use crate::secret::Secret;
 
@@ -67,7 +69,7 @@ impl Adapter for Accounts {
                 authorization: bearer.authorization("Bearer").unwrap(),
                 bearer,
                 base_url: BaseUrl::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap(),
-                kind: CredentialKind::new("test", Renewal::Refresh),
+                kind: BearerKind::new("test", Renewal::Refresh),
                 issued_at: None,
                 expires_at: None,
                 headers: Vec::new(),
@@ -100,7 +102,7 @@ struct Home {
 fn terms(adapter: Arc<Accounts>) -> Terms {
     Terms {
         adapter,
-        settings: Settings {
+        settings: KeeperSettings {
             refresh_lead: Duration::from_mins(5),
             token_timeout: Duration::from_secs(1),
             wait: Duration::from_secs(10),
@@ -152,7 +154,7 @@ impl Home {
             name: ProviderName::new("test").unwrap(),
             asked: AtomicU64::new(0),
         });
-        let store = Store::new(files_in(folder.path()), pooled());
+        let store = LoginStore::new(files_in(folder.path()), pooled());
         let (keeper, _) = Keeper::of(Some(store), terms(provider.clone()), clock(), 0);
         Self {
             folder,
@@ -189,8 +191,8 @@ impl Home {
     }
 
     /// The place of a separate login.
-    fn at_row(&self, id: &str, nth: usize) -> Store {
-        Store::new(files_in(self.folder.path()), pooled()).of_row(RowPlace {
+    fn at_row(&self, id: &str, nth: usize) -> LoginStore {
+        LoginStore::new(files_in(self.folder.path()), pooled()).of_row(RowPlace {
             file: self.file(),
             id: id.to_owned(),
             nth,
@@ -205,8 +207,8 @@ impl Home {
         keeper
     }
 
-    fn journal(&self) -> Journal {
-        Journal::new(
+    fn journal(&self) -> RefreshJournal {
+        RefreshJournal::new(
             &self.folder.path().join("state/journal"),
             pooled(),
             &self.file(),
@@ -235,11 +237,14 @@ async fn a_new_login_of_the_block_touches_no_row_also_none_that_waits_to_be_save
     let mut two = home.of_row("two", 0).await;
     assert_eq!(bearer(&two).as_deref(), Some("a-b1"));
     two.core.knowledge.on(renewed("two", "b2", "b1"));
-    home.keeper.install(grant(), Place::Shared).await.unwrap();
+    home.keeper
+        .install(grant(), LoginDestination::Shared)
+        .await
+        .unwrap();
     let rows = |two: &str| vec!["other".to_owned(), two.to_owned()];
     assert_eq!(home.tokens(), (json!("new"), rows("b1")));
     assert_eq!(bearer(&home.keeper).as_deref(), Some("a-new"));
-    two.renew(Cause::default()).await.unwrap();
+    two.renew(RenewalCause::default()).await.unwrap();
     assert_eq!(home.tokens(), (json!("new"), rows("b2")));
     assert!(two.core.knowledge.unsaved().is_none());
 }
@@ -348,13 +353,13 @@ async fn what_was_granted_for_a_row_that_is_gone_is_kept_until_the_row_comes_bac
         .keep(two.core.knowledge.unsaved().unwrap().to_keep())
         .unwrap();
     two.look().await;
-    two.renew(Cause::default()).await.ok();
+    two.renew(RenewalCause::default()).await.ok();
     two.tidy().await.unwrap();
     assert_eq!(home.tokens().1, ["o1"]);
     // An editor brings it back.
     home.holds(&json!(null), &[row("one", "o1"), row("two", "b1")]);
     let mut again = home.of_row("two", 0).await;
-    again.renew(Cause::default()).await.ok();
+    again.renew(RenewalCause::default()).await.ok();
     assert_eq!(home.tokens().1, ["o1", "b2"]);
     assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
 }
@@ -396,7 +401,7 @@ async fn the_end_of_a_login_leaves_another_one_beside_the_journal() {
     home.holds(&block("mine"), &[]);
     home.look().await;
     let journal = home.journal();
-    let theirs = Kept {
+    let theirs = UnsavedLogin {
         login: in_row("two", "b2"),
         replaces: vec![token("b1").fingerprint()],
     };
@@ -414,7 +419,10 @@ async fn the_end_of_a_login_leaves_another_one_beside_the_journal() {
         assert_eq!(journal.kept().unwrap(), Some(theirs.clone()));
     }
     home.look().await;
-    home.keeper.install(grant(), Place::Shared).await.unwrap();
+    home.keeper
+        .install(grant(), LoginDestination::Shared)
+        .await
+        .unwrap();
     assert_eq!(journal.kept().unwrap(), Some(theirs));
     // Its own goes.
     home.keeper.core.knowledge.on(renewed("two", "b2", "b1"));
@@ -437,7 +445,7 @@ async fn of_two_rows_with_one_id_the_one_with_the_login_is_written() {
     let mut second = home.of_row("same", 1).await;
     assert_eq!(bearer(&second).as_deref(), Some("a-b1"));
     second.core.knowledge.on(renewed("same", "b2", "b1"));
-    second.renew(Cause::default()).await.unwrap();
+    second.renew(RenewalCause::default()).await.unwrap();
     let rows = vec!["other".to_owned(), "b2".to_owned()];
     assert_eq!(home.tokens(), (json!(null), rows));
     assert!(second.core.knowledge.unsaved().is_none());
@@ -453,7 +461,7 @@ async fn of_two_rows_with_one_id_the_one_that_ended_is_marked() {
     assert_eq!(old.refresh_token().unwrap().expose(), "b1");
     let now = "2026-11-23T12:00:00Z".parse().unwrap();
     let mut ended = old.clone();
-    ended.end(&Ending {
+    ended.end(&LoginEndReason {
         provider: "test",
         code: "invalid_grant",
         message: "revoked",
@@ -475,7 +483,7 @@ async fn a_row_that_someone_has_rotated_further_is_not_written() {
     let mut two = home.of_row("two", 0).await;
     two.core.knowledge.on(renewed("two", "b2", "b1"));
     home.holds(&block("theirs"), &[row("two", "b3")]);
-    two.renew(Cause::default()).await.unwrap();
+    two.renew(RenewalCause::default()).await.unwrap();
     assert_eq!(home.tokens(), (json!("theirs"), vec!["b3".to_owned()]));
     assert!(two.core.knowledge.unsaved().is_none());
     assert_eq!(bearer(&two).as_deref(), Some("a-b3"));
@@ -489,7 +497,7 @@ async fn each_login_of_a_store_has_a_journal_of_its_own() {
     let now = "2026-11-23T11:59:00Z".parse().unwrap();
     let of_two = home.at_row("two", 0).journal(&home.file());
     of_two.begin(&token("b1"), now).unwrap();
-    let kept = Kept {
+    let kept = UnsavedLogin {
         login: in_row("two", "b2"),
         replaces: vec![token("b1").fingerprint()],
     };
@@ -499,7 +507,7 @@ async fn each_login_of_a_store_has_a_journal_of_its_own() {
     assert_eq!(bearer(&one).as_deref(), Some("a-o1"));
     let mut two = home.of_row("two", 0).await;
     assert!(two.core.knowledge.begun().is_some(), "it may be spent");
-    two.renew(Cause::default()).await.ok();
+    two.renew(RenewalCause::default()).await.ok();
     assert_eq!(home.tokens().1, ["o1", "b2"], "its answer was beside it");
     assert!(home.journal().pending().unwrap().is_none());
 }
@@ -522,11 +530,11 @@ async fn what_a_killed_process_left_of_one_login_outlives_the_rotation_of_anothe
     // The other one is renewed meanwhile.
     let mut two = home.of_row("two", 0).await;
     two.core.knowledge.on(renewed("two", "b2", "b1"));
-    two.renew(Cause::default()).await.unwrap();
+    two.renew(RenewalCause::default()).await.unwrap();
     assert_eq!(home.tokens().1, ["o1", "b2"]);
     assert!(left.exists(), "it was taken for a leftover of the other");
     let mut one = home.of_row("one", 0).await;
-    one.renew(Cause::default()).await.ok();
+    one.renew(RenewalCause::default()).await.ok();
     assert_eq!(home.tokens().1, ["o2", "b2"], "nobody's token goes back");
     assert!(!left.exists());
     assert_eq!(home.provider.asked.load(Ordering::Relaxed), 0);
@@ -546,7 +554,7 @@ fn a_token_is_one_login_wherever_it_stands() {
         row("two", "b1"),
     ];
     home.holds(&block("mine"), &rows);
-    let store = Store::new(files_in(home.folder.path()), pooled());
+    let store = LoginStore::new(files_in(home.folder.path()), pooled());
     let roster = store.roster().unwrap();
     let ids: Vec<_> = roster
         .rows
@@ -573,7 +581,7 @@ async fn what_a_killed_process_left_of_one_provider_outlives_the_rotation_of_ano
     };
     let (ours, theirs) = (left(&home.journal().tag()), left("0123456789ab"));
     home.look().await;
-    home.keeper.renew(Cause::default()).await.ok();
+    home.keeper.renew(RenewalCause::default()).await.ok();
     assert_eq!(home.tokens().0, json!("o2"), "the answer was beside it");
     assert!(!ours.exists());
     assert!(theirs.exists(), "it was taken for a leftover of ours");

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::{read_object, rewritten, stamp_document};
-use super::{Extent, Found, Removed, Roster, Store, StoreError, pool};
+use super::{Extent, LoginStore, Removed, Roster, StoreContents, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::knowledge::same;
-use crate::credentials::write::{self, Prepared};
+use crate::credentials::write::{self, PreparedStore};
 use crate::files;
 use crate::provider::Login;
 use crate::secret::Secret;
@@ -17,10 +17,10 @@ use crate::secret::Secret;
 /// The locks on every file of a login, and what they held.
 #[derive(Debug)]
 pub(in crate::credentials) struct Transaction {
-    pub(super) store: Store,
-    pub(super) found: Option<Found>,
+    pub(super) store: LoginStore,
+    pub(super) found: Option<StoreContents>,
     /// New versions of the store, if it can be replaced, and of the mirror.
-    pub(super) prepared: Option<(Option<Prepared>, Option<Prepared>)>,
+    pub(super) prepared: Option<(Option<PreparedStore>, Option<PreparedStore>)>,
     /// The mirror, if the login has one.
     pub(super) mirror: Option<PathBuf>,
     /// Fingerprints of the tokens that were refused.
@@ -82,7 +82,7 @@ impl Transaction {
     }
 
     /// What the files held.
-    pub(in crate::credentials) fn found(&self) -> Option<&Found> {
+    pub(in crate::credentials) fn found(&self) -> Option<&StoreContents> {
         self.found.as_ref()
     }
 
@@ -121,7 +121,8 @@ impl Transaction {
     pub(in crate::credentials) fn read_again(&mut self) -> Result<(), StoreError> {
         let source = self.found.as_ref().map(|found| found.source.clone());
         let found = self.store.peek()?;
-        let moved = |now: &Found| source.as_ref().is_some_and(|source| *source != now.source);
+        let moved =
+            |now: &StoreContents| source.as_ref().is_some_and(|source| *source != now.source);
         if let Some(now) = found.as_ref().filter(|now| moved(now)) {
             return Err(StoreError::Restless {
                 file: now.source.clone(),
@@ -168,9 +169,13 @@ impl Transaction {
             });
         }
         if self.prepared.is_none() {
-            let mirror = self.mirror.as_deref().map(Prepared::beside).transpose()?;
+            let mirror = self
+                .mirror
+                .as_deref()
+                .map(PreparedStore::beside)
+                .transpose()?;
             let store = match &found.broken {
-                None => Some(Prepared::tagged(
+                None => Some(PreparedStore::tagged(
                     &found.source,
                     Some(&self.tag(&found.source)),
                 )?),
@@ -240,7 +245,7 @@ impl Transaction {
             };
             let prepared = match prepared.flatten() {
                 Some(prepared) => prepared,
-                None => Prepared::tagged(&found.source, Some(&self.tag(&found.source)))?,
+                None => PreparedStore::tagged(&found.source, Some(&self.tag(&found.source)))?,
             };
             write::replace(&found.source, Some(prepared), document)
         } else {
@@ -321,7 +326,11 @@ impl Transaction {
     }
 
     /// Removes the mirror if it `goes`; the file that was removed.
-    fn remove_mirror(&self, found: &Found, goes: impl Fn(&Login) -> bool) -> Option<PathBuf> {
+    fn remove_mirror(
+        &self,
+        found: &StoreContents,
+        goes: impl Fn(&Login) -> bool,
+    ) -> Option<PathBuf> {
         let file = self.mirror.as_ref()?;
         found.mirror.as_ref().filter(|mirror| goes(mirror))?;
         if let Err(error) = files::remove(file) {

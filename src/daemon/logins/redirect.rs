@@ -26,10 +26,10 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use url::{Host, Url};
 
-use super::visit::Arrival;
+use super::visit::RedirectAnswer;
 use crate::daemon::port_holder;
 use crate::files::Desk;
-use crate::provider::{Attempt, Redirect, Stray};
+use crate::provider::{BrowserAttempt, Redirect, Stray};
 use crate::proxy;
 
 /// A browser sends its request at once.
@@ -50,14 +50,14 @@ pub(super) struct WayBack {
     /// The redirect URI.
     pub(super) uri: Url,
     /// `None` if listening is impossible there.
-    pub(super) door: Option<Door>,
+    pub(super) door: Option<RedirectListener>,
     /// Why not, as a sentence.
     pub(super) deaf: Option<String>,
 }
 
 /// A port that is open.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct RedirectListener {
     listeners: Vec<TcpListener>,
     port: u16,
     path: String,
@@ -65,7 +65,7 @@ pub(super) struct Door {
 
 /// How a login ended, for the browser.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum LoginResult {
     /// The user is logged in to this provider.
     Done(String),
     /// It failed, and the text says why.
@@ -84,7 +84,7 @@ pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
             let port = listener.local_addr()?.port();
             let uri = Url::parse(&format!("http://127.0.0.1:{port}{path}"));
             let uri = uri.map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
-            let door = Door {
+            let door = RedirectListener {
                 listeners: vec![listener],
                 port,
                 path: uri.path().to_owned(),
@@ -99,7 +99,7 @@ pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
             let port = uri.port_or_known_default().unwrap_or_default();
             let (door, deaf) = match bind_all(uri, port).await {
                 Ok(listeners) => {
-                    let door = Door {
+                    let door = RedirectListener {
                         listeners,
                         port,
                         path: uri.path().to_owned(),
@@ -162,13 +162,13 @@ async fn taken(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-impl Door {
+impl RedirectListener {
     /// Answers every request until the first answer to the login has gone to `arrivals`, and afterwards until it is
     /// dropped. Connections in progress stay.
     pub(super) async fn answer(
         self,
-        attempt: &Arc<Attempt>,
-        arrivals: &mpsc::Sender<Arrival>,
+        attempt: &Arc<BrowserAttempt>,
+        arrivals: &mpsc::Sender<RedirectAnswer>,
         tasks: &TaskTracker,
     ) {
         let desk = Arc::new(Porter {
@@ -211,8 +211,8 @@ fn is_ours(stream: &TcpStream, remote: SocketAddr) -> bool {
 
 /// Answers connections to one door.
 struct Porter {
-    attempt: Arc<Attempt>,
-    arrivals: mpsc::Sender<Arrival>,
+    attempt: Arc<BrowserAttempt>,
+    arrivals: mpsc::Sender<RedirectAnswer>,
     port: u16,
     path: String,
 }
@@ -263,7 +263,7 @@ impl Porter {
             }
         };
         let (browser, told) = oneshot::channel();
-        let arrival = Arrival {
+        let arrival = RedirectAnswer {
             callback,
             browser: Some(browser),
         };
@@ -272,14 +272,14 @@ impl Porter {
             return (StatusCode::CONFLICT, "Already answered", text.to_owned());
         }
         match timeout(END, told).await {
-            Ok(Ok(Told::Done(provider))) => {
+            Ok(Ok(LoginResult::Done(provider))) => {
                 let text = format!(
                     "hermes-proxyd is logged in to {provider}. You can close this page and go \
                      back to the terminal."
                 );
                 (StatusCode::OK, "Logged in", text)
             }
-            Ok(Ok(Told::Failed(why))) => {
+            Ok(Ok(LoginResult::Failed(why))) => {
                 let text = format!("{why} You can close this page and go back to the terminal.");
                 (StatusCode::OK, "Not logged in", text)
             }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::redirect::{self, Door, Told};
-use super::{Logins, State, Work, ended, stopping};
+use super::redirect::{self, LoginResult, RedirectListener};
+use super::{LoginSessions, SessionState, SessionWork, ended, stopping};
 use crate::control::protocol::{ControlError, ErrorCode, Key};
-use crate::provider::{Attempt, BrowserLogin, Callback, DeviceError, Grant, Page, Poll, Stray};
+use crate::provider::{
+    AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, DeviceError, Grant, Poll, Stray,
+};
 
 /// The pause before the token endpoint is asked again, if it did not look at the code; it doubles
 /// each time.
@@ -19,38 +21,38 @@ const AGAIN: Duration = Duration::from_millis(250);
 const LATEST: Duration = Duration::from_secs(20);
 
 /// A login that waits for the browser.
-pub(super) struct Visit {
-    pub(super) page: Page,
+pub(super) struct PendingRedirect {
+    pub(super) page: AuthorizationPage,
     /// Why nothing listens for the browser, as a sentence.
     pub(super) deaf: Option<String>,
-    attempt: Arc<Attempt>,
-    door: Option<Door>,
-    sender: mpsc::Sender<Arrival>,
-    arrivals: mpsc::Receiver<Arrival>,
+    attempt: Arc<BrowserAttempt>,
+    door: Option<RedirectListener>,
+    sender: mpsc::Sender<RedirectAnswer>,
+    arrivals: mpsc::Receiver<RedirectAnswer>,
 }
 
 /// An answer of the provider, by way of the user.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct RedirectAnswer {
     pub(super) callback: Callback,
     /// What the browser that brought it is shown in the end.
-    pub(super) browser: Option<oneshot::Sender<Told>>,
+    pub(super) browser: Option<oneshot::Sender<LoginResult>>,
 }
 
 /// The receiver of pasted addresses.
 #[derive(Debug)]
-pub(super) struct Pastes {
-    attempt: Arc<Attempt>,
-    sender: mpsc::Sender<Arrival>,
+pub(super) struct PasteReceiver {
+    attempt: Arc<BrowserAttempt>,
+    sender: mpsc::Sender<RedirectAnswer>,
 }
 
-impl Pastes {
+impl PasteReceiver {
     /// Accepts an answer to the login.
     pub(super) fn take(&self, text: &Key) -> Result<(), ControlError> {
         let callback = self.attempt.pasted(text.expose());
         let callback = callback.map_err(refused)?;
         // A full queue holds an answer already.
-        drop(self.sender.try_send(Arrival {
+        drop(self.sender.try_send(RedirectAnswer {
             callback,
             browser: None,
         }));
@@ -64,34 +66,40 @@ fn refused(stray: Stray) -> ControlError {
         .with_hint("The login is still waiting: paste the address that the browser ends at.")
 }
 
-impl Arrival {
+impl RedirectAnswer {
     /// Tells the browser how it ended.
-    pub(super) fn tell(browser: Option<oneshot::Sender<Told>>, end: &State, provider: &str) {
+    pub(super) fn tell(
+        browser: Option<oneshot::Sender<LoginResult>>,
+        end: &SessionState,
+        provider: &str,
+    ) {
         let Some(browser) = browser else {
             return;
         };
         let told = match end {
-            State::Done(_) => Told::Done(provider.to_owned()),
-            State::Failed(error) => Told::Failed(error.message.clone()),
-            State::Pending(_) | State::Saving(_) => return,
+            SessionState::Done(_) => LoginResult::Done(provider.to_owned()),
+            SessionState::Failed(error) => LoginResult::Failed(error.message.clone()),
+            SessionState::Pending(_) | SessionState::Saving(_) => return,
         };
         // It may have left.
         drop(browser.send(told));
     }
 }
 
-impl Visit {
+impl PendingRedirect {
     /// Opens the way back and finds the page.
-    pub(super) async fn begin(browser: &dyn BrowserLogin) -> Result<(Self, Pastes), DeviceError> {
+    pub(super) async fn begin(
+        browser: &dyn BrowserLogin,
+    ) -> Result<(Self, PasteReceiver), DeviceError> {
         let redirect = browser.redirect();
         let way_back = redirect::open(&redirect).await;
         let way_back = way_back.map_err(|error| DeviceError::Unreachable {
             what: format!("no port on 127.0.0.1 can be opened for the browser's way back: {error}"),
         })?;
-        let attempt = Arc::new(Attempt::new(way_back.uri)?);
+        let attempt = Arc::new(BrowserAttempt::new(way_back.uri)?);
         let page = browser.page(&attempt).await?;
         let (sender, arrivals) = mpsc::channel(1);
-        let pastes = Pastes {
+        let pastes = PasteReceiver {
             attempt: attempt.clone(),
             sender: sender.clone(),
         };
@@ -114,10 +122,10 @@ impl Visit {
     /// Waits for the provider's answer and has the code exchanged. `browser` is what brought it.
     pub(super) async fn granted(
         self,
-        logins: &Logins,
-        work: &Work,
-        browser: &mut Option<oneshot::Sender<Told>>,
-    ) -> Result<Grant, State> {
+        logins: &LoginSessions,
+        work: &SessionWork,
+        browser: &mut Option<oneshot::Sender<LoginResult>>,
+    ) -> Result<Grant, SessionState> {
         let Self {
             attempt,
             door,
@@ -139,7 +147,7 @@ impl Visit {
             }
         };
         let Some(arrival) = work.session.unless_given_up(arriving).await? else {
-            return Err(State::Failed(ended(
+            return Err(SessionState::Failed(ended(
                 work.adapter.name(),
                 &DeviceError::Expired,
             )));
@@ -151,25 +159,26 @@ impl Visit {
                     Some(provider) => provider.refused(no).await,
                     None => no.error,
                 };
-                Err(State::Failed(ended(work.adapter.name(), &error)))
+                Err(SessionState::Failed(ended(work.adapter.name(), &error)))
             }
             Callback::Code(code) => {
                 let Some(provider) = work.adapter.browser_login() else {
-                    return Err(State::Failed(stopping()));
+                    return Err(SessionState::Failed(stopping()));
                 };
                 let mut pause = AGAIN;
                 loop {
                     work.session.asks().map_err(|state| *state)?;
                     let poll = provider.exchange(&attempt, &code).await;
-                    let poll =
-                        poll.map_err(|error| State::Failed(ended(work.adapter.name(), &error)))?;
+                    let poll = poll.map_err(|error| {
+                        SessionState::Failed(ended(work.adapter.name(), &error))
+                    })?;
                     let (what, wait) = match poll {
                         Poll::Granted(grant) => return Ok(grant),
                         Poll::Busy { what, retry_after } => (what, retry_after),
                         Poll::Pending | Poll::SlowDown => ("the code waits".to_owned(), None),
                     };
                     if Instant::now() >= work.session.deadline {
-                        return Err(State::Failed(ended(
+                        return Err(SessionState::Failed(ended(
                             work.adapter.name(),
                             &DeviceError::Unreachable { what },
                         )));

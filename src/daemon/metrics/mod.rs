@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::control::Answers;
-use super::fleet::Report;
+use super::control::ControlHandler;
+use super::providers::ProviderReport;
 use crate::clients::Client;
 use crate::control::judge;
 use crate::control::protocol::{Severity, Status};
 use crate::credentials::{MAIN, PoolEntry, StandingKind};
 use crate::metrics::{self, Family, Format, Page, Value};
-use crate::provider::QuotaWindow;
+use crate::provider::ReportedWindow;
 use crate::proxy::{self, Amounts, Upstream};
 use crate::usage::Book;
 
@@ -31,10 +31,10 @@ const LONGEST: usize = 100;
 /// A metric, and the source of its number.
 type Number<T> = (&'static Family, fn(&T) -> u64);
 
-impl proxy::Exporter for Answers {
+impl proxy::Exporter for ControlHandler {
     fn export(&self, format: Format, client: Option<&Client>) -> String {
         let view = self.view.load();
-        let is_open = |report: &&Report| {
+        let is_open = |report: &&ProviderReport| {
             let name = report.upstream.name.as_str();
             report.upstream.is_there() && client.is_none_or(|client| client.allows_provider(name))
         };
@@ -63,7 +63,7 @@ impl proxy::Exporter for Answers {
 }
 
 /// What came of requests.
-fn add_requests(page: &mut Page, reports: &[&Report]) {
+fn add_requests(page: &mut Page, reports: &[&ProviderReport]) {
     let mut samples = page.family(&metrics::REQUESTS);
     for report in reports {
         let upstream = &report.upstream;
@@ -117,7 +117,7 @@ fn add_requests(page: &mut Page, reports: &[&Report]) {
     }
 }
 
-fn add_providers(page: &mut Page, reports: &[&Report], status: &Status) {
+fn add_providers(page: &mut Page, reports: &[&ProviderReport], status: &Status) {
     let mut samples = page.family(&metrics::PROVIDER_READY);
     for report in reports {
         let name = report.upstream.name.as_str();
@@ -144,7 +144,7 @@ fn add_providers(page: &mut Page, reports: &[&Report], status: &Status) {
 }
 
 /// A provider's logins with a unique label for each. A single one needs no label, which is often an e-mail address.
-fn logins(report: &Report) -> Vec<(String, PoolEntry)> {
+fn logins(report: &ProviderReport) -> Vec<(String, PoolEntry)> {
     let mut taken = BTreeSet::new();
     let is_one = !report.upstream.credentials.has_rows();
     let entries = report.upstream.credentials.entries();
@@ -161,7 +161,7 @@ fn logins(report: &Report) -> Vec<(String, PoolEntry)> {
     named.collect()
 }
 
-fn add_logins(page: &mut Page, reports: &[&Report]) {
+fn add_logins(page: &mut Page, reports: &[&ProviderReport]) {
     let all: Vec<_> = reports
         .iter()
         .filter(|report| report.adapter.layout().is_some())
@@ -217,9 +217,9 @@ fn add_logins(page: &mut Page, reports: &[&Report]) {
 }
 
 /// A number of a window of a quota, if the provider reports it.
-type OfWindow = fn(&QuotaWindow) -> Option<Value>;
+type OfWindow = fn(&ReportedWindow) -> Option<Value>;
 
-fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
+fn add_quotas(page: &mut Page, reports: &[&ProviderReport], now: DateTime<Utc>) {
     let mut all = Vec::new();
     for report in reports {
         for (login, entry) in logins(report) {
@@ -262,7 +262,7 @@ fn add_quotas(page: &mut Page, reports: &[&Report], now: DateTime<Utc>) {
 fn add_findings(
     page: &mut Page,
     status: &Status,
-    (reports, limited): (&[&Report], Option<&Client>),
+    (reports, limited): (&[&ProviderReport], Option<&Client>),
 ) {
     let is_open = |name: &str| reports.iter().any(|one| one.upstream.name.as_str() == name);
     let mut all = BTreeMap::<_, u64>::new();
@@ -297,8 +297,8 @@ fn add_findings(
     }
 }
 
-impl Answers {
-    fn add_tokens(&self, page: &mut Page, reports: &[&Report]) {
+impl ControlHandler {
+    fn add_tokens(&self, page: &mut Page, reports: &[&ProviderReport]) {
         let mut all = self.usage.book().map_or_else(Vec::new, Book::totals);
         all.retain(|total| {
             let mut open = reports.iter().map(|report| &report.upstream.label);

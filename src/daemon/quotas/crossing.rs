@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_hours(1);
 
 /// A window as the provider last reported it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Use {
+pub(super) struct WindowUse {
     /// In percent.
     pub(super) used: f64,
     pub(super) length: Option<Duration>,
@@ -30,7 +30,7 @@ pub(super) struct Use {
 
 /// A report to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum QuotaReport {
     /// It has reached 80 %.
     Low,
     /// It is used up.
@@ -41,15 +41,15 @@ pub(super) enum News {
 
 /// The reports on a window so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Crossing {
-    told: Told,
+pub(super) struct ThresholdTracker {
+    told: ToldThreshold,
     /// When it was last reported low, and when used up.
     low_at: Option<DateTime<Utc>>,
     spent_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Told {
+enum ToldThreshold {
     #[default]
     Nothing,
     Low,
@@ -58,9 +58,9 @@ enum Told {
     Silenced,
 }
 
-impl Crossing {
+impl ThresholdTracker {
     /// The report that is due now.
-    pub(super) fn on(&mut self, window: Use, now: DateTime<Utc>) -> Option<News> {
+    pub(super) fn on(&mut self, window: WindowUse, now: DateTime<Utc>) -> Option<QuotaReport> {
         if window.length.is_some_and(|length| length < SHORT) {
             return None;
         }
@@ -69,34 +69,39 @@ impl Crossing {
             is_known || last.is_none_or(|last| now < last || now >= clock::after(last, PAUSE))
         };
         match (QuotaLevel::of(window.used), self.told) {
-            (QuotaLevel::Spent, Told::Nothing | Told::Low) => {
+            (QuotaLevel::Spent, ToldThreshold::Nothing | ToldThreshold::Low) => {
                 let is_due = is_due(self.spent_at);
-                self.told = if is_due { Told::Spent } else { Told::Silenced };
+                self.told = if is_due {
+                    ToldThreshold::Spent
+                } else {
+                    ToldThreshold::Silenced
+                };
                 is_due.then(|| {
                     self.spent_at = Some(now);
-                    News::Spent
+                    QuotaReport::Spent
                 })
             }
-            (QuotaLevel::Low, Told::Nothing) => {
-                self.told = Told::Low;
+            (QuotaLevel::Low, ToldThreshold::Nothing) => {
+                self.told = ToldThreshold::Low;
                 is_due(self.low_at).then(|| {
                     self.low_at = Some(now);
-                    News::Low
+                    QuotaReport::Low
                 })
             }
-            (QuotaLevel::Low | QuotaLevel::Free, Told::Spent | Told::Silenced)
-                if window.used < ROOM =>
-            {
-                let was_told = self.told == Told::Spent;
+            (
+                QuotaLevel::Low | QuotaLevel::Free,
+                ToldThreshold::Spent | ToldThreshold::Silenced,
+            ) if window.used < ROOM => {
+                let was_told = self.told == ToldThreshold::Spent;
                 self.told = if window.used < FREE {
-                    Told::Nothing
+                    ToldThreshold::Nothing
                 } else {
-                    Told::Low
+                    ToldThreshold::Low
                 };
-                was_told.then_some(News::Free)
+                was_told.then_some(QuotaReport::Free)
             }
-            (QuotaLevel::Free, Told::Low) if window.used < FREE => {
-                self.told = Told::Nothing;
+            (QuotaLevel::Free, ToldThreshold::Low) if window.used < FREE => {
+                self.told = ToldThreshold::Nothing;
                 None
             }
             _ => None,
@@ -108,7 +113,7 @@ impl Crossing {
 mod tests {
     use super::*;
 
-    const LONG: Use = Use {
+    const LONG: WindowUse = WindowUse {
         used: 0.0,
         length: Some(Duration::from_hours(5)),
         resets_at: None,
@@ -119,12 +124,12 @@ mod tests {
         clock::after(start, Duration::from_mins(minutes))
     }
 
-    fn told(window: Use, all: &[f64]) -> Vec<Option<News>> {
-        let mut crossing = Crossing::default();
+    fn told(window: WindowUse, all: &[f64]) -> Vec<Option<QuotaReport>> {
+        let mut crossing = ThresholdTracker::default();
         let all = all.iter().zip(0..);
         all.map(|(used, minute)| {
             crossing.on(
-                Use {
+                WindowUse {
                     used: *used,
                     ..window
                 },
@@ -136,8 +141,8 @@ mod tests {
 
     #[test]
     fn each_crossing_is_told_once_and_jitter_is_none() {
-        use News::{Free, Low, Spent};
-        let rows: [(&[f64], &[Option<News>]); 6] = [
+        use QuotaReport::{Free, Low, Spent};
+        let rows: [(&[f64], &[Option<QuotaReport>]); 6] = [
             (&[10.0, 79.9, 70.0], &[None, None, None]),
             (
                 &[79.0, 80.0, 79.9, 80.1, 99.0, 75.0, 85.0],
@@ -170,21 +175,21 @@ mod tests {
 
     #[test]
     fn a_window_of_minutes_is_never_told_and_one_of_unknown_length_once_an_hour() {
-        use News::{Free, Low, Spent};
-        let short = Use {
+        use QuotaReport::{Free, Low, Spent};
+        let short = WindowUse {
             length: Some(Duration::from_mins(1)),
             ..LONG
         };
         assert_eq!(told(short, &[85.0, 100.0, 0.0]), [None, None, None]);
-        let unknown = Use {
+        let unknown = WindowUse {
             length: None,
             ..LONG
         };
-        let mut crossing = Crossing::default();
+        let mut crossing = ThresholdTracker::default();
         let mut found = Vec::new();
         for minute in 0..120 {
             for used in [10.0, 85.0, 100.0] {
-                found.extend(crossing.on(Use { used, ..unknown }, at(minute)));
+                found.extend(crossing.on(WindowUse { used, ..unknown }, at(minute)));
             }
         }
         let once = [Low, Spent, Free];

@@ -14,14 +14,14 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::crossing::{Crossing, News, Use};
+use self::crossing::{QuotaReport, ThresholdTracker, WindowUse};
 use super::control::View;
-use super::fleet::Report;
 use super::notices::Notices;
+use super::providers::ProviderReport;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
-use crate::hooks::{Notice, NoticeKind, QuotaNotice};
-use crate::provider::QuotaWindow;
+use crate::hooks::{HookNotice, NoticeKind, QuotaNotice};
+use crate::provider::ReportedWindow;
 
 /// A provider is asked again after this time.
 const EVERY: Duration = Duration::from_mins(15);
@@ -29,11 +29,11 @@ const EVERY: Duration = Duration::from_mins(15);
 const LOOK: Duration = Duration::from_secs(30);
 
 /// By provider, and the place of the login.
-type Asked = BTreeMap<(ProviderName, usize), Last>;
+type AskedByLogin = BTreeMap<(ProviderName, usize), LastAsked>;
 
 /// When it was asked with a login, and how many requests it had answered by then.
 #[derive(Debug, Clone, Copy)]
-struct Last {
+struct LastAsked {
     at: Instant,
     served: u64,
 }
@@ -45,7 +45,7 @@ pub(super) async fn keep_asked(
     stop: CancellationToken,
 ) {
     let asking = async {
-        let mut asked = Asked::new();
+        let mut asked = AskedByLogin::new();
         loop {
             for report in &view.load_full().reports {
                 ask(report, &mut asked, &*clock).await;
@@ -56,7 +56,7 @@ pub(super) async fn keep_asked(
     stop.run_until_cancelled(asking).await;
 }
 
-async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
+async fn ask(report: &ProviderReport, asked: &mut AskedByLogin, clock: &dyn Clock) {
     let upstream = &report.upstream;
     if !report.adapter.answers_for_quota() || !upstream.credentials.is_authenticated() {
         return;
@@ -75,7 +75,7 @@ async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
             .is_none_or(|last| last.at.elapsed() >= EVERY && last.served != served);
         if is_due {
             let at = Instant::now();
-            asked.insert(key, Last { at, served });
+            asked.insert(key, LastAsked { at, served });
             let credential = lease.credential();
             let now = clock.now();
             report.adapter.ask_quota(credential, login, now).await;
@@ -84,7 +84,7 @@ async fn ask(report: &Report, asked: &mut Asked, clock: &dyn Clock) {
 }
 
 /// The reports so far, by provider, place of the login, and window.
-type Crossings = BTreeMap<(ProviderName, usize, &'static str), Crossing>;
+type Crossings = BTreeMap<(ProviderName, usize, &'static str), ThresholdTracker>;
 
 /// Tells when a window of a quota is used to 80 %, used up, or has room again, until `stop`. It looks when an answer
 /// has `changed` one, when one begins again, and now and then.
@@ -123,7 +123,7 @@ fn tell_all(
 
 /// The same of one provider's logins; when the next window begins again.
 fn tell(
-    report: &Report,
+    report: &ProviderReport,
     crossings: &mut Crossings,
     notices: &Notices,
     now: DateTime<Utc>,
@@ -137,7 +137,7 @@ fn tell(
             let key = (upstream.name.clone(), login, window.name);
             let resets_at = window.resets_at;
             let window = window.at(now);
-            let now_used = Use {
+            let now_used = WindowUse {
                 used: window.used_percent,
                 length: window.length,
                 resets_at,
@@ -152,11 +152,11 @@ fn tell(
 }
 
 fn notice(
-    (report, login): (&Report, usize),
-    window: &QuotaWindow,
-    news: News,
+    (report, login): (&ProviderReport, usize),
+    window: &ReportedWindow,
+    news: QuotaReport,
     now: DateTime<Utc>,
-) -> Notice {
+) -> HookNotice {
     let upstream = &report.upstream;
     let login = upstream.credentials.label_of(login);
     let of = login.as_ref().map(|login| format!(" of the login {login}"));
@@ -168,21 +168,21 @@ fn notice(
     });
     let used_percent = window.used_percent;
     let (event, message) = match news {
-        News::Low => {
+        QuotaReport::Low => {
             let message =
                 format!("{name}: {used_percent:.0} % of the quota{of} ({which}) are used{again}");
             (NoticeKind::QuotaLow, message)
         }
-        News::Spent => {
+        QuotaReport::Spent => {
             let message = format!("{name}: the quota{of} ({which}) is used up{again}");
             (NoticeKind::QuotaSpent, message)
         }
-        News::Free => {
+        QuotaReport::Free => {
             let message = format!("{name}: the quota{of} ({which}) has room again");
             (NoticeKind::QuotaFree, message)
         }
     };
-    Notice {
+    HookNotice {
         event,
         provider: upstream.name.to_string(),
         display_name: name.clone(),

@@ -4,11 +4,11 @@ use super::*;
 
 const REDIRECT: &str = "http://127.0.0.1:4711/callback";
 
-fn attempt() -> Attempt {
-    Attempt::new(REDIRECT.parse().unwrap()).unwrap()
+fn attempt() -> BrowserAttempt {
+    BrowserAttempt::new(REDIRECT.parse().unwrap()).unwrap()
 }
 
-fn state(attempt: &Attempt) -> &str {
+fn state(attempt: &BrowserAttempt) -> &str {
     attempt.state.expose()
 }
 

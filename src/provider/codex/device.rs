@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::{CLIENT_ID, Codex};
 use crate::provider::device::{DeviceCode, DeviceError, DeviceLogin, Poll};
-use crate::provider::token_client::{Answer, seconds};
+use crate::provider::token_client::{TokenResponse, seconds};
 use crate::provider::{Grant, TokenError};
 use crate::secret::Secret;
 
@@ -31,7 +31,7 @@ impl Codex {
     }
 
     /// Asks for a code, again if OpenAI says that the requests came too often.
-    async fn ask_for_code(&self) -> Result<Answer, DeviceError> {
+    async fn ask_for_code(&self) -> Result<TokenResponse, DeviceError> {
         let mut attempt = 1;
         loop {
             let request = self.client.post(&self.device_endpoint("usercode"));

@@ -28,12 +28,12 @@ use super::browser::BrowserLogin;
 use super::device::DeviceLogin;
 use super::hosts::{Hosts, Own};
 use super::jwt::Claims;
-use super::probe::Address;
+use super::probe::ProbeTarget;
 use super::tabled::{Tabled, inner};
-use super::token_client::{Answer, TokenClient};
+use super::token_client::{TokenClient, TokenResponse};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Heard, Holder, Layout,
-    Login, Quotas, ReadError, Remedy, Renewal, Reply, Skew, TokenError, Verdict,
+    Adapter, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Heard, Layout, Login,
+    ProviderReply, Quotas, ReadError, Remedy, Renewal, SharedLoginFile, Skew, TokenError, Verdict,
 };
 use crate::config::{AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
 
@@ -79,7 +79,7 @@ pub(super) struct Codex {
 
 /// What the configuration says of this provider.
 #[derive(Debug)]
-pub(super) struct Settings<'s> {
+pub(super) struct CodexSettings<'s> {
     pub(super) extra_paths: &'s [AllowedPath],
     pub(super) issuer: Option<&'s Url>,
     pub(super) inference: Option<BaseUrl>,
@@ -90,7 +90,7 @@ impl Codex {
     pub(super) fn new(
         name: ProviderName,
         client: TokenClient,
-        settings: Settings<'_>,
+        settings: CodexSettings<'_>,
         env: Lookup<'_>,
     ) -> Self {
         let path = |path, method| AllowedPath::new(path, &[method]);
@@ -133,7 +133,7 @@ impl Codex {
 /// What the token endpoint's answer to a refresh means. A 429 is about the account's quota. A 401 or 403 with another
 /// code than those that end a login, or without one, may be about the network, the country or a company's proxy: the
 /// tokens stay, since the one that was sent is not spent by it.
-fn granted(answer: Answer) -> Result<Map<String, Value>, TokenError> {
+fn granted(answer: TokenResponse) -> Result<Map<String, Value>, TokenError> {
     let status = answer.status();
     let (code, description) = answer.refusal();
     match status {
@@ -208,7 +208,7 @@ impl Adapter for Codex {
         Some(self.client.skew())
     }
 
-    fn addresses(&self, _login: &Login) -> Vec<Address> {
+    fn addresses(&self, _login: &Login) -> Vec<ProbeTarget> {
         self.hosts.addresses()
     }
 
@@ -240,8 +240,8 @@ impl Adapter for Codex {
         }
     }
 
-    fn other_holder(&self) -> Option<Holder> {
-        Some(Holder {
+    fn other_holder(&self) -> Option<SharedLoginFile> {
+        Some(SharedLoginFile {
             program: "Codex CLI",
             variable: "CODEX_HOME",
             folder: ".codex",
@@ -266,11 +266,11 @@ impl Adapter for Codex {
     }
 
     /// The body says when a 429 ends.
-    fn verdict(&self, reply: &Reply<'_>) -> Verdict {
+    fn verdict(&self, reply: &ProviderReply<'_>) -> Verdict {
         refusal::verdict(reply)
     }
 
-    fn hear(&self, reply: &Reply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
         self.quotas
             .hold(heard.login, usage::of_fields(reply.fields, heard.at));
     }

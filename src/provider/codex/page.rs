@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use url::Url;
 
 use super::{CLIENT_ID, Codex};
-use crate::provider::browser::{Attempt, BrowserLogin, Code, Page, Redirect, exchanged};
+use crate::provider::browser::{
+    AuthorizationPage, BrowserAttempt, BrowserLogin, Code, Redirect, exchanged,
+};
 use crate::provider::device::{DeviceError, Poll};
 
 /// The only address that OpenAI sends a browser back to for this client.
@@ -18,7 +20,7 @@ impl BrowserLogin for Codex {
         Url::parse(REDIRECT).map_or(Redirect::AnyPort("/auth/callback"), Redirect::Fixed)
     }
 
-    async fn page(&self, attempt: &Attempt) -> Result<Page, DeviceError> {
+    async fn page(&self, attempt: &BrowserAttempt) -> Result<AuthorizationPage, DeviceError> {
         let page = format!("{}/oauth/authorize", self.hosts.issuer());
         let page = Url::parse(&page).map_err(|error| DeviceError::Unreachable {
             what: format!("the address of the login page can't be used: {error}"),
@@ -29,14 +31,14 @@ impl BrowserLogin for Codex {
             ("id_token_add_organizations", "true"),
             ("originator", env!("CARGO_PKG_NAME")),
         ];
-        Ok(Page {
+        Ok(AuthorizationPage {
             // An issuer other than OpenAI's is the operator's own choice.
             trusted: page.scheme() == "https",
             url: attempt.page(page, asked),
         })
     }
 
-    async fn exchange(&self, attempt: &Attempt, code: &Code) -> Result<Poll, DeviceError> {
+    async fn exchange(&self, attempt: &BrowserAttempt, code: &Code) -> Result<Poll, DeviceError> {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code.secret().expose()),

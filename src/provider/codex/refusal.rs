@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::Value;
 
-use crate::provider::{Reply, Verdict};
+use crate::provider::{ProviderReply, Verdict};
 
 /// The account is refused, and neither a new token nor a new login helps.
 const BLOCKED: [&str; 4] = [
@@ -16,7 +16,7 @@ const BLOCKED: [&str; 4] = [
 ];
 
 /// What an answer says of the account and its token.
-pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
+pub(super) fn verdict(reply: &ProviderReply<'_>) -> Verdict {
     let is_limit = reply.status == StatusCode::TOO_MANY_REQUESTS;
     let may_tell = is_limit
         || matches!(
@@ -79,7 +79,7 @@ mod tests {
             fields.insert(RETRY_AFTER, seconds.parse().unwrap());
         }
         let text = body.map(ToString::to_string);
-        verdict(&Reply {
+        verdict(&ProviderReply {
             status: StatusCode::from_u16(status).unwrap(),
             fields: &fields,
             start: text.as_deref().map(str::as_bytes),

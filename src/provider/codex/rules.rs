@@ -1,7 +1,7 @@
 //! What the backend demands of a request's body, and what it refuses. `docs/codex.md` has the whole
 //! list.
 
-use crate::provider::dialect::Rules;
+use crate::provider::dialect::BodyRules;
 
 /// Members that the backend refuses on every path.
 const REFUSED: &[&str] = &[
@@ -30,7 +30,7 @@ const ONLY: &[(&str, &str)] = &[("service_tier", "\"priority\"")];
 const DEFAULT: &[(&str, &str)] = &[("instructions", "\"\"")];
 const ROLE: (&str, &str) = ("\"system\"", "\"developer\"");
 
-pub(super) static RESPONSES: Rules = Rules {
+pub(super) static RESPONSES: BodyRules = BodyRules {
     set: &[("stream", "true"), ("store", "false")],
     default: DEFAULT,
     refused: NEEDED,
@@ -41,7 +41,7 @@ pub(super) static RESPONSES: Rules = Rules {
 };
 
 /// Of `/responses/compact`.
-pub(super) static COMPACT: Rules = Rules {
+pub(super) static COMPACT: BodyRules = BodyRules {
     set: &[],
     default: DEFAULT,
     refused: NEEDED,

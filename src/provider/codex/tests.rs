@@ -9,7 +9,7 @@ use crate::clock;
 fn adapter() -> Codex {
     let tls = crate::provider::client_config(None).unwrap();
     let client = TokenClient::new(tls, Duration::from_secs(1)).unwrap();
-    let settings = Settings {
+    let settings = CodexSettings {
         extra_paths: &[],
         issuer: None,
         inference: None,

@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::clock;
-use crate::provider::{BaseUrl, Quota, QuotaWindow};
+use crate::provider::{BaseUrl, Quota, ReportedWindow};
 
 /// The windows, as the fields of an answer call them, and as the document does.
 const WINDOWS: [(&str, &str); 2] = [
@@ -37,7 +37,7 @@ pub(super) fn of_fields(fields: &HeaderMap, at: DateTime<Utc>) -> Option<Quota> 
         };
         // Hardly any other answer has the first one.
         let used_percent = percent(number("used-percent")?)?;
-        Some(QuotaWindow {
+        Some(ReportedWindow {
             name,
             used_percent,
             amounts: None,
@@ -64,7 +64,7 @@ pub(super) fn of_event(event: &[u8], at: DateTime<Utc>) -> Option<Quota> {
     let windows = WINDOWS.into_iter().filter_map(|(name, _)| {
         let window = limits.get(name)?;
         let number = |key: &str| window.get(key)?.as_f64();
-        Some(QuotaWindow {
+        Some(ReportedWindow {
             name,
             used_percent: percent(number("used_percent")?)?,
             amounts: None,
@@ -87,7 +87,7 @@ pub(super) fn of_body(body: &Map<String, Value>, at: DateTime<Utc>) -> Option<Qu
     let windows = WINDOWS.into_iter().filter_map(|(name, key)| {
         let window = limits.get(key)?;
         let number = |key: &str| window.get(key)?.as_f64();
-        Some(QuotaWindow {
+        Some(ReportedWindow {
             name,
             used_percent: percent(number("used_percent")?)?,
             amounts: None,
@@ -101,7 +101,7 @@ pub(super) fn of_body(body: &Map<String, Value>, at: DateTime<Utc>) -> Option<Qu
     quota(windows.collect(), at)
 }
 
-fn quota(windows: Vec<QuotaWindow>, at: DateTime<Utc>) -> Option<Quota> {
+fn quota(windows: Vec<ReportedWindow>, at: DateTime<Utc>) -> Option<Quota> {
     (!windows.is_empty()).then_some(Quota { at, windows })
 }
 
@@ -137,8 +137,8 @@ mod tests {
         "2026-11-29T12:00:00Z".parse().unwrap()
     }
 
-    fn window(name: &'static str, used_percent: f64, minutes: u64, resets: &str) -> QuotaWindow {
-        QuotaWindow {
+    fn window(name: &'static str, used_percent: f64, minutes: u64, resets: &str) -> ReportedWindow {
+        ReportedWindow {
             name,
             used_percent,
             amounts: None,

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use super::super::jwt::Claims;
 use super::{CLIENT_ID, INFERENCE, PORTAL, SCOPE, invoke_claims, iso};
 use crate::clock;
-use crate::provider::row::Row;
-use crate::provider::{Layout, Login, Merge, Tokens};
+use crate::provider::pool_row::PoolRow;
+use crate::provider::{Layout, Login, LoginTokens, Merge};
 
 /// The layout of the block `nous`.
-pub(in crate::provider) const LAYOUT: &dyn Layout = &Block;
+pub(in crate::provider) const LAYOUT: &dyn Layout = &NousBlock;
 
 /// The fields that all profiles share, in the mirror's file and in a login.
 const SHARED: [&str; 9] = [
@@ -58,9 +58,9 @@ const GRANT: [&str; 4] = [
 ];
 
 #[derive(Debug)]
-struct Block;
+struct NousBlock;
 
-impl Layout for Block {
+impl Layout for NousBlock {
     fn key(&self) -> &'static str {
         "nous"
     }
@@ -69,8 +69,8 @@ impl Layout for Block {
         Some("nous_auth.json")
     }
 
-    fn tokens(&self, login: &Login) -> Tokens {
-        Tokens {
+    fn tokens(&self, login: &Login) -> LoginTokens {
+        LoginTokens {
             access: login.secret("access_token"),
             refresh: login.secret("refresh_token"),
             minted: login.secret("agent_key"),
@@ -132,7 +132,7 @@ impl Layout for Block {
 
     /// Hermes Agent keeps one row in step with the block. The others are separate logins.
     fn of_row(&self, row: &Map<String, Value>) -> Option<Login> {
-        if !Row::new(row).is_of_block() {
+        if !PoolRow::new(row).is_of_block() {
             return None;
         }
         let login = Login::new(row.clone(), LAYOUT);

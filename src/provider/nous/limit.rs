@@ -17,7 +17,7 @@ use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::files::{self, Spot, Temporary};
-use crate::provider::{Heard, Reply, rate_limits};
+use crate::provider::{Heard, ProviderReply, rate_limits};
 
 /// How often the file is read, in milliseconds, while requests come.
 const LOOK: i64 = 3_000;
@@ -56,11 +56,11 @@ const BUCKETS: [(&str, &str); 4] = [
 
 /// What is known of the account's limit.
 #[derive(Debug, Clone)]
-pub(super) struct Limit(Arc<State>);
+pub(super) struct Limit(Arc<LimitState>);
 
 /// Times are epoch milliseconds; 0 means none.
 #[derive(Debug, Default)]
-struct State {
+struct LimitState {
     file: Option<PathBuf>,
     /// Requests are of no use until then.
     until: AtomicI64,
@@ -69,12 +69,12 @@ struct State {
     looked_at: AtomicI64,
     /// The file could not be written, so its content or absence says nothing.
     unsaved: AtomicBool,
-    work: Mutex<Work>,
+    work: Mutex<LimitFileWork>,
 }
 
 /// File work, one piece at a time; a newer one takes the place of one that waits.
 #[derive(Debug, Default)]
-struct Work {
+struct LimitFileWork {
     next: Option<Job>,
     running: bool,
 }
@@ -103,9 +103,9 @@ impl Limit {
     /// That of the accounts of this home; without one, only what answers say.
     pub(super) fn new(home: Option<&Path>) -> Self {
         let file = home.map(|home| home.join("rate_limits").join("nous.json"));
-        Self(Arc::new(State {
+        Self(Arc::new(LimitState {
             file,
-            ..State::default()
+            ..LimitState::default()
         }))
     }
 
@@ -129,7 +129,7 @@ impl Limit {
 
     /// An inference request was answered. Nothing is shared about a separate login. A request that was sent
     /// before the limit was known says nothing about its end.
-    pub(super) fn hear(&self, reply: &Reply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
+    pub(super) fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
         let (status, fields) = (reply.status, reply.fields);
         let now = heard.at.timestamp_millis();
         if status.is_success() {
@@ -192,8 +192,8 @@ impl Limit {
     }
 }
 
-impl State {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Work> {
+impl LimitState {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LimitFileWork> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -327,7 +327,7 @@ mod tests {
     }
 
     fn hear(limit: &Limit, status: StatusCode, fields: &HeaderMap, shared: bool) {
-        let reply = Reply {
+        let reply = ProviderReply {
             status,
             fields,
             start: None,
@@ -414,7 +414,7 @@ mod tests {
             None,
             "the clock was put back"
         );
-        let reply = Reply {
+        let reply = ProviderReply {
             status: StatusCode::OK,
             fields: &none,
             start: None,

@@ -39,7 +39,7 @@ fn grant(answer: Value, renewal: Renewal) -> Grant {
     Grant { answer, renewal }
 }
 
-fn kind_and_renewal(login: &Login) -> (Option<CredentialKind>, Renewal) {
+fn kind_and_renewal(login: &Login) -> (Option<BearerKind>, Renewal) {
     match adapter().assess(login, now()) {
         Assessment::Login {
             credential,

@@ -15,7 +15,7 @@ const NAMES_ISSUER: &str = "authorization_response_iss_parameter_supported";
 
 /// Where a provider's tokens are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoints {
+pub(super) struct OAuth2Endpoints {
     pub(super) token: Url,
     /// The start of the user's login: a code, or a page.
     pub(super) begin: Option<Url>,
@@ -49,12 +49,12 @@ pub(super) async fn find(
     name: &ProviderName,
     settings: &OAuth2,
     client: &TokenClient,
-) -> Result<Endpoints, TokenError> {
+) -> Result<OAuth2Endpoints, TokenError> {
     let begin = configured(settings);
     let Some(issuer) = settings.issuer_url.as_ref() else {
         let token = settings.token_url.clone();
         let token = token.ok_or_else(|| unusable(format!("set `providers.{name}.token_url`")))?;
-        return Ok(Endpoints {
+        return Ok(OAuth2Endpoints {
             token,
             begin: begin.cloned(),
             basic: false,
@@ -62,7 +62,7 @@ pub(super) async fn find(
         });
     };
     if let (Some(token), Some(begin)) = (&settings.token_url, begin) {
-        return Ok(Endpoints {
+        return Ok(OAuth2Endpoints {
             token: token.clone(),
             begin: Some(begin.clone()),
             basic: false,
@@ -116,7 +116,7 @@ pub(super) async fn find(
         let methods = methods.and_then(|methods| methods.as_array());
         methods.is_some_and(|methods| methods.iter().any(|one| one.as_str() == Some(method)))
     };
-    Ok(Endpoints {
+    Ok(OAuth2Endpoints {
         token,
         begin,
         // RFC 8414 §2: without a list it is `client_secret_basic`.
@@ -138,14 +138,14 @@ pub(super) fn lacking(name: &ProviderName, settings: &OAuth2) -> String {
     )
 }
 
-type Document = serde_json::Map<String, serde_json::Value>;
+type DiscoveryDocument = serde_json::Map<String, serde_json::Value>;
 
 /// The issuer's document, if it is the issuer's.
 async fn document(
     name: &ProviderName,
     issuer: &Url,
     client: &TokenClient,
-) -> Result<Document, TokenError> {
+) -> Result<DiscoveryDocument, TokenError> {
     let mut trouble = None;
     for address in addresses(issuer) {
         let answer = client.send(client.get(address.as_str())).await;

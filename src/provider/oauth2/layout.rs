@@ -18,11 +18,11 @@ const PREFIX: &str = "oauth2-";
 
 /// A block of this provider.
 #[derive(Debug)]
-struct Block {
+struct OAuth2Block {
     key: &'static str,
 }
 
-impl Layout for Block {
+impl Layout for OAuth2Block {
     fn key(&self) -> &'static str {
         // A layout lives for the whole process; see `of`.
         self.key
@@ -76,13 +76,13 @@ pub(in crate::provider) fn name_of(key: &str) -> Option<ProviderName> {
 /// The layout of a provider of this name. Each name has one for the whole process: a login refers to it, and there are
 /// only as many as names that the configuration has ever had.
 pub(in crate::provider) fn of(name: &ProviderName) -> &'static dyn Layout {
-    static LAYOUTS: Mutex<BTreeMap<String, &'static Block>> = Mutex::new(BTreeMap::new());
+    static LAYOUTS: Mutex<BTreeMap<String, &'static OAuth2Block>> = Mutex::new(BTreeMap::new());
     let mut layouts = LAYOUTS.lock().unwrap_or_else(PoisonError::into_inner);
     // Not the name alone: a block of another program's may have that.
     let key = format!("{PREFIX}{name}");
     *layouts.entry(key.clone()).or_insert_with(|| {
         let key: &'static str = Box::leak(key.into_boxed_str());
-        Box::leak(Box::new(Block { key }))
+        Box::leak(Box::new(OAuth2Block { key }))
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use crate::provider::{Reply, Verdict};
+use crate::provider::{ProviderReply, Verdict};
 
 /// The free tier has a rolling day.
 const FREE_USAGE: Duration = Duration::from_hours(24);
@@ -25,7 +25,7 @@ const TIER: &str = "account_tier";
 const FREE: (&str, &str) = ("subscription:free-usage-exhausted", "free_usage_exhausted");
 
 /// What an answer says of the account and its token.
-pub(super) fn verdict(reply: &Reply<'_>) -> Verdict {
+pub(super) fn verdict(reply: &ProviderReply<'_>) -> Verdict {
     let Some(start) = reply.start else {
         return match reply.status {
             StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Verdict::ReadOn,
@@ -84,7 +84,7 @@ mod tests {
     fn what_could_not_be_read_whole_is_no_judgement_of_the_account() {
         let fields = HeaderMap::new();
         let refused = |text: &str, is_whole| {
-            verdict(&Reply {
+            verdict(&ProviderReply {
                 status: StatusCode::FORBIDDEN,
                 fields: &fields,
                 start: Some(text.as_bytes()),

@@ -19,8 +19,8 @@ use super::admission::too_large;
 use super::blame::{Blame, Mark, Outcome, blame};
 use super::{by_model, defect};
 use crate::config::AllowedPath;
-use crate::credentials::{Lease, NotReplaced, Refusal as NoCredential};
-use crate::provider::{Heard, Reply, Verdict};
+use crate::credentials::{Lease, NoCredential, NotReplaced};
+use crate::provider::{Heard, ProviderReply, Verdict};
 
 /// So much of an answer's body is enough to know what it is about.
 const START: usize = 8 * 1024;
@@ -288,7 +288,7 @@ impl Exchange<'_> {
 
     /// What the answer says of its credential, as far as it is known.
     fn judge(&self, answer: &Response<Answer>) -> Verdict {
-        self.upstream.adapter.verdict(&Reply {
+        self.upstream.adapter.verdict(&ProviderReply {
             status: answer.status(),
             fields: answer.headers(),
             start: answer.body().start(),
@@ -369,7 +369,7 @@ impl Exchange<'_> {
             doubt(self.upstream, &target, answer.status());
         }
         if self.method == Method::POST {
-            let reply = Reply {
+            let reply = ProviderReply {
                 status: answer.status(),
                 fields: answer.headers(),
                 start: None,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::provider::CredentialKind;
+use crate::provider::BearerKind;
 use crate::secret::Secret;
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -92,7 +92,7 @@ fn what_the_provider_requires_replaces_what_the_client_sent_and_the_bearer_comes
         authorization: bearer.authorization("Bearer").unwrap(),
         bearer,
         base_url: BaseUrl::new(&"https://api.example".parse().unwrap()).unwrap(),
-        kind: CredentialKind::API_KEY,
+        kind: BearerKind::API_KEY,
         issued_at: None,
         expires_at: None,
         headers: vec![

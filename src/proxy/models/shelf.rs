@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::disk::Disk;
 use super::fetch;
 use super::list::List;
-use crate::credentials::{Lease, Refusal};
+use crate::credentials::{Lease, NoCredential};
 use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::no_credential;
@@ -224,7 +224,7 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     let shelf = &upstream.models;
     // The credential is read without waiting: a kept list needs none.
     let lease = upstream.credentials.lease_for_nothing().now_or_never();
-    if let Some(Err(refusal @ Refusal::LoginNeeded { .. })) = lease {
+    if let Some(Err(refusal @ NoCredential::LoginNeeded { .. })) = lease {
         shelf.empty();
         return Found::NoLogin(no_credential(refusal, upstream));
     }

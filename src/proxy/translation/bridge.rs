@@ -21,7 +21,7 @@ use super::{
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
 use crate::translate::{
-    self, Asked, Wanted, chat_on_responses as chat, responses_on_chat as responses,
+    self, EchoedFields, StillWanted, chat_on_responses as chat, responses_on_chat as responses,
 };
 
 /// On answers that were translated: from which wire to which.
@@ -84,7 +84,7 @@ pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<Bri
 #[derive(Debug)]
 pub(in crate::proxy) struct Crossing {
     wires: Wires,
-    pub(in crate::proxy) asked: Asked,
+    pub(in crate::proxy) asked: EchoedFields,
     wants_stream: bool,
 }
 
@@ -103,8 +103,8 @@ impl Wires {
         dialect: Option<Dialect>,
         body: Vec<u8>,
         mut held: Held,
-        wanted: Wanted<'_>,
-    ) -> Result<(translate::Turned, Vec<u8>), Failure> {
+        wanted: StillWanted<'_>,
+    ) -> Result<(translate::TranslatedRequest, Vec<u8>), Failure> {
         // What is read of it takes more than its text.
         let most = held.most();
         let takes = body.len() + self.weight(&body);
@@ -154,7 +154,7 @@ impl Bridge {
         let mut held = Held::new(memory, Side::Request);
         let body = read_upload(upload, &mut held).await?;
         let (wires, length) = (self.wires, body.len());
-        let work = move |wanted: Wanted<'_>| wires.turn(dialect, body, held, wanted);
+        let work = move |wanted: StillWanted<'_>| wires.turn(dialect, body, held, wanted);
         let (turned, made) = aside_while_wanted(length, work).await?;
         let fields = &mut head.headers;
         fields.insert(CONTENT_LENGTH, HeaderValue::from(made.len()));
@@ -168,7 +168,7 @@ impl Bridge {
         Ok(Crossing {
             wires: self.wires,
             wants_stream: turned.wants_stream,
-            asked: Asked {
+            asked: EchoedFields {
                 model: turned.model,
                 includes_usage: turned.includes_usage,
                 namespaces: turned.namespaces,
@@ -200,9 +200,11 @@ impl Crossing {
     /// The answer's stream on its way back.
     pub(in crate::proxy) fn stream(&self, memory: &Memory) -> Crossed {
         let stream = match self.wires {
-            Wires::ChatToResponses => Stream::Chat(Box::new(chat::Stream::new(&self.asked, MOST))),
+            Wires::ChatToResponses => {
+                Stream::Chat(Box::new(chat::ChatStream::new(&self.asked, MOST)))
+            }
             Wires::ResponsesToChat => {
-                Stream::Responses(Box::new(responses::Stream::new(&self.asked, MOST)))
+                Stream::Responses(Box::new(responses::ResponsesStream::new(&self.asked, MOST)))
             }
         };
         Crossed::new(stream, Held::new(memory, Side::Answer))
@@ -248,8 +250,8 @@ impl Crossing {
                 wires.answer(&read, &asked, is_stream)
             };
             Ok(match made? {
-                translate::Whole::Answer(body) => (StatusCode::OK, body),
-                translate::Whole::Failed(body) => (StatusCode::BAD_GATEWAY, body),
+                translate::WholeTranslation::Answer(body) => (StatusCode::OK, body),
+                translate::WholeTranslation::Failed(body) => (StatusCode::BAD_GATEWAY, body),
             })
         };
         let (status, body) = aside(response.body().len(), work).await?;
@@ -276,7 +278,7 @@ impl Crossing {
         reading: Reading<'_>,
     ) -> Result<Whole, ProxyError> {
         let (mut head, body) = answer.into_parts();
-        let over = chat::Fold::new(&self.asked, MOST);
+        let over = chat::ChatFold::new(&self.asked, MOST);
         let ((mut fold, over), mut held) = fold_stream(body, reading, over).await?;
         let told = fold.told();
         let blocked = fold.error().and_then(|error| reading.reads?(error));
@@ -287,8 +289,8 @@ impl Crossing {
                 body
             }
             (Some(Outcome::Response(_)), over) => match over.end().map_err(unreadable)? {
-                translate::Whole::Answer(body) => body,
-                translate::Whole::Failed(body) => {
+                translate::WholeTranslation::Answer(body) => body,
+                translate::WholeTranslation::Failed(body) => {
                     head.status = StatusCode::BAD_GATEWAY;
                     body
                 }
@@ -307,7 +309,7 @@ impl Crossing {
 }
 
 /// A chat under way, with the response that it is made of.
-impl Beside for chat::Fold {
+impl Beside for chat::ChatFold {
     fn pass(&mut self, piece: &[u8]) -> Result<(), ProxyError> {
         Self::pass(self, piece).map_err(unreadable)
     }
@@ -322,13 +324,13 @@ impl Wires {
     fn answer(
         self,
         body: &[u8],
-        asked: &Asked,
+        asked: &EchoedFields,
         is_stream: bool,
-    ) -> Result<translate::Whole, ProxyError> {
+    ) -> Result<translate::WholeTranslation, ProxyError> {
         let made = match self {
             Self::ChatToResponses => chat::answer(body, asked),
             Self::ResponsesToChat if is_stream => {
-                let mut fold = responses::Fold::new(asked, MOST);
+                let mut fold = responses::ResponsesFold::new(asked, MOST);
                 fold.pass(body).and_then(|()| fold.end())
             }
             Self::ResponsesToChat => responses::answer(body, asked),
@@ -337,7 +339,11 @@ impl Wires {
     }
 
     /// The stream that is made of a success that came whole.
-    fn stream_of(self, body: &[u8], asked: &Asked) -> Result<translate::Whole, ProxyError> {
+    fn stream_of(
+        self,
+        body: &[u8],
+        asked: &EchoedFields,
+    ) -> Result<translate::WholeTranslation, ProxyError> {
         let made = match self {
             Self::ChatToResponses => chat::stream_of(body, asked),
             Self::ResponsesToChat => responses::stream_of(body, asked),
@@ -346,10 +352,12 @@ impl Wires {
     }
 }
 
-pub(super) fn unreadable(failure: translate::Failure) -> ProxyError {
+pub(super) fn unreadable(failure: translate::UntranslatableAnswer) -> ProxyError {
     let kind = match failure {
-        translate::Failure::TooLarge => ErrorKind::AnswerTooLarge,
-        translate::Failure::Malformed | translate::Failure::Cut => ErrorKind::UpstreamUnreachable,
+        translate::UntranslatableAnswer::TooLarge => ErrorKind::AnswerTooLarge,
+        translate::UntranslatableAnswer::Malformed | translate::UntranslatableAnswer::Cut => {
+            ErrorKind::UpstreamUnreachable
+        }
     };
     ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
 }

@@ -36,8 +36,8 @@ struct Over {
 
 #[derive(Debug)]
 pub(super) enum Stream {
-    Chat(Box<chat::Stream>),
-    Responses(Box<responses::Stream>),
+    Chat(Box<chat::ChatStream>),
+    Responses(Box<responses::ResponsesStream>),
 }
 
 /// What a piece became, and why it goes no further.
@@ -96,7 +96,7 @@ impl Over {
     }
 
     /// The provider's stream has ended.
-    fn end(&mut self, made: &mut Pieces) -> Result<(), translate::Failure> {
+    fn end(&mut self, made: &mut Pieces) -> Result<(), translate::UntranslatableAnswer> {
         match &mut self.stream {
             Stream::Chat(stream) => stream.end(),
             Stream::Responses(stream) => stream.end_in_pieces(made),
@@ -185,7 +185,7 @@ impl Crossed {
         let mut made = Pieces::default();
         let end = self.over.as_mut().map(|over| over.end(&mut made));
         made.each(|piece| self.made.push_back(piece));
-        end.unwrap_or(Err(translate::Failure::Cut))
+        end.unwrap_or(Err(translate::UntranslatableAnswer::Cut))
             .map_err(unreadable)
     }
 
@@ -221,10 +221,10 @@ mod tests {
     use super::super::memory::{Memory, Side};
     use super::*;
     use crate::proxy::error::ErrorKind;
-    use crate::translate::Asked;
+    use crate::translate::EchoedFields;
 
     fn crossed(memory: &Memory) -> Crossed {
-        let stream = responses::Stream::new(&Asked::default(), 16 * 1024 * 1024);
+        let stream = responses::ResponsesStream::new(&EchoedFields::default(), 16 * 1024 * 1024);
         let held = Held::new(memory, Side::Answer);
         Crossed::new(Stream::Responses(Box::new(stream)), held)
     }

@@ -35,7 +35,7 @@ use super::aside::aside;
 use super::error::{ErrorKind, ProxyError};
 use super::pool::Answer;
 use super::upload::{Upload, UploadError};
-use crate::provider::dialect::{ModelList, Rules};
+use crate::provider::dialect::{BodyRules, ModelList};
 use crate::provider::{Dialect, ReadError};
 use crate::sse::Tokenizer;
 
@@ -115,7 +115,7 @@ pub(super) async fn request(
 
 /// Translates the body; whether the client asked for a stream, which it is taken to have where the body is not read.
 async fn translate(
-    rules: &'static Rules,
+    rules: &'static BodyRules,
     head: &mut Parts,
     upload: &Upload,
     memory: &Memory,

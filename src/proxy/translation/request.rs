@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use super::super::json::{self, Member};
-use crate::provider::dialect::Rules;
+use crate::provider::dialect::BodyRules;
 
 /// The texts before and after one that becomes a user's message.
 const MESSAGE: (&str, &str) = (
@@ -41,9 +41,9 @@ struct Look {
     kept: Option<(usize, usize)>,
     /// Where the last member ends.
     end: Option<usize>,
-    /// Whether each of [`Rules::set`] is present.
+    /// Whether each of [`BodyRules::set`] is present.
     set: Vec<bool>,
-    /// The last member for each of [`Rules::default`], by its place in the order.
+    /// The last member for each of [`BodyRules::default`], by its place in the order.
     default: Vec<Option<usize>>,
     /// The last one with items.
     items: Option<usize>,
@@ -53,7 +53,7 @@ struct Look {
 
 /// The body by these rules; `None` if it is not a JSON object, which the provider may judge. It takes no memory besides
 /// the new body.
-pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
+pub(super) fn turn(body: &[u8], rules: &BodyRules) -> Option<Turned> {
     // Checked as text first: what is skipped as JSON may hold any byte.
     serde_json::from_str::<IgnoredAny>(std::str::from_utf8(body).ok()?).ok()?;
     let start = json::start(body);
@@ -94,7 +94,7 @@ pub(super) fn turn(body: &[u8], rules: &Rules) -> Option<Turned> {
     })
 }
 
-fn is_removed(body: &[u8], member: &Member, rules: &Rules) -> bool {
+fn is_removed(body: &[u8], member: &Member, rules: &BodyRules) -> bool {
     let is = |name: &&str| json::is_named(body, member, name);
     let only = rules.only.iter().find(|(name, _)| is(name));
     let value = || body.get(member.value.clone());
@@ -103,7 +103,7 @@ fn is_removed(body: &[u8], member: &Member, rules: &Rules) -> bool {
 }
 
 impl Look {
-    fn at(body: &[u8], start: usize, rules: &Rules) -> Option<Self> {
+    fn at(body: &[u8], start: usize, rules: &BodyRules) -> Option<Self> {
         let mut look = Self {
             kept: None,
             end: None,
@@ -147,7 +147,7 @@ impl Look {
         place: usize,
         body: &[u8],
         member: &Member,
-        rules: &Rules,
+        rules: &BodyRules,
     ) -> Option<&'static str> {
         let value = body.get(member.value.clone());
         let mut set = rules.set.iter();
@@ -163,7 +163,7 @@ impl Look {
     }
 
     /// The members that are missing.
-    fn lacking(&self, rules: &Rules) -> String {
+    fn lacking(&self, rules: &BodyRules) -> String {
         let set = self.set.iter().zip(rules.set);
         let set = set.filter(|(there, _)| !**there).map(|(_, rule)| rule);
         let default = self.default.iter().zip(rules.default);
@@ -235,7 +235,7 @@ impl<'b> Rewrite<'b> {
 mod tests {
     use super::*;
 
-    static RULES: Rules = Rules {
+    static RULES: BodyRules = BodyRules {
         set: &[("stream", "true"), ("store", "false")],
         default: &[("instructions", "\"\"")],
         refused: &[("former", "is not kept")],

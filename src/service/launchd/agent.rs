@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::service::{Manager, Plan, Running, State};
+use crate::service::{InstallPlan, Manager, Running, ServiceState};
 
 /// The agent as it can be installed by hand.
 const AGENT: &str = include_str!("../../../launchd/hermes-proxyd.plist");
@@ -15,7 +15,7 @@ const LOG: &str = "/Users/USER/Library/Logs/hermes-proxyd.log";
 const PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// The agent's property list.
-pub(super) fn plist(plan: &Plan, log: &Path) -> String {
+pub(super) fn plist(plan: &InstallPlan, log: &Path) -> String {
     let (head, rest) = AGENT.split_once("<!--").unwrap_or((AGENT, ""));
     let rest = rest.split_once("-->\n").map_or(rest, |(_, rest)| rest);
     let text = format!(
@@ -50,13 +50,13 @@ fn escaped(text: &str) -> String {
 
 /// The output of `launchctl print` for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Printed {
+pub(super) struct LaunchctlPrint {
     pub(super) pid: Option<u32>,
     /// `None` before the first end.
     pub(super) last_exit: Option<i32>,
 }
 
-impl Printed {
+impl LaunchctlPrint {
     /// Reads the answer; lines of inner blocks are indented further.
     pub(super) fn read(text: &str) -> Self {
         let of = |name: &str| {
@@ -94,13 +94,13 @@ pub(super) fn state(
     file: Option<PathBuf>,
     packaged: bool,
     disabled: bool,
-    printed: Option<Printed>,
-) -> State {
+    printed: Option<LaunchctlPrint>,
+) -> ServiceState {
     let pid = printed.and_then(|printed| printed.pid);
     let failed = printed
         .and_then(|printed| printed.last_exit)
         .filter(|code| *code != 0);
-    State {
+    ServiceState {
         manager: Manager::Launchd,
         packaged,
         enabled: file.is_some() && !disabled,
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_agent_is_a_property_list_with_the_paths_as_they_are() {
-        let plan = Plan {
+        let plan = InstallPlan {
             daemon: "/Users/A & B <c>/bin/hermes-proxyd".into(),
             ctl: "/Users/A & B <c>/bin/hermesctl".into(),
             variables: BTreeMap::from([(
@@ -179,10 +179,11 @@ mod tests {
         let text = "gui/501/hermes-proxyd = {\n\tactive count = 1\n\tstate = running\n\n\
             \tprogram = /opt/bin/hermes-proxyd\n\tresource coalition = {\n\t\tpid = 1\n\t}\n\
             \tpid = 4242\n\tlast exit code = 78: EX_CONFIG\n}\n";
-        let printed = Printed::read(text);
+        let printed = LaunchctlPrint::read(text);
         assert_eq!((printed.pid, printed.last_exit), (Some(4242), Some(78)));
-        let never =
-            Printed::read("x = {\n\tstate = not running\n\tlast exit code = (never exited)\n}\n");
+        let never = LaunchctlPrint::read(
+            "x = {\n\tstate = not running\n\tlast exit code = (never exited)\n}\n",
+        );
         assert_eq!((never.pid, never.last_exit), (None, None));
     }
 
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_failure_counts_only_while_it_does_not_run() {
-        let printed = |pid, last_exit| Some(Printed { pid, last_exit });
+        let printed = |pid, last_exit| Some(LaunchctlPrint { pid, last_exit });
         let file = || Some(PathBuf::from("/x.plist"));
         assert_eq!(
             state(file(), false, false, printed(Some(1), Some(1))).last_failure,

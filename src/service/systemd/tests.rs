@@ -41,8 +41,8 @@ impl Fixture {
     }
 }
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> InstallPlan {
+    InstallPlan {
         daemon: "/opt/bin/hermes-proxyd".into(),
         ctl: "/opt/bin/hermesctl".into(),
         variables: BTreeMap::new(),
@@ -50,7 +50,7 @@ fn plan() -> Plan {
     }
 }
 
-fn outcomes(steps: &[Step]) -> Vec<&Outcome> {
+fn outcomes(steps: &[ServiceStep]) -> Vec<&StepOutcome> {
     steps.iter().map(|step| &step.outcome).collect()
 }
 
@@ -60,7 +60,7 @@ async fn it_is_installed_once_and_taken_back() {
     let unit = fixture.unit("hermes-proxyd.service");
     let installed = fixture.systemd.install(&plan()).await.unwrap();
     assert!(installed.changed);
-    assert_eq!(outcomes(&installed.steps), [&Outcome::Done; 3]);
+    assert_eq!(outcomes(&installed.steps), [&StepOutcome::Done; 3]);
     assert_eq!(
         fixture.script.done(),
         [
@@ -78,11 +78,11 @@ async fn it_is_installed_once_and_taken_back() {
     fixture.script.says("show-user", "yes\n");
     let again = fixture.systemd.install(&plan()).await.unwrap();
     assert!(!again.changed);
-    assert_eq!(outcomes(&again.steps), [&Outcome::Already; 3]);
+    assert_eq!(outcomes(&again.steps), [&StepOutcome::Already; 3]);
     assert!(fixture.script.done().is_empty());
 
     let steps = fixture.systemd.uninstall().await.unwrap();
-    assert_eq!(outcomes(&steps), [&Outcome::Done; 3], "{steps:?}");
+    assert_eq!(outcomes(&steps), [&StepOutcome::Done; 3], "{steps:?}");
     assert!(!unit.exists());
     assert_eq!(
         fixture.script.done(),
@@ -114,7 +114,7 @@ async fn lingering_of_somebody_else_stays_and_a_refusal_names_the_command() {
         .script
         .fails("enable-linger", "Could not enable linger: Access denied");
     let installed = fixture.systemd.install(&plan()).await.unwrap();
-    let Outcome::Left(advice) = &installed.steps.last().unwrap().outcome else {
+    let StepOutcome::Left(advice) = &installed.steps.last().unwrap().outcome else {
         panic!("{installed:?}");
     };
     assert!(
@@ -140,7 +140,9 @@ async fn the_unit_of_a_package_or_of_the_user_is_only_enabled() {
         assert!(state.packaged);
     }
     let steps = fixture.systemd.uninstall().await.unwrap();
-    assert!(matches!(&steps[0].outcome, Outcome::Left(why) if why.contains("did not write it")));
+    assert!(
+        matches!(&steps[0].outcome, StepOutcome::Left(why) if why.contains("did not write it"))
+    );
     assert!(own.exists());
 }
 
@@ -149,7 +151,7 @@ async fn a_socket_takes_the_port_over_from_a_service_that_runs() {
     let fixture = Fixture::new();
     let unit = fixture.unit("hermes-proxyd.service");
     let socket = fixture.unit("hermes-proxyd.socket");
-    let plan = Plan {
+    let plan = InstallPlan {
         socket: Some("127.0.0.1:18645".to_owned()),
         ..plan()
     };

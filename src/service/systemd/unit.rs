@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use crate::service::{Manager, Plan, Running, State};
+use crate::service::{InstallPlan, Manager, Running, ServiceState};
 
 /// The unit as packages install it.
 pub(super) const SERVICE: &str = include_str!("../../../systemd/hermes-proxyd.service");
@@ -28,7 +28,7 @@ pub(super) fn is_ours(text: &str) -> bool {
 }
 
 /// The unit for programs in another folder.
-pub(super) fn service(plan: &Plan) -> String {
+pub(super) fn service(plan: &InstallPlan) -> String {
     let place = |unit: String, path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         unit.replace(&format!("{USUAL_FOLDER}{name}"), &word(path))
@@ -104,9 +104,9 @@ fn variable(line: &str) -> Option<(String, String)> {
 
 /// The manager's properties of a unit.
 #[derive(Debug, Default)]
-pub(super) struct Shown<'a>(BTreeMap<&'a str, &'a str>);
+pub(super) struct UnitProperties<'a>(BTreeMap<&'a str, &'a str>);
 
-impl<'a> Shown<'a> {
+impl<'a> UnitProperties<'a> {
     /// What is asked for.
     pub(super) const PROPERTIES: &'static str = "LoadState,UnitFileState,FragmentPath,ActiveState,\
         MainPID,ActiveEnterTimestamp,StatusText,Result,ExecMainStatus,NeedDaemonReload";
@@ -143,10 +143,10 @@ impl<'a> Shown<'a> {
 }
 
 /// The service's state, from the properties of the unit and of its socket.
-pub(super) fn state(service: &Shown<'_>, socket: &Shown<'_>) -> State {
+pub(super) fn state(service: &UnitProperties<'_>, socket: &UnitProperties<'_>) -> ServiceState {
     let pid: u32 = service.of("MainPID").parse().unwrap_or(0);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    State {
+    ServiceState {
         manager: Manager::Systemd,
         file: service.file(),
         packaged: false,
@@ -203,8 +203,8 @@ pub(super) fn linger(said: &str, complained: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn plan(folder: &str) -> Plan {
-        Plan {
+    fn plan(folder: &str) -> InstallPlan {
+        InstallPlan {
             daemon: Path::new(folder).join("hermes-proxyd"),
             ctl: Path::new(folder).join("hermesctl"),
             variables: BTreeMap::new(),
@@ -305,10 +305,13 @@ mod tests {
 
     #[test]
     fn a_running_service_is_seen_with_its_process_and_its_time() {
-        let state = state(&Shown::read(RUNNING), &Shown::read(ABSENT));
+        let state = state(
+            &UnitProperties::read(RUNNING),
+            &UnitProperties::read(ABSENT),
+        );
         assert_eq!(
             state,
-            State {
+            ServiceState {
                 manager: Manager::Systemd,
                 file: Some("/home/u/.config/systemd/user/hermes-proxyd.service".into()),
                 packaged: false,
@@ -327,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_absent_service_and_a_failed_one_are_told_apart() {
-        let absent = state(&Shown::read(ABSENT), &Shown::read(ABSENT));
+        let absent = state(&UnitProperties::read(ABSENT), &UnitProperties::read(ABSENT));
         assert_eq!(
             (absent.file, absent.running, absent.socket),
             (None, None, None)
@@ -343,7 +346,8 @@ mod tests {
             let text = RUNNING
                 .replace("Result=success", &format!("Result={result}"))
                 .replace("ExecMainStatus=0", &format!("ExecMainStatus={code}"));
-            let failed = state(&Shown::read(&text), &Shown::read(ABSENT)).last_failure;
+            let failed =
+                state(&UnitProperties::read(&text), &UnitProperties::read(ABSENT)).last_failure;
             assert!(failed.as_deref().unwrap().contains(word), "{failed:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::User;
+use super::TaskUser;
 
 /// The number by which the Task Scheduler says that a task runs (`SCHED_S_TASK_RUNNING`).
 pub(super) const RUNNING: i64 = 0x0004_1301;
@@ -14,14 +14,14 @@ const TERMINATED: i64 = 0x0004_1306;
 const CONTROL_C_EXIT: i64 = 0xC000_013A;
 
 /// The task for one user, in UTF-16 with its mark, as `schtasks` wants it.
-pub(super) fn file(user: &User, program: &Path, log: &Path) -> Vec<u8> {
+pub(super) fn file(user: &TaskUser, program: &Path, log: &Path) -> Vec<u8> {
     let text = xml(user, program, log).replace('\n', "\r\n");
     let units = std::iter::once(0xfeff).chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
 }
 
 /// The task: at logon, with the user's own rights and desktop, without a time limit.
-fn xml(user: &User, program: &Path, log: &Path) -> String {
+fn xml(user: &TaskUser, program: &Path, log: &Path) -> String {
     let account = escaped(&user.account());
     let program = escaped(&program.display().to_string());
     let log = escaped(&log.display().to_string());
@@ -118,8 +118,8 @@ pub(super) fn failure(result: i64) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn user() -> User {
-        User {
+    fn user() -> TaskUser {
+        TaskUser {
             domain: "OFFICE".to_owned(),
             name: "Ann & Bob".to_owned(),
         }

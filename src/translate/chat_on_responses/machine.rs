@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::events::{Budget, Machine as Machinery};
-use super::super::json::{self, Items, Members, inner, is_null, number, string};
-use super::super::{Failure, LONGEST_NAME, MOST_CALLS, error_of, usage};
-use super::sink::{Call, Head, Kind, Sink};
+use super::super::events::{Budget, EventMachine};
+use super::super::json::{self, JsonItems, JsonMembers, inner, is_null, number, string};
+use super::super::{LONGEST_NAME, MOST_CALLS, UntranslatableAnswer, error_of, usage};
+use super::sink::{ChatHead, ChatSink, ChatToolCall, TextKind};
 
 /// Between what are separate texts on one wire and one text on the other.
 const GAP: &[u8] = b"\\n\\n";
 
 /// A response on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine<S> {
+pub(super) struct ChatMachine<S> {
     sink: S,
     /// By their places in the output.
-    items: BTreeMap<u64, Item>,
+    items: BTreeMap<u64, OutputItem>,
     calls: usize,
     has_begun: bool,
     is_over: bool,
@@ -30,8 +30,8 @@ pub(super) struct Machine<S> {
 
 /// An item that has been heard of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Item {
-    call: Option<(usize, Call)>,
+struct OutputItem {
+    call: Option<(usize, ChatToolCall)>,
     /// A part of it continues.
     is_told: bool,
     /// Its end came.
@@ -41,7 +41,7 @@ struct Item {
 
 /// The members of an event that count, as they came.
 #[derive(Debug, Default)]
-struct Event<'e> {
+struct ResponseEvent<'e> {
     kind: &'e [u8],
     delta: &'e [u8],
     /// What a call says, whole.
@@ -54,7 +54,7 @@ struct Event<'e> {
     has_error: bool,
 }
 
-impl<S: Sink> Machine<S> {
+impl<S: ChatSink> ChatMachine<S> {
     pub(super) fn new(sink: S) -> Self {
         Self {
             sink,
@@ -77,12 +77,16 @@ impl<S: Sink> Machine<S> {
     }
 
     /// A response that comes whole, without events.
-    pub(super) fn whole(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn whole(
+        &mut self,
+        response: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), UntranslatableAnswer> {
         // What is skipped may hold anything.
         serde_json::from_slice::<serde::de::IgnoredAny>(response)
-            .map_err(|_| Failure::Malformed)?;
+            .map_err(|_| UntranslatableAnswer::Malformed)?;
         let (mut is_response, mut is_error) = (false, false);
-        let mut members = Members::of(response)?;
+        let mut members = JsonMembers::of(response)?;
         while let Some((member, value)) = members.next()? {
             match member {
                 b"output" => is_response = value.starts_with(b"["),
@@ -98,32 +102,37 @@ impl<S: Sink> Machine<S> {
         }
         // Anything else is not an answer, and must not become an empty one.
         if !is_error {
-            return Err(Failure::Malformed);
+            return Err(UntranslatableAnswer::Malformed);
         }
         self.fails(response, out);
         Ok(())
     }
 
-    fn delta(&mut self, kind: Kind, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let said = string(event.delta).ok_or(Failure::Malformed)?;
+    fn delta(
+        &mut self,
+        kind: TextKind,
+        event: &ResponseEvent<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UntranslatableAnswer> {
+        let said = string(event.delta).ok_or(UntranslatableAnswer::Malformed)?;
         self.begin(&[], out)?;
         self.item(event.place).is_told = true;
         self.says(kind, (event.place, event.part), said, out);
         Ok(())
     }
 
-    fn says(&mut self, kind: Kind, from: (u64, u64), said: &[u8], out: &mut Vec<u8>) {
+    fn says(&mut self, kind: TextKind, from: (u64, u64), said: &[u8], out: &mut Vec<u8>) {
         if said.is_empty() {
             return;
         }
         let last = match kind {
-            Kind::Text => Some(self.text.replace((from.0, 0))),
-            Kind::Reasoning => Some(self.reasoning.replace(from)),
-            Kind::Refusal => None,
+            TextKind::Text => Some(self.text.replace((from.0, 0))),
+            TextKind::Reasoning => Some(self.reasoning.replace(from)),
+            TextKind::Refusal => None,
         };
         let is_next = last.flatten().is_some_and(|last| match kind {
-            Kind::Text => last.0 != from.0,
-            Kind::Reasoning | Kind::Refusal => last != from,
+            TextKind::Text => last.0 != from.0,
+            TextKind::Reasoning | TextKind::Refusal => last != from,
         });
         if is_next {
             self.sink.says(kind, GAP, out);
@@ -131,8 +140,12 @@ impl<S: Sink> Machine<S> {
         self.sink.says(kind, said, out);
     }
 
-    fn arguments(&mut self, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let said = string(event.delta).ok_or(Failure::Malformed)?;
+    fn arguments(
+        &mut self,
+        event: &ResponseEvent<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), UntranslatableAnswer> {
+        let said = string(event.delta).ok_or(UntranslatableAnswer::Malformed)?;
         let item = self.item(event.place);
         // A call can't be announced before its item; its end has all of it.
         if let Some((index, call)) = item.call {
@@ -143,7 +156,7 @@ impl<S: Sink> Machine<S> {
     }
 
     /// A call is complete: the rest of it is sent now.
-    fn said(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+    fn said(&mut self, event: &ResponseEvent<'_>, out: &mut Vec<u8>) {
         let item = self.item(event.place);
         let Some((index, call)) = item.call else {
             return;
@@ -160,7 +173,7 @@ impl<S: Sink> Machine<S> {
         place: u64,
         annotation: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), UntranslatableAnswer> {
         self.budget.takes()?;
         if let Some(note) = json::value(annotation).and_then(cited) {
             self.sink.annotates(&note, out);
@@ -170,15 +183,20 @@ impl<S: Sink> Machine<S> {
     }
 
     /// The item at a place.
-    fn item(&mut self, place: u64) -> &mut Item {
+    fn item(&mut self, place: u64) -> &mut OutputItem {
         self.items.entry(place).or_default()
     }
 
     /// An item begins: a call's name is sent at once.
-    fn adds(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn adds(
+        &mut self,
+        place: u64,
+        item: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), UntranslatableAnswer> {
         self.begin(&[], out)?;
         let (mut kind, mut id, mut name) = (None, None, None);
-        let mut members = Members::of(item)?;
+        let mut members = JsonMembers::of(item)?;
         while let Some((member, value)) = members.next()? {
             match member {
                 b"type" => kind = string(value),
@@ -188,19 +206,19 @@ impl<S: Sink> Machine<S> {
             }
         }
         let call = match kind {
-            Some(b"function_call") => Call::Function,
-            Some(b"custom_tool_call") => Call::Custom,
+            Some(b"function_call") => ChatToolCall::Function,
+            Some(b"custom_tool_call") => ChatToolCall::Custom,
             _ => return Ok(()),
         };
         if self.item(place).call.is_none() {
             // No app can answer a call that is for no tool.
             let name = name.filter(|name| !name.is_empty());
             let (Some(id), Some(name)) = (id, name) else {
-                return Err(Failure::Malformed);
+                return Err(UntranslatableAnswer::Malformed);
             };
             let index = self.calls;
             if index == MOST_CALLS {
-                return Err(Failure::TooLarge);
+                return Err(UntranslatableAnswer::TooLarge);
             }
             self.calls += 1;
             self.item(place).call = Some((index, call));
@@ -210,7 +228,12 @@ impl<S: Sink> Machine<S> {
     }
 
     /// An item is done: the rest of it is sent now.
-    fn is_done(&mut self, place: u64, item: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn is_done(
+        &mut self,
+        place: u64,
+        item: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), UntranslatableAnswer> {
         self.adds(place, item, out)?;
         let (is_told, has_notes, call) = {
             let item = self.item(place);
@@ -221,7 +244,7 @@ impl<S: Sink> Machine<S> {
         if is_told && call.is_some() {
             return Ok(());
         }
-        let mut members = Members::of(item)?;
+        let mut members = JsonMembers::of(item)?;
         while let Some((member, value)) = members.next()? {
             match member {
                 b"arguments" | b"input" => {
@@ -231,7 +254,7 @@ impl<S: Sink> Machine<S> {
                     }
                 }
                 b"summary" | b"content" if value.starts_with(b"[") => {
-                    let mut parts = Items::of(value)?;
+                    let mut parts = JsonItems::of(value)?;
                     let mut number = 0;
                     while let Some(part) = parts.next()? {
                         self.budget.takes()?;
@@ -252,9 +275,9 @@ impl<S: Sink> Machine<S> {
         part: &[u8],
         (is_told, has_notes): (bool, bool),
         out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), UntranslatableAnswer> {
         let (mut kind, mut said, mut notes) = (None, None, None);
-        let mut members = Members::of(part)?;
+        let mut members = JsonMembers::of(part)?;
         while let Some((member, value)) = members.next()? {
             match member {
                 b"type" => kind = string(value),
@@ -264,16 +287,16 @@ impl<S: Sink> Machine<S> {
             }
         }
         let kind = match kind {
-            Some(b"output_text") => Kind::Text,
-            Some(b"refusal") => Kind::Refusal,
-            Some(b"summary_text" | b"reasoning_text") => Kind::Reasoning,
+            Some(b"output_text") => TextKind::Text,
+            Some(b"refusal") => TextKind::Refusal,
+            Some(b"summary_text" | b"reasoning_text") => TextKind::Reasoning,
             _ => return Ok(()),
         };
         if let Some(said) = said.filter(|_| !is_told) {
             self.says(kind, from, said, out);
         }
         if let Some(notes) = notes.filter(|_| !has_notes) {
-            let mut notes = Items::of(notes)?;
+            let mut notes = JsonItems::of(notes)?;
             while let Some(note) = notes.next()? {
                 self.annotates(from.0, note, out)?;
             }
@@ -282,14 +305,14 @@ impl<S: Sink> Machine<S> {
     }
 
     /// The answer begins, if it has not.
-    fn begin(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn begin(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         if std::mem::replace(&mut self.has_begun, true) {
             return Ok(());
         }
-        let mut head = Head::default();
+        let mut head = ChatHead::default();
         let short = |value| string(value).filter(|name| name.len() <= LONGEST_NAME);
         if !response.is_empty() {
-            let mut members = Members::of(response)?;
+            let mut members = JsonMembers::of(response)?;
             while let Some((member, value)) = members.next()? {
                 match member {
                     b"id" => head.id = short(value),
@@ -305,11 +328,11 @@ impl<S: Sink> Machine<S> {
     }
 
     /// The response has ended.
-    fn ends(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn ends(&mut self, response: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         self.begin(response, out)?;
         let (mut status, mut reason, mut used, mut output) = (None, None, None, None);
         let mut has_error = false;
-        let mut members = Members::of(response)?;
+        let mut members = JsonMembers::of(response)?;
         while let Some((member, value)) = members.next()? {
             match member {
                 b"status" => status = string(value),
@@ -321,7 +344,9 @@ impl<S: Sink> Machine<S> {
             }
         }
         match status {
-            Some(b"queued" | b"in_progress") if !has_error => return Err(Failure::Cut),
+            Some(b"queued" | b"in_progress") if !has_error => {
+                return Err(UntranslatableAnswer::Cut);
+            }
             Some(b"failed" | b"cancelled") => has_error = true,
             _ => {}
         }
@@ -329,9 +354,9 @@ impl<S: Sink> Machine<S> {
             self.fails(response, out);
             return Ok(());
         }
-        let mut items = output.map(Items::of).transpose()?;
+        let mut items = output.map(JsonItems::of).transpose()?;
         let mut place = 0;
-        while let Some(item) = items.as_mut().map(Items::next).transpose()?.flatten() {
+        while let Some(item) = items.as_mut().map(JsonItems::next).transpose()?.flatten() {
             self.budget.takes()?;
             self.is_done(place, item, out)?;
             place += 1;
@@ -340,7 +365,7 @@ impl<S: Sink> Machine<S> {
         // Half a call must not look complete.
         let mut items = self.items.values();
         if !is_incomplete && items.any(|item| item.call.is_some() && !item.is_done) {
-            return Err(Failure::Cut);
+            return Err(UntranslatableAnswer::Cut);
         }
         let reason = match reason.map(why).transpose()?.flatten() {
             Some(b"content_filter") => "content_filter",
@@ -361,17 +386,17 @@ impl<S: Sink> Machine<S> {
     }
 }
 
-impl<S: Sink> Machinery for Machine<S> {
+impl<S: ChatSink> EventMachine for ChatMachine<S> {
     type Out = Vec<u8>;
 
-    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn event(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         if self.is_over || data.trim_ascii() == b"[DONE]" {
             return Ok(());
         }
         self.budget = Budget::of_event();
-        let event = Event::read(data)?;
+        let event = ResponseEvent::read(data)?;
         match event.kind {
-            b"response.output_text.delta" => self.delta(Kind::Text, &event, out),
+            b"response.output_text.delta" => self.delta(TextKind::Text, &event, out),
             b"response.function_call_arguments.delta"
             | b"response.custom_tool_call_input.delta" => self.arguments(&event, out),
             b"response.function_call_arguments.done" | b"response.custom_tool_call_input.done" => {
@@ -379,9 +404,9 @@ impl<S: Sink> Machinery for Machine<S> {
                 Ok(())
             }
             b"response.reasoning_summary_text.delta" | b"response.reasoning_text.delta" => {
-                self.delta(Kind::Reasoning, &event, out)
+                self.delta(TextKind::Reasoning, &event, out)
             }
-            b"response.refusal.delta" => self.delta(Kind::Refusal, &event, out),
+            b"response.refusal.delta" => self.delta(TextKind::Refusal, &event, out),
             b"response.output_text.annotation.added" => {
                 self.annotates(event.place, event.annotation, out)
             }
@@ -404,14 +429,14 @@ impl<S: Sink> Machinery for Machine<S> {
     }
 
     fn held(&self) -> usize {
-        self.sink.held() + self.items.len() * size_of::<Item>()
+        self.sink.held() + self.items.len() * size_of::<OutputItem>()
     }
 }
 
-impl<'e> Event<'e> {
-    fn read(data: &'e [u8]) -> Result<Self, Failure> {
+impl<'e> ResponseEvent<'e> {
+    fn read(data: &'e [u8]) -> Result<Self, UntranslatableAnswer> {
         let mut event = Self::default();
-        let mut members = Members::of(data)?;
+        let mut members = JsonMembers::of(data)?;
         while let Some((name, value)) = members.next()? {
             match name {
                 b"type" => event.kind = inner(value).unwrap_or_default(),
@@ -442,8 +467,8 @@ fn cited(mut note: Value) -> Option<String> {
 }
 
 /// Why a response is incomplete.
-fn why(details: &[u8]) -> Result<Option<&[u8]>, Failure> {
-    let mut members = Members::of(details)?;
+fn why(details: &[u8]) -> Result<Option<&[u8]>, UntranslatableAnswer> {
+    let mut members = JsonMembers::of(details)?;
     while let Some((name, value)) = members.next()? {
         if name == b"reason" {
             return Ok(string(value));

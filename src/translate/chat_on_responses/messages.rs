@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::List;
-use super::super::fields::{Fields, Written, object, placed};
-use super::super::{Refused, Wanted, goes_on};
+use super::super::body::UnreadList;
+use super::super::fields::{ListWriter, RequestFields, object, placed};
+use super::super::{StillWanted, UntranslatableRequest, goes_on};
 
 /// What an app may send back of an answer, and of which the provider has no use. `docs/translation.md` lists it.
 const OF_ANSWERS: &[&str] = &[
@@ -19,24 +19,28 @@ const OF_ANSWERS: &[&str] = &[
 ];
 
 /// The items of all messages, as JSON with commas between.
-pub(super) fn input(messages: List<'_>, wanted: Wanted<'_>) -> Result<Vec<u8>, Refused> {
-    let mut items = Written::default();
+pub(super) fn input(
+    messages: UnreadList<'_>,
+    wanted: StillWanted<'_>,
+) -> Result<Vec<u8>, UntranslatableRequest> {
+    let mut items = ListWriter::default();
     let mut custom = BTreeSet::new();
     messages.each(|path, message| {
-        let mut message = Fields::of(message, path)?;
+        let mut message = RequestFields::of(message, path)?;
         let role = message.needs("role")?;
         match &*role {
             "system" | "developer" | "user" => {
                 message.drops(&["name"]);
                 let content = message.take("content");
-                let content =
-                    content.ok_or_else(|| Refused::new(message.at("content"), "is missing"))?;
+                let content = content.ok_or_else(|| {
+                    UntranslatableRequest::new(message.at("content"), "is missing")
+                })?;
                 let content = parts(content, (&message.at("content"), "input_text"), wanted)?;
                 items.push(json!({"type": "message", "role": role, "content": content}));
             }
             "assistant" => assistant(&mut message, (&mut items, &mut custom), wanted)?,
             "tool" => items.push(result(&mut message, &custom, wanted)?),
-            _ => return Err(Refused::lacking(message.at("role"))),
+            _ => return Err(UntranslatableRequest::lacking(message.at("role"))),
         }
         message.end()
     })?;
@@ -44,10 +48,10 @@ pub(super) fn input(messages: List<'_>, wanted: Wanted<'_>) -> Result<Vec<u8>, R
 }
 
 fn assistant(
-    message: &mut Fields,
-    (items, custom): (&mut Written, &mut BTreeSet<String>),
-    wanted: Wanted<'_>,
-) -> Result<(), Refused> {
+    message: &mut RequestFields,
+    (items, custom): (&mut ListWriter, &mut BTreeSet<String>),
+    wanted: StillWanted<'_>,
+) -> Result<(), UntranslatableRequest> {
     message.drops(OF_ANSWERS);
     let calls = message.list("tool_calls")?.unwrap_or_default();
     let at = message.at("content");
@@ -65,18 +69,19 @@ fn assistant(
     }
     for (path, call) in calls {
         goes_on(wanted)?;
-        let mut call = Fields::of(call, path)?;
+        let mut call = RequestFields::of(call, path)?;
         call.drops(&["index"]);
         let id = call.needs("id")?;
         let kind = call.text("type")?.unwrap_or_else(|| "function".to_owned());
         let (kind, of) = match &*kind {
             "function" => ("function_call", ("function", "arguments")),
             "custom" => ("custom_tool_call", ("custom", "input")),
-            _ => return Err(Refused::lacking(call.at("type"))),
+            _ => return Err(UntranslatableRequest::lacking(call.at("type"))),
         };
         let (of, text) = of;
         let inner = call.object(of)?;
-        let mut inner = inner.ok_or_else(|| Refused::new(call.at(of), "is missing"))?;
+        let mut inner =
+            inner.ok_or_else(|| UntranslatableRequest::new(call.at(of), "is missing"))?;
         let (name, said) = (inner.needs("name")?, inner.text(text)?.unwrap_or_default());
         // OpenAI's SDKs add it to what they have parsed, and send it.
         inner.drops(&["parsed_arguments"]);
@@ -92,10 +97,10 @@ fn assistant(
 
 /// What a tool gave.
 fn result(
-    message: &mut Fields,
+    message: &mut RequestFields,
     custom: &BTreeSet<String>,
-    wanted: Wanted<'_>,
-) -> Result<Value, Refused> {
+    wanted: StillWanted<'_>,
+) -> Result<Value, UntranslatableRequest> {
     message.drops(&["name"]);
     let id = message.needs("tool_call_id")?;
     let kind = if custom.contains(&id) {
@@ -116,13 +121,13 @@ fn result(
 fn parts(
     content: Value,
     (path, text): (&str, &str),
-    wanted: Wanted<'_>,
-) -> Result<Vec<Value>, Refused> {
+    wanted: StillWanted<'_>,
+) -> Result<Vec<Value>, UntranslatableRequest> {
     let items = match content {
         Value::String(said) => return Ok(vec![json!({"type": text, "text": said})]),
         Value::Array(items) => items,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            return Err(Refused::new(path, "must be a text or a list"));
+            return Err(UntranslatableRequest::new(path, "must be a text or a list"));
         }
     };
     let items = placed(items, path).into_iter();
@@ -133,8 +138,8 @@ fn parts(
     parts.collect()
 }
 
-fn part(item: Value, path: String, text: &str) -> Result<Value, Refused> {
-    let mut item = Fields::of(item, path)?;
+fn part(item: Value, path: String, text: &str) -> Result<Value, UntranslatableRequest> {
+    let mut item = RequestFields::of(item, path)?;
     let kind = item.needs("type")?;
     let mut made = Map::new();
     let is_input = text == "input_text";
@@ -158,12 +163,13 @@ fn part(item: Value, path: String, text: &str) -> Result<Value, Refused> {
         "file" if is_input => {
             made.insert("type".to_owned(), "input_file".into());
             let file = item.object("file")?;
-            let mut file = file.ok_or_else(|| Refused::new(item.at("file"), "is missing"))?;
+            let mut file =
+                file.ok_or_else(|| UntranslatableRequest::new(item.at("file"), "is missing"))?;
             let names = ["file_data", "file_id", "filename"].map(|name| (name, name));
             file.moves(&names, &mut made);
             file.end()?;
         }
-        _ => return Err(Refused::lacking(item.at("type"))),
+        _ => return Err(UntranslatableRequest::lacking(item.at("type"))),
     }
     item.moves(
         &[("prompt_cache_breakpoint", "prompt_cache_breakpoint")],
@@ -174,28 +180,29 @@ fn part(item: Value, path: String, text: &str) -> Result<Value, Refused> {
 }
 
 /// An image's address, and its detail. Some apps send the address alone.
-fn image(item: &mut Fields) -> Result<(Value, Option<Value>), Refused> {
+fn image(item: &mut RequestFields) -> Result<(Value, Option<Value>), UntranslatableRequest> {
     let at = item.at("image_url");
     match item.take("image_url") {
         Some(Value::String(url)) => Ok((url.into(), None)),
         Some(image) => {
-            let mut image = Fields::of(image, at)?;
+            let mut image = RequestFields::of(image, at)?;
             let found = (image.needs("url")?.into(), image.take("detail"));
             image.end()?;
             Ok(found)
         }
-        None => Err(Refused::new(at, "is missing")),
+        None => Err(UntranslatableRequest::new(at, "is missing")),
     }
 }
 
 /// A tool's call in the form of `tool_choice` and of lists of allowed tools.
-pub(super) fn reference(mut tool: Fields) -> Result<Value, Refused> {
+pub(super) fn reference(mut tool: RequestFields) -> Result<Value, UntranslatableRequest> {
     let kind = tool.needs("type")?;
     if !matches!(&*kind, "function" | "custom") {
-        return Err(Refused::lacking(tool.at("type")));
+        return Err(UntranslatableRequest::lacking(tool.at("type")));
     }
     let inner = tool.object(&kind)?;
-    let mut inner = inner.ok_or_else(|| Refused::new(tool.at(&kind), "is missing"))?;
+    let mut inner =
+        inner.ok_or_else(|| UntranslatableRequest::new(tool.at(&kind), "is missing"))?;
     let name = inner.needs("name")?;
     inner.end()?;
     tool.end()?;

@@ -9,22 +9,22 @@ mod tools;
 pub(super) use self::request::turned;
 pub use self::request::{request, request_while, weight};
 
-use super::events::Events;
-use super::{Asked, Failure, Whole};
-use machine::Machine;
-use sink::{Chunks, Message};
+use super::events::TranslatedEvents;
+use super::{EchoedFields, UntranslatableAnswer, WholeTranslation};
+use machine::ChatMachine;
+use sink::{ChatMessage, Chunks};
 
 /// A stream of the Responses API on its way to one of Chat Completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stream {
-    events: Events<Machine<Chunks>>,
+pub struct ChatStream {
+    events: TranslatedEvents<ChatMachine<Chunks>>,
 }
 
-impl Stream {
+impl ChatStream {
     /// `most`: the bytes that it may hold.
-    pub fn new(asked: &Asked, most: usize) -> Self {
-        let machine = Machine::new(Chunks::new(asked));
-        let events = Events::new(machine, most);
+    pub fn new(asked: &EchoedFields, most: usize) -> Self {
+        let machine = ChatMachine::new(Chunks::new(asked));
+        let events = TranslatedEvents::new(machine, most);
         Self { events }
     }
 
@@ -32,7 +32,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream can't be read, or takes too much memory: it is over then, and `out` holds what came before.
-    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         self.events.pass(piece, out)
     }
 
@@ -45,11 +45,11 @@ impl Stream {
     ///
     /// # Errors
     /// When the answer has not: nothing may make it look complete.
-    pub fn end(&self) -> Result<(), Failure> {
+    pub fn end(&self) -> Result<(), UntranslatableAnswer> {
         if self.is_over() {
             Ok(())
         } else {
-            Err(Failure::Cut)
+            Err(UntranslatableAnswer::Cut)
         }
     }
 
@@ -66,15 +66,15 @@ impl Stream {
 
 /// A stream of the Responses API on its way to one whole chat completion.
 #[derive(Debug)]
-pub struct Fold {
-    events: Events<Machine<Message>>,
+pub struct ChatFold {
+    events: TranslatedEvents<ChatMachine<ChatMessage>>,
 }
 
-impl Fold {
+impl ChatFold {
     /// `most`: the bytes that it may hold.
-    pub fn new(asked: &Asked, most: usize) -> Self {
-        let machine = Machine::new(Message::new(asked));
-        let events = Events::new(machine, most);
+    pub fn new(asked: &EchoedFields, most: usize) -> Self {
+        let machine = ChatMachine::new(ChatMessage::new(asked));
+        let events = TranslatedEvents::new(machine, most);
         Self { events }
     }
 
@@ -82,7 +82,7 @@ impl Fold {
     ///
     /// # Errors
     /// When the stream can't be read, or takes too much memory.
-    pub fn pass(&mut self, piece: &[u8]) -> Result<(), Failure> {
+    pub fn pass(&mut self, piece: &[u8]) -> Result<(), UntranslatableAnswer> {
         self.events.pass(piece, &mut Vec::new())
     }
 
@@ -100,8 +100,12 @@ impl Fold {
     ///
     /// # Errors
     /// When it ended before its answer did.
-    pub fn end(self) -> Result<Whole, Failure> {
-        self.events.machine.into_sink().whole().ok_or(Failure::Cut)
+    pub fn end(self) -> Result<WholeTranslation, UntranslatableAnswer> {
+        self.events
+            .machine
+            .into_sink()
+            .whole()
+            .ok_or(UntranslatableAnswer::Cut)
     }
 }
 
@@ -109,21 +113,24 @@ impl Fold {
 ///
 /// # Errors
 /// When it can't be read, or has not ended.
-pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
-    let mut machine = Machine::new(Message::new(asked));
+pub fn answer(body: &[u8], asked: &EchoedFields) -> Result<WholeTranslation, UntranslatableAnswer> {
+    let mut machine = ChatMachine::new(ChatMessage::new(asked));
     machine.whole(body, &mut Vec::new())?;
-    machine.into_sink().whole().ok_or(Failure::Cut)
+    machine.into_sink().whole().ok_or(UntranslatableAnswer::Cut)
 }
 
 /// A stream of chunks out of a whole response, for an app that asked for a stream. With an error inside of a 200, that.
 ///
 /// # Errors
 /// When it can't be read, or has not ended.
-pub fn stream_of(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
-    if let failed @ Whole::Failed(_) = answer(body, asked)? {
+pub fn stream_of(
+    body: &[u8],
+    asked: &EchoedFields,
+) -> Result<WholeTranslation, UntranslatableAnswer> {
+    if let failed @ WholeTranslation::Failed(_) = answer(body, asked)? {
         return Ok(failed);
     }
-    let (mut machine, mut made) = (Machine::new(Chunks::new(asked)), Vec::new());
+    let (mut machine, mut made) = (ChatMachine::new(Chunks::new(asked)), Vec::new());
     machine.whole(body, &mut made)?;
-    Ok(Whole::Answer(made))
+    Ok(WholeTranslation::Answer(made))
 }

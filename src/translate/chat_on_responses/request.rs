@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::{List, through};
-use super::super::fields::{Fields, object};
+use super::super::body::{UnreadList, through};
+use super::super::fields::{RequestFields, object};
 use super::super::weight::of_request;
-use super::super::{Refused, Turned, Wanted};
+use super::super::{StillWanted, TranslatedRequest, UntranslatableRequest};
 use super::{messages, tools};
 
 /// Members of both wires, by both names.
@@ -41,7 +41,7 @@ pub fn weight(body: &[u8]) -> usize {
 ///
 /// # Errors
 /// When a member can't be carried over; it is named.
-pub fn request(body: &[u8]) -> Result<Turned, Refused> {
+pub fn request(body: &[u8]) -> Result<TranslatedRequest, UntranslatableRequest> {
     request_while(body, &|| true)
 }
 
@@ -49,17 +49,20 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
 ///
 /// # Errors
 /// As [`request`], and `Err` once the result is no longer awaited.
-pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
+pub fn request_while(
+    body: &[u8],
+    wanted: StillWanted<'_>,
+) -> Result<TranslatedRequest, UntranslatableRequest> {
     through(body, (LIST, wanted), |chat, messages| {
         turn(chat, messages, wanted)
     })
 }
 
 fn turn(
-    mut chat: Fields,
-    messages: Option<List<'_>>,
-    wanted: Wanted<'_>,
-) -> Result<Turned, Refused> {
+    mut chat: RequestFields,
+    messages: Option<UnreadList<'_>>,
+    wanted: StillWanted<'_>,
+) -> Result<TranslatedRequest, UntranslatableRequest> {
     let mut made = Map::new();
     chat.moves(SAME, &mut made);
     chat.drops(DROPPED);
@@ -68,7 +71,7 @@ fn turn(
     let includes_usage = streaming
         .is_some_and(|mut options| options.take("include_usage") == Some(Value::Bool(true)));
     chat.list("messages")?;
-    let messages = messages.ok_or_else(|| Refused::new("messages", "is missing"))?;
+    let messages = messages.ok_or_else(|| UntranslatableRequest::new("messages", "is missing"))?;
     let input = messages::input(messages, wanted)?;
     if let Some(tools) = chat.list("tools")? {
         made.insert("tools".to_owned(), tools::list(tools, wanted)?);
@@ -91,9 +94,9 @@ pub(in crate::translate) fn turned(
     made: Map<String, Value>,
     (name, items): (&str, &[u8]),
     includes_usage: bool,
-) -> Turned {
+) -> TranslatedRequest {
     let model = made.get("model").and_then(Value::as_str);
-    Turned {
+    TranslatedRequest {
         wants_stream: made.get("stream") == Some(&Value::Bool(true)),
         includes_usage,
         namespaces: Vec::new(),
@@ -117,7 +120,7 @@ fn with_list(object: String, name: &str, items: &[u8]) -> Vec<u8> {
 }
 
 /// Members that the other wire lacks, at values that ask for nothing.
-fn says_nothing(chat: &mut Fields) -> Result<(), Refused> {
+fn says_nothing(chat: &mut RequestFields) -> Result<(), UntranslatableRequest> {
     let zero = || json!(0);
     for (name, at) in [
         ("n", vec![json!(1)]),
@@ -137,7 +140,7 @@ fn says_nothing(chat: &mut Fields) -> Result<(), Refused> {
 }
 
 /// The form of the answer's text.
-fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
+fn text(chat: &mut RequestFields) -> Result<Option<Value>, UntranslatableRequest> {
     let verbosity = chat.take("verbosity");
     let format = chat.object("response_format")?;
     let format = format.map(|mut format| {
@@ -147,7 +150,8 @@ fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
             "json_schema" => {
                 let schema = format.object("json_schema")?;
                 let at = format.at("json_schema");
-                let mut schema = schema.ok_or_else(|| Refused::new(at, "is missing"))?;
+                let mut schema =
+                    schema.ok_or_else(|| UntranslatableRequest::new(at, "is missing"))?;
                 let mut made = Map::new();
                 made.insert("type".to_owned(), kind.into());
                 let names = ["name", "description", "schema", "strict"].map(|name| (name, name));
@@ -155,7 +159,7 @@ fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
                 schema.end()?;
                 Value::Object(made)
             }
-            _ => return Err(Refused::lacking(format.at("type"))),
+            _ => return Err(UntranslatableRequest::lacking(format.at("type"))),
         };
         format.end()?;
         Ok(made)
@@ -167,10 +171,15 @@ fn text(chat: &mut Fields) -> Result<Option<Value>, Refused> {
 
 /// The reasoning effort. A request for reasoning may see a summary of it: without this, there is
 /// none.
-fn reasoning(chat: &mut Fields) -> Result<Option<Value>, Refused> {
+fn reasoning(chat: &mut RequestFields) -> Result<Option<Value>, UntranslatableRequest> {
     let mut reasoning = match chat.take("reasoning") {
         Some(Value::Object(members)) => members,
-        Some(_) => return Err(Refused::new(chat.at("reasoning"), "must be an object")),
+        Some(_) => {
+            return Err(UntranslatableRequest::new(
+                chat.at("reasoning"),
+                "must be an object",
+            ));
+        }
         None => Map::new(),
     };
     if let Some(effort) = chat.take("reasoning_effort") {

@@ -5,25 +5,25 @@ use std::io::Write as _;
 use serde_json::{Map, Value};
 
 use super::super::json::escaped;
-use super::super::{Asked, Whole};
+use super::super::{EchoedFields, WholeTranslation};
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TextKind {
     Text,
     Refusal,
     Reasoning,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub(super) enum ChatToolCall {
     Function,
     Custom,
 }
 
 /// What is known of an answer at its beginning; texts are as between the quotes of a JSON string, here and below.
 #[derive(Debug, Default)]
-pub(super) struct Head<'h> {
+pub(super) struct ChatHead<'h> {
     pub(super) id: Option<&'h [u8]>,
     pub(super) model: Option<&'h [u8]>,
     pub(super) tier: Option<&'h [u8]>,
@@ -31,12 +31,12 @@ pub(super) struct Head<'h> {
 }
 
 /// What takes an answer.
-pub(super) trait Sink {
-    fn begins(&mut self, head: &Head<'_>, out: &mut Vec<u8>);
-    fn says(&mut self, kind: Kind, text: &[u8], out: &mut Vec<u8>);
+pub(super) trait ChatSink {
+    fn begins(&mut self, head: &ChatHead<'_>, out: &mut Vec<u8>);
+    fn says(&mut self, kind: TextKind, text: &[u8], out: &mut Vec<u8>);
     /// A call begins; `of`: its id and its name.
-    fn calls(&mut self, call: (usize, Call), of: (&[u8], &[u8]), out: &mut Vec<u8>);
-    fn arguments(&mut self, call: (usize, Call), text: &[u8], out: &mut Vec<u8>);
+    fn calls(&mut self, call: (usize, ChatToolCall), of: (&[u8], &[u8]), out: &mut Vec<u8>);
+    fn arguments(&mut self, call: (usize, ChatToolCall), text: &[u8], out: &mut Vec<u8>);
     /// A citation, as JSON.
     fn annotates(&mut self, note: &str, out: &mut Vec<u8>);
     fn ends(&mut self, reason: &str, usage: Option<Value>, out: &mut Vec<u8>);
@@ -46,7 +46,7 @@ pub(super) trait Sink {
 }
 
 /// An answer's own members, up to its choices.
-fn head_of(head: &Head<'_>, asked: &Asked, object: &str) -> Vec<u8> {
+fn head_of(head: &ChatHead<'_>, asked: &EchoedFields, object: &str) -> Vec<u8> {
     let model = escaped(&asked.model);
     let mut text = Vec::with_capacity(192);
     text.extend_from_slice(b"{\"id\":\"");
@@ -71,7 +71,7 @@ fn put(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).ok();
 }
 
-impl Call {
+impl ChatToolCall {
     /// Its kind, and what its text is called.
     fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -84,14 +84,14 @@ impl Call {
 /// Chunks of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
-    asked: Asked,
+    asked: EchoedFields,
     /// What each chunk begins with, up to its delta.
     head: Vec<u8>,
     notes: usize,
 }
 
 impl Chunks {
-    pub(super) fn new(asked: &Asked) -> Self {
+    pub(super) fn new(asked: &EchoedFields) -> Self {
         Self {
             asked: asked.clone(),
             head: Vec::new(),
@@ -122,8 +122,8 @@ impl Chunks {
     }
 }
 
-impl Sink for Chunks {
-    fn begins(&mut self, head: &Head<'_>, out: &mut Vec<u8>) {
+impl ChatSink for Chunks {
+    fn begins(&mut self, head: &ChatHead<'_>, out: &mut Vec<u8>) {
         let own = head_of(head, &self.asked, "chat.completion.chunk");
         self.head = [
             b"data: ".as_slice(),
@@ -137,16 +137,21 @@ impl Sink for Chunks {
         );
     }
 
-    fn says(&mut self, kind: Kind, text: &[u8], out: &mut Vec<u8>) {
+    fn says(&mut self, kind: TextKind, text: &[u8], out: &mut Vec<u8>) {
         let open: &[u8] = match kind {
-            Kind::Text => b"{\"content\":\"",
-            Kind::Refusal => b"{\"refusal\":\"",
-            Kind::Reasoning => b"{\"reasoning_content\":\"",
+            TextKind::Text => b"{\"content\":\"",
+            TextKind::Refusal => b"{\"refusal\":\"",
+            TextKind::Reasoning => b"{\"reasoning_content\":\"",
         };
         self.chunk([open, text, b"\"}"], out);
     }
 
-    fn calls(&mut self, (index, call): (usize, Call), of: (&[u8], &[u8]), out: &mut Vec<u8>) {
+    fn calls(
+        &mut self,
+        (index, call): (usize, ChatToolCall),
+        of: (&[u8], &[u8]),
+        out: &mut Vec<u8>,
+    ) {
         let (kind, text) = call.names();
         let mut delta = Vec::with_capacity(128);
         put(
@@ -163,7 +168,7 @@ impl Sink for Chunks {
         self.chunk([&delta, b"", b""], out);
     }
 
-    fn arguments(&mut self, (index, call): (usize, Call), text: &[u8], out: &mut Vec<u8>) {
+    fn arguments(&mut self, (index, call): (usize, ChatToolCall), text: &[u8], out: &mut Vec<u8>) {
         let (kind, name) = call.names();
         out.extend_from_slice(&self.head);
         put(
@@ -206,8 +211,8 @@ impl Sink for Chunks {
 }
 
 #[derive(Debug)]
-pub(super) struct Message {
-    asked: Asked,
+pub(super) struct ChatMessage {
+    asked: EchoedFields,
     head: Vec<u8>,
     text: Option<Vec<u8>>,
     refusal: Option<Vec<u8>>,
@@ -216,11 +221,11 @@ pub(super) struct Message {
     calls: Vec<(Vec<u8>, Vec<u8>)>,
     notes: Vec<String>,
     held: usize,
-    whole: Option<Whole>,
+    whole: Option<WholeTranslation>,
 }
 
-impl Message {
-    pub(super) fn new(asked: &Asked) -> Self {
+impl ChatMessage {
+    pub(super) fn new(asked: &EchoedFields) -> Self {
         Self {
             asked: asked.clone(),
             head: Vec::new(),
@@ -235,7 +240,7 @@ impl Message {
     }
 
     /// What it came to; `None` before its end.
-    pub(super) fn whole(self) -> Option<Whole> {
+    pub(super) fn whole(self) -> Option<WholeTranslation> {
         self.whole
     }
 }
@@ -252,22 +257,22 @@ fn put_text(out: &mut Vec<u8>, name: &str, text: Option<&[u8]>) {
     }
 }
 
-impl Sink for Message {
-    fn begins(&mut self, head: &Head<'_>, _: &mut Vec<u8>) {
+impl ChatSink for ChatMessage {
+    fn begins(&mut self, head: &ChatHead<'_>, _: &mut Vec<u8>) {
         self.head = head_of(head, &self.asked, "chat.completion");
     }
 
-    fn says(&mut self, kind: Kind, text: &[u8], _: &mut Vec<u8>) {
+    fn says(&mut self, kind: TextKind, text: &[u8], _: &mut Vec<u8>) {
         let place = match kind {
-            Kind::Text => &mut self.text,
-            Kind::Refusal => &mut self.refusal,
-            Kind::Reasoning => &mut self.reasoning,
+            TextKind::Text => &mut self.text,
+            TextKind::Refusal => &mut self.refusal,
+            TextKind::Reasoning => &mut self.reasoning,
         };
         place.get_or_insert_default().extend_from_slice(text);
         self.held += text.len();
     }
 
-    fn calls(&mut self, (_, call): (usize, Call), of: (&[u8], &[u8]), _: &mut Vec<u8>) {
+    fn calls(&mut self, (_, call): (usize, ChatToolCall), of: (&[u8], &[u8]), _: &mut Vec<u8>) {
         let (kind, text) = call.names();
         let mut open = b"{\"id\":\"".to_vec();
         open.extend_from_slice(of.0);
@@ -281,7 +286,7 @@ impl Sink for Message {
         self.calls.push((open, Vec::new()));
     }
 
-    fn arguments(&mut self, (index, _): (usize, Call), text: &[u8], _: &mut Vec<u8>) {
+    fn arguments(&mut self, (index, _): (usize, ChatToolCall), text: &[u8], _: &mut Vec<u8>) {
         if let Some((_, said)) = self.calls.get_mut(index) {
             said.extend_from_slice(text);
             self.held += text.len();
@@ -329,12 +334,12 @@ impl Sink for Message {
             put(&mut made, format_args!(",\"usage\":{usage}"));
         }
         made.push(b'}');
-        self.whole = Some(Whole::Answer(made));
+        self.whole = Some(WholeTranslation::Answer(made));
     }
 
     fn fails(&mut self, error: &Map<String, Value>, _: &mut Vec<u8>) {
         let error = serde_json::json!({"error": error});
-        self.whole = Some(Whole::Failed(error.to_string().into_bytes()));
+        self.whole = Some(WholeTranslation::Failed(error.to_string().into_bytes()));
     }
 
     fn held(&self) -> usize {

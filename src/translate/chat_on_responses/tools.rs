@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::fields::Fields;
-use super::super::{Refused, Wanted, goes_on};
+use super::super::fields::RequestFields;
+use super::super::{StillWanted, UntranslatableRequest, goes_on};
 use super::messages::reference;
 
 /// The list of tools.
-pub(super) fn list(tools: Vec<(String, Value)>, wanted: Wanted<'_>) -> Result<Value, Refused> {
+pub(super) fn list(
+    tools: Vec<(String, Value)>,
+    wanted: StillWanted<'_>,
+) -> Result<Value, UntranslatableRequest> {
     let tools = tools.into_iter();
     let tools = tools.map(|(path, tool)| {
         goes_on(wanted)?;
@@ -16,16 +19,17 @@ pub(super) fn list(tools: Vec<(String, Value)>, wanted: Wanted<'_>) -> Result<Va
     tools.collect()
 }
 
-fn one(tool: Value, path: String) -> Result<Value, Refused> {
-    let mut tool = Fields::of(tool, path)?;
+fn one(tool: Value, path: String) -> Result<Value, UntranslatableRequest> {
+    let mut tool = RequestFields::of(tool, path)?;
     let kind = tool.needs("type")?;
     let members: &[&str] = match &*kind {
         "function" => &["name", "description", "parameters", "strict"],
         "custom" => &["name", "description"],
-        _ => return Err(Refused::lacking(tool.at("type"))),
+        _ => return Err(UntranslatableRequest::lacking(tool.at("type"))),
     };
     let inner = tool.object(&kind)?;
-    let mut inner = inner.ok_or_else(|| Refused::new(tool.at(&kind), "is missing"))?;
+    let mut inner =
+        inner.ok_or_else(|| UntranslatableRequest::new(tool.at(&kind), "is missing"))?;
     let mut made = Map::new();
     made.insert("type".to_owned(), kind.as_str().into());
     for name in members {
@@ -45,7 +49,7 @@ fn one(tool: Value, path: String) -> Result<Value, Refused> {
 }
 
 /// The form of a custom tool's input.
-fn grammar(mut format: Fields) -> Result<Value, Refused> {
+fn grammar(mut format: RequestFields) -> Result<Value, UntranslatableRequest> {
     let kind = format.needs("type")?;
     let mut made = Map::new();
     if let Some(mut grammar) = format.object("grammar")? {
@@ -61,20 +65,20 @@ fn grammar(mut format: Fields) -> Result<Value, Refused> {
 }
 
 /// Which tools may be used.
-pub(super) fn choice(choice: Value) -> Result<Value, Refused> {
+pub(super) fn choice(choice: Value) -> Result<Value, UntranslatableRequest> {
     if choice.is_string() {
         return Ok(choice);
     }
-    let mut choice = Fields::of(choice, "tool_choice")?;
+    let mut choice = RequestFields::of(choice, "tool_choice")?;
     let kind = choice.needs("type")?;
     if kind == "allowed_tools" {
         let allowed = choice.object("allowed_tools")?;
         let at = choice.at("allowed_tools");
-        let mut allowed = allowed.ok_or_else(|| Refused::new(at, "is missing"))?;
+        let mut allowed = allowed.ok_or_else(|| UntranslatableRequest::new(at, "is missing"))?;
         let mode = allowed.needs("mode")?;
         let tools = allowed.list("tools")?.unwrap_or_default().into_iter();
         let tools: Result<Vec<_>, _> = tools
-            .map(|(path, tool)| reference(Fields::of(tool, path)?))
+            .map(|(path, tool)| reference(RequestFields::of(tool, path)?))
             .collect();
         allowed.end()?;
         choice.end()?;
@@ -86,5 +90,5 @@ pub(super) fn choice(choice: Value) -> Result<Value, Refused> {
         again.insert(kind, inner);
     }
     choice.end()?;
-    reference(Fields::of(again.into(), "tool_choice")?)
+    reference(RequestFields::of(again.into(), "tool_choice")?)
 }

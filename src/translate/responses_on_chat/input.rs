@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::List;
-use super::super::fields::{Fields, Written, placed};
-use super::super::{Refused, Wanted, goes_on};
+use super::super::body::UnreadList;
+use super::super::fields::{ListWriter, RequestFields, placed};
+use super::super::{StillWanted, UntranslatableRequest, goes_on};
 use super::tools::OF;
 
 /// Fields of items without a meaning in a chat: their ids and states, and what OpenAI's SDKs have
@@ -17,20 +17,20 @@ const OWN: &[&str] = &["id", "status", "phase", "parsed_arguments"];
 /// The messages so far.
 #[derive(Debug, Default)]
 struct Chat {
-    messages: Written,
+    messages: ListWriter,
     /// Calls whose result has not come.
     open: BTreeSet<String>,
     /// All calls.
     known: BTreeSet<String>,
     /// What waits for results.
-    waiting: Written,
+    waiting: ListWriter,
     /// The last message is the assistant's, and may get calls.
     takes_calls: bool,
 }
 
 /// What a request says.
 pub(super) enum Input<'i> {
-    Items(List<'i>),
+    Items(UnreadList<'i>),
     Whole(Option<Value>),
 }
 
@@ -38,21 +38,26 @@ pub(super) enum Input<'i> {
 pub(super) fn messages(
     instructions: Option<String>,
     input: Input<'_>,
-    wanted: Wanted<'_>,
-) -> Result<Vec<u8>, Refused> {
+    wanted: StillWanted<'_>,
+) -> Result<Vec<u8>, UntranslatableRequest> {
     let mut chat = Chat::default();
     if let Some(text) = instructions.filter(|text| !text.is_empty()) {
         chat.adds(json!({"role": "system", "content": text}));
     }
     match input {
         Input::Items(items) => {
-            items.each(|path, item| chat.reads(Fields::of(item, path)?, wanted))?;
+            items.each(|path, item| chat.reads(RequestFields::of(item, path)?, wanted))?;
         }
-        Input::Whole(None) => return Err(Refused::new("input", "is missing")),
+        Input::Whole(None) => return Err(UntranslatableRequest::new("input", "is missing")),
         Input::Whole(Some(Value::String(text))) => {
             chat.adds(json!({"role": "user", "content": text}));
         }
-        Input::Whole(Some(_)) => return Err(Refused::new("input", "must be a text or a list")),
+        Input::Whole(Some(_)) => {
+            return Err(UntranslatableRequest::new(
+                "input",
+                "must be a text or a list",
+            ));
+        }
     }
     chat.ends_waiting();
     Ok(chat.messages.end())
@@ -63,7 +68,11 @@ impl Chat {
         self.messages.append(std::mem::take(&mut self.waiting));
     }
 
-    fn reads(&mut self, mut item: Fields, wanted: Wanted<'_>) -> Result<(), Refused> {
+    fn reads(
+        &mut self,
+        mut item: RequestFields,
+        wanted: StillWanted<'_>,
+    ) -> Result<(), UntranslatableRequest> {
         item.drops(OWN);
         let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
         match &*kind {
@@ -76,7 +85,7 @@ impl Chat {
             "function_call_output" | "custom_tool_call_output" => self.result(&mut item, wanted)?,
             // The provider thinks again; earlier reasoning has no place on this wire.
             "reasoning" => return Ok(()),
-            _ => return Err(Refused::lacking(item.at("type"))),
+            _ => return Err(UntranslatableRequest::lacking(item.at("type"))),
         }
         item.end()
     }
@@ -91,7 +100,11 @@ impl Chat {
     }
 
     /// A call: of the assistant's preceding message, otherwise of a new one.
-    fn calls(&mut self, item: &mut Fields, (kind, text): (&str, &str)) -> Result<(), Refused> {
+    fn calls(
+        &mut self,
+        item: &mut RequestFields,
+        (kind, text): (&str, &str),
+    ) -> Result<(), UntranslatableRequest> {
         let id = item.needs("call_id")?;
         let (mut name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());
         if let Some(namespace) = item.text("namespace")? {
@@ -121,7 +134,11 @@ impl Chat {
         Ok(())
     }
 
-    fn result(&mut self, item: &mut Fields, wanted: Wanted<'_>) -> Result<(), Refused> {
+    fn result(
+        &mut self,
+        item: &mut RequestFields,
+        wanted: StillWanted<'_>,
+    ) -> Result<(), UntranslatableRequest> {
         let at = item.at("call_id");
         let id = item.needs("call_id")?;
         item.drops(&["name", "namespace"]);
@@ -129,11 +146,16 @@ impl Chat {
         let content: Value = match item.take("output") {
             None => "".into(),
             Some(Value::String(text)) => text.into(),
-            Some(Value::Array(items)) => parts(placed(items, &path), Role::Tool, wanted)?.into(),
-            Some(_) => return Err(Refused::new(path, "must be a text or a list")),
+            Some(Value::Array(items)) => {
+                parts(placed(items, &path), SpeakerRole::Tool, wanted)?.into()
+            }
+            Some(_) => return Err(UntranslatableRequest::new(path, "must be a text or a list")),
         };
         if !self.known.contains(&id) {
-            return Err(Refused::new(at, "names a call that is not in `input`"));
+            return Err(UntranslatableRequest::new(
+                at,
+                "names a call that is not in `input`",
+            ));
         }
         let message = json!({"role": "tool", "tool_call_id": id, "content": content});
         self.takes_calls = false;
@@ -151,7 +173,7 @@ impl Chat {
 
 /// The speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum SpeakerRole {
     System,
     User,
     Assistant,
@@ -161,9 +183,9 @@ enum Role {
 /// Content, in parts.
 fn parts(
     items: Vec<(String, Value)>,
-    role: Role,
-    wanted: Wanted<'_>,
-) -> Result<Vec<Value>, Refused> {
+    role: SpeakerRole,
+    wanted: StillWanted<'_>,
+) -> Result<Vec<Value>, UntranslatableRequest> {
     let parts = items.into_iter().map(|(path, item)| {
         goes_on(wanted)?;
         part(item, path, role)
@@ -171,27 +193,30 @@ fn parts(
     parts.collect()
 }
 
-fn message(item: &mut Fields, wanted: Wanted<'_>) -> Result<Value, Refused> {
+fn message(
+    item: &mut RequestFields,
+    wanted: StillWanted<'_>,
+) -> Result<Value, UntranslatableRequest> {
     let at = item.at("role");
     let role = item.needs("role")?;
     let (role, name) = match &*role {
         // Few providers of chats know the younger name.
-        "system" | "developer" => (Role::System, "system"),
-        "user" => (Role::User, "user"),
-        "assistant" => (Role::Assistant, "assistant"),
-        _ => return Err(Refused::lacking(at)),
+        "system" | "developer" => (SpeakerRole::System, "system"),
+        "user" => (SpeakerRole::User, "user"),
+        "assistant" => (SpeakerRole::Assistant, "assistant"),
+        _ => return Err(UntranslatableRequest::lacking(at)),
     };
     let path = item.at("content");
     let mut parts = match item.take("content") {
-        None => return Err(Refused::new(path, "is missing")),
+        None => return Err(UntranslatableRequest::new(path, "is missing")),
         Some(Value::String(text)) => return Ok(json!({"role": name, "content": text})),
         Some(Value::Array(items)) => parts(placed(items, &path), role, wanted)?,
-        Some(_) => return Err(Refused::new(path, "must be a text or a list")),
+        Some(_) => return Err(UntranslatableRequest::new(path, "must be a text or a list")),
     };
     let refusal = parts
         .iter()
         .position(|part| part.get("type") == Some(&"refusal".into()))
-        .filter(|_| role == Role::Assistant)
+        .filter(|_| role == SpeakerRole::Assistant)
         .map(|at| parts.remove(at));
     let content = match parts.as_slice() {
         [] => Value::Null,
@@ -213,33 +238,33 @@ fn message(item: &mut Fields, wanted: Wanted<'_>) -> Result<Value, Refused> {
     Ok(made.into())
 }
 
-fn part(item: Value, path: String, role: Role) -> Result<Value, Refused> {
-    let mut item = Fields::of(item, path)?;
+fn part(item: Value, path: String, role: SpeakerRole) -> Result<Value, UntranslatableRequest> {
+    let mut item = RequestFields::of(item, path)?;
     let kind = item.needs("type")?;
     let mut made = match &*kind {
         "input_text" | "output_text" | "text" => {
             item.drops(&["annotations", "logprobs", "parsed"]);
             json!({"type": "text", "text": item.needs("text")?})
         }
-        "refusal" if role == Role::Assistant => {
+        "refusal" if role == SpeakerRole::Assistant => {
             json!({"type": "refusal", "refusal": item.needs("refusal")?})
         }
-        "input_image" if role == Role::User => {
+        "input_image" if role == SpeakerRole::User => {
             if item.take("file_id").is_some() {
-                return Err(Refused::lacking(item.at("file_id")));
+                return Err(UntranslatableRequest::lacking(item.at("file_id")));
             }
             let mut image = Map::new();
             image.insert("url".to_owned(), item.needs("image_url")?.into());
             item.moves(&[("detail", "detail")], &mut image);
             json!({"type": "image_url", "image_url": image})
         }
-        "input_file" if role == Role::User => {
+        "input_file" if role == SpeakerRole::User => {
             let mut file = Map::new();
             let names = ["file_data", "file_id", "filename"].map(|name| (name, name));
             item.moves(&names, &mut file);
             json!({"type": "file", "file": file})
         }
-        _ => return Err(Refused::lacking(item.at("type"))),
+        _ => return Err(UntranslatableRequest::lacking(item.at("type"))),
     };
     if let Some(part) = made.as_object_mut() {
         item.moves(

@@ -9,7 +9,7 @@ use super::super::Pieces;
 
 /// A response's own members.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) id: Vec<u8>,
     pub(super) model: Vec<u8>,
     pub(super) tier: Option<Vec<u8>>,
@@ -18,7 +18,7 @@ pub(super) struct Head {
 
 /// The state of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status<'s> {
+pub(super) enum ResponseStatus<'s> {
     InProgress,
     Completed,
     /// With the reason.
@@ -28,7 +28,7 @@ pub(super) enum Status<'s> {
 
 /// What a part of a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum MessagePart {
     Text,
     Refusal,
 }
@@ -55,7 +55,7 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
     }
 }
 
-impl Part {
+impl MessagePart {
     /// Its type, and what its text is called.
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -158,16 +158,16 @@ pub(super) fn call(
 
 /// The response. What the request said is not repeated in it.
 pub(super) fn response(
-    head: &Head,
-    status: Status<'_>,
+    head: &ResponseHead,
+    status: ResponseStatus<'_>,
     items: &[Pieces],
     usage: Option<&Value>,
 ) -> Pieces {
     let (name, error, details) = match status {
-        Status::InProgress => ("in_progress", None, None),
-        Status::Completed => ("completed", None, None),
-        Status::Incomplete(reason) => ("incomplete", None, Some(reason)),
-        Status::Failed(error) => ("failed", Some(error), None),
+        ResponseStatus::InProgress => ("in_progress", None, None),
+        ResponseStatus::Completed => ("completed", None, None),
+        ResponseStatus::Incomplete(reason) => ("incomplete", None, Some(reason)),
+        ResponseStatus::Failed(error) => ("failed", Some(error), None),
     };
     let mut made = Pieces::default();
     let created = head.created;

@@ -5,16 +5,16 @@ mod output;
 
 use serde_json::{Map, Value};
 
-use self::output::{Output, Piece};
-use super::super::events::{Budget, Machine as Machinery};
-use super::super::json::{self, Items, Members, escaped, is_null, number, string};
-use super::super::{Asked, Failure, Pieces, Whole, error_of, usage};
-use super::items::{Part, Status};
+use self::output::{CallPiece, ResponseOutput};
+use super::super::events::{Budget, EventMachine};
+use super::super::json::{self, JsonItems, JsonMembers, escaped, is_null, number, string};
+use super::super::{EchoedFields, Pieces, UntranslatableAnswer, WholeTranslation, error_of, usage};
+use super::items::{MessagePart, ResponseStatus};
 
 /// A chat completion on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine {
-    output: Output,
+pub(super) struct ResponsesMachine {
+    output: ResponseOutput,
     has_begun: bool,
     /// Something came that is an answer's.
     has_words: bool,
@@ -22,7 +22,7 @@ pub(super) struct Machine {
     /// Why the model stopped.
     finish: Option<Finish>,
     usage: Option<Value>,
-    whole: Option<Whole>,
+    whole: Option<WholeTranslation>,
     budget: Budget,
 }
 
@@ -35,19 +35,19 @@ enum Finish {
 }
 
 impl Finish {
-    fn status(self) -> Status<'static> {
+    fn status(self) -> ResponseStatus<'static> {
         match self {
-            Self::Whole => Status::Completed,
-            Self::Length => Status::Incomplete("max_output_tokens"),
-            Self::Filter => Status::Incomplete("content_filter"),
+            Self::Whole => ResponseStatus::Completed,
+            Self::Length => ResponseStatus::Incomplete("max_output_tokens"),
+            Self::Filter => ResponseStatus::Incomplete("content_filter"),
         }
     }
 }
 
-impl Machine {
-    pub(super) fn new(asked: &Asked) -> Self {
+impl ResponsesMachine {
+    pub(super) fn new(asked: &EchoedFields) -> Self {
         Self {
-            output: Output::new(asked),
+            output: ResponseOutput::new(asked),
             has_begun: false,
             has_words: false,
             is_over: false,
@@ -59,7 +59,7 @@ impl Machine {
     }
 
     /// One that makes no events, but a whole answer.
-    pub(super) fn quiet(asked: &Asked) -> Self {
+    pub(super) fn quiet(asked: &EchoedFields) -> Self {
         let mut machine = Self::new(asked);
         machine.output.is_quiet = true;
         machine
@@ -69,48 +69,52 @@ impl Machine {
         self.is_over
     }
 
-    pub(super) fn into_whole(self) -> Option<Whole> {
+    pub(super) fn into_whole(self) -> Option<WholeTranslation> {
         self.whole
     }
 
     /// A completion that comes whole, without events.
-    pub(super) fn whole(&mut self, completion: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    pub(super) fn whole(
+        &mut self,
+        completion: &[u8],
+        out: &mut Pieces,
+    ) -> Result<(), UntranslatableAnswer> {
         // What is skipped may hold anything.
         serde_json::from_slice::<serde::de::IgnoredAny>(completion)
-            .map_err(|_| Failure::Malformed)?;
+            .map_err(|_| UntranslatableAnswer::Malformed)?;
         self.chunk(completion, out)?;
         // It must not become an empty answer.
         let is_answer = self.finish.is_some() && self.has_words;
         if !is_answer && !self.is_over {
-            return Err(Failure::Malformed);
+            return Err(UntranslatableAnswer::Malformed);
         }
         self.end(out)
     }
 
     /// The stream has ended.
-    pub(super) fn end(&mut self, out: &mut Pieces) -> Result<(), Failure> {
+    pub(super) fn end(&mut self, out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         if self.is_over {
             return Ok(());
         }
-        let finish = self.finish.ok_or(Failure::Cut)?;
+        let finish = self.finish.ok_or(UntranslatableAnswer::Cut)?;
         self.finishes(finish, out)
     }
 
-    fn finishes(&mut self, finish: Finish, out: &mut Pieces) -> Result<(), Failure> {
+    fn finishes(&mut self, finish: Finish, out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         if self.output.has_nameless() {
-            return Err(Failure::Malformed);
+            return Err(UntranslatableAnswer::Malformed);
         }
         self.is_over = true;
         self.output.needs_message(out);
         self.output.closes(finish == Finish::Whole, out);
         let whole = self.output.ends(finish.status(), self.usage.as_ref(), out);
-        self.whole = whole.map(|whole| Whole::Answer(whole.into_text()));
+        self.whole = whole.map(|whole| WholeTranslation::Answer(whole.into_text()));
         Ok(())
     }
 
-    fn chunk(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn chunk(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         let (mut choices, mut used, mut fails) = (None, None, false);
-        let mut members = Members::of(data)?;
+        let mut members = JsonMembers::of(data)?;
         while let Some((name, value)) = members.next()? {
             match name {
                 b"choices" => choices = Some(value),
@@ -136,7 +140,7 @@ impl Machine {
         }
         let mut choices = choices
             .filter(|choices| !is_null(choices))
-            .map(Items::of)
+            .map(JsonItems::of)
             .transpose()?;
         if let Some(choices) = &mut choices {
             while let Some(mut choice) = choices.enter()? {
@@ -148,7 +152,11 @@ impl Machine {
         Ok(())
     }
 
-    fn choice(&mut self, choice: &mut Members<'_>, out: &mut Pieces) -> Result<(), Failure> {
+    fn choice(
+        &mut self,
+        choice: &mut JsonMembers<'_>,
+        out: &mut Pieces,
+    ) -> Result<(), UntranslatableAnswer> {
         let (mut delta, mut finish) = (None, None);
         while let Some((name, value)) = choice.next()? {
             match name {
@@ -179,17 +187,17 @@ impl Machine {
         Ok(())
     }
 
-    fn delta(&mut self, delta: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn delta(&mut self, delta: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         let (mut text, mut refusal, mut calls, mut notes) = (None, None, None, None);
         let (mut reasoning, mut thinking, mut parts) = (None, None, None);
-        let said = |value: &[u8]| -> Result<bool, Failure> {
+        let said = |value: &[u8]| -> Result<bool, UntranslatableAnswer> {
             let is_said = !is_null(value) && value != b"\"\"";
             if is_said && string(value).is_none() {
-                return Err(Failure::Malformed);
+                return Err(UntranslatableAnswer::Malformed);
             }
             Ok(is_said)
         };
-        let mut members = Members::of(delta)?;
+        let mut members = JsonMembers::of(delta)?;
         while let Some((name, value)) = members.next()? {
             match name {
                 b"content" if value.starts_with(b"[") => parts = Some(value),
@@ -209,19 +217,19 @@ impl Machine {
             self.output.thinks(said, out);
         }
         if let Some(said) = text {
-            self.output.says(Part::Text, said, out);
+            self.output.says(MessagePart::Text, said, out);
         }
         if let Some(parts) = parts {
             self.parts(parts, out)?;
         }
         if let Some(said) = refusal {
-            self.output.says(Part::Refusal, said, out);
+            self.output.says(MessagePart::Refusal, said, out);
         }
         if let Some(notes) = notes {
             self.annotates(notes, out)?;
         }
-        let mut calls = calls.map(Items::of).transpose()?;
-        while let Some(call) = calls.as_mut().map(Items::next).transpose()?.flatten() {
+        let mut calls = calls.map(JsonItems::of).transpose()?;
+        while let Some(call) = calls.as_mut().map(JsonItems::next).transpose()?.flatten() {
             self.budget.takes()?;
             self.call(call, out)?;
         }
@@ -229,12 +237,12 @@ impl Machine {
     }
 
     /// A content in parts, as some providers send it. Of parts that no request asks for, this wire knows nothing.
-    fn parts(&mut self, parts: &[u8], out: &mut Pieces) -> Result<(), Failure> {
-        let mut parts = Items::of(parts)?;
+    fn parts(&mut self, parts: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
+        let mut parts = JsonItems::of(parts)?;
         while let Some(part) = parts.next()? {
             self.budget.takes()?;
             let (mut kind, mut said, mut refusal, mut thinking) = (None, None, None, None);
-            let mut members = Members::of(part)?;
+            let mut members = JsonMembers::of(part)?;
             while let Some((name, value)) = members.next()? {
                 match name {
                     b"type" => kind = string(value),
@@ -247,15 +255,15 @@ impl Machine {
             let is_said = |said: &[u8]| !said.is_empty();
             match kind {
                 Some(b"text" | b"output_text") => {
-                    let said = said.ok_or(Failure::Malformed)?;
+                    let said = said.ok_or(UntranslatableAnswer::Malformed)?;
                     if is_said(said) {
-                        self.output.says(Part::Text, said, out);
+                        self.output.says(MessagePart::Text, said, out);
                     }
                 }
                 Some(b"refusal") => {
-                    let said = refusal.ok_or(Failure::Malformed)?;
+                    let said = refusal.ok_or(UntranslatableAnswer::Malformed)?;
                     if is_said(said) {
-                        self.output.says(Part::Refusal, said, out);
+                        self.output.says(MessagePart::Refusal, said, out);
                     }
                 }
                 Some(b"thinking") => self.thinks(thinking.unwrap_or_default(), out)?,
@@ -266,14 +274,14 @@ impl Machine {
     }
 
     /// What a part of a content thinks: a text, or a list of parts with texts.
-    fn thinks(&mut self, thinking: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn thinks(&mut self, thinking: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         if let Some(said) = string(thinking).filter(|said| !said.is_empty()) {
             self.output.thinks(said, out);
         }
         if !thinking.starts_with(b"[") {
             return Ok(());
         }
-        let mut parts = Items::of(thinking)?;
+        let mut parts = JsonItems::of(thinking)?;
         while let Some(part) = parts.next()? {
             self.budget.takes()?;
             let said = json::member(part, b"text").and_then(string);
@@ -285,9 +293,9 @@ impl Machine {
     }
 
     /// A piece of a call.
-    fn call(&mut self, call: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn call(&mut self, call: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         let (mut index, mut id, mut inner, mut kind) = (None, None, None, None);
-        let mut members = Members::of(call)?;
+        let mut members = JsonMembers::of(call)?;
         while let Some((name, value)) = members.next()? {
             match name {
                 b"index" => index = number(value),
@@ -300,18 +308,22 @@ impl Machine {
             }
         }
         let (mut name, mut said) = (None, None);
-        let mut members = inner.map(Members::of).transpose()?;
-        while let Some((member, value)) = members.as_mut().map(Members::next).transpose()?.flatten()
+        let mut members = inner.map(JsonMembers::of).transpose()?;
+        while let Some((member, value)) = members
+            .as_mut()
+            .map(JsonMembers::next)
+            .transpose()?
+            .flatten()
         {
             match member {
                 b"name" => name = string(value).filter(|name| !name.is_empty()),
                 b"arguments" | b"input" if !is_null(value) => {
-                    said = Some(string(value).ok_or(Failure::Malformed)?);
+                    said = Some(string(value).ok_or(UntranslatableAnswer::Malformed)?);
                 }
                 _ => {}
             }
         }
-        let piece = Piece {
+        let piece = CallPiece {
             index,
             is_custom: kind.unwrap_or_default(),
             id,
@@ -324,8 +336,8 @@ impl Machine {
         Ok(())
     }
 
-    fn annotates(&mut self, notes: &[u8], out: &mut Pieces) -> Result<(), Failure> {
-        let mut notes = Items::of(notes)?;
+    fn annotates(&mut self, notes: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
+        let mut notes = JsonItems::of(notes)?;
         while let Some(note) = notes.next()? {
             self.budget.takes()?;
             let cited = json::member(note, b"url_citation").and_then(json::value);
@@ -342,11 +354,11 @@ impl Machine {
         let error = error_of(event);
         self.fails_with(&error, out);
         let whole = serde_json::json!({"error": error});
-        self.whole = Some(Whole::Failed(whole.to_string().into_bytes()));
+        self.whole = Some(WholeTranslation::Failed(whole.to_string().into_bytes()));
     }
 }
 
-impl Machine {
+impl ResponsesMachine {
     /// The answer ends with this error.
     pub(super) fn fails_with(&mut self, error: &Map<String, Value>, out: &mut Pieces) {
         self.is_over = true;
@@ -354,10 +366,10 @@ impl Machine {
     }
 }
 
-impl Machinery for Machine {
+impl EventMachine for ResponsesMachine {
     type Out = Pieces;
 
-    fn event(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    fn event(&mut self, data: &[u8], out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         if self.is_over {
             return Ok(());
         }
@@ -367,7 +379,7 @@ impl Machinery for Machine {
             let finish = self
                 .finish
                 .or((!self.output.has_calls()).then_some(Finish::Whole));
-            return self.finishes(finish.ok_or(Failure::Cut)?, out);
+            return self.finishes(finish.ok_or(UntranslatableAnswer::Cut)?, out);
         }
         self.chunk(data, out)
     }
@@ -378,6 +390,6 @@ impl Machinery for Machine {
 }
 
 /// What an answer is called until the provider has named it.
-fn unnamed(asked: &Asked) -> (Vec<u8>, Vec<u8>) {
+fn unnamed(asked: &EchoedFields) -> (Vec<u8>, Vec<u8>) {
     (b"resp_translated".to_vec(), escaped(&asked.model))
 }

@@ -10,20 +10,20 @@ pub use self::request::{request, request_while, weight};
 
 use serde_json::{Map, Value};
 
-use super::events::Events;
-use super::{Asked, Failure, Pieces, Whole};
-use machine::Machine;
+use super::events::TranslatedEvents;
+use super::{EchoedFields, Pieces, UntranslatableAnswer, WholeTranslation};
+use machine::ResponsesMachine;
 
 /// A stream of chat completions on its way to one of the Responses API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stream {
-    events: Events<Machine>,
+pub struct ResponsesStream {
+    events: TranslatedEvents<ResponsesMachine>,
 }
 
-impl Stream {
+impl ResponsesStream {
     /// `most`: the bytes that it may hold.
-    pub fn new(asked: &Asked, most: usize) -> Self {
-        let events = Events::new(Machine::new(asked), most);
+    pub fn new(asked: &EchoedFields, most: usize) -> Self {
+        let events = TranslatedEvents::new(ResponsesMachine::new(asked), most);
         Self { events }
     }
 
@@ -31,7 +31,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream can't be read, or takes too much memory: it is over then, and `out` holds what came before.
-    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn pass(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         let mut pieces = Pieces::default();
         let passed = self.pass_in_pieces(piece, &mut pieces);
         out.extend(pieces.into_text());
@@ -42,7 +42,11 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::pass`].
-    pub fn pass_in_pieces(&mut self, piece: &[u8], out: &mut Pieces) -> Result<(), Failure> {
+    pub fn pass_in_pieces(
+        &mut self,
+        piece: &[u8],
+        out: &mut Pieces,
+    ) -> Result<(), UntranslatableAnswer> {
         self.events.pass(piece, out)
     }
 
@@ -55,7 +59,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the answer is not: nothing may make it look complete.
-    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         let mut pieces = Pieces::default();
         let end = self.end_in_pieces(&mut pieces);
         out.extend(pieces.into_text());
@@ -66,7 +70,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::end`].
-    pub fn end_in_pieces(&mut self, out: &mut Pieces) -> Result<(), Failure> {
+    pub fn end_in_pieces(&mut self, out: &mut Pieces) -> Result<(), UntranslatableAnswer> {
         self.events.machine.end(out)
     }
 
@@ -88,14 +92,14 @@ impl Stream {
 
 /// A stream of chat completions on its way to one whole response.
 #[derive(Debug)]
-pub struct Fold {
-    events: Events<Machine>,
+pub struct ResponsesFold {
+    events: TranslatedEvents<ResponsesMachine>,
 }
 
-impl Fold {
+impl ResponsesFold {
     /// `most`: the bytes that it may hold.
-    pub fn new(asked: &Asked, most: usize) -> Self {
-        let events = Events::new(Machine::quiet(asked), most);
+    pub fn new(asked: &EchoedFields, most: usize) -> Self {
+        let events = TranslatedEvents::new(ResponsesMachine::quiet(asked), most);
         Self { events }
     }
 
@@ -103,7 +107,7 @@ impl Fold {
     ///
     /// # Errors
     /// When the stream can't be read, or takes too much memory.
-    pub fn pass(&mut self, piece: &[u8]) -> Result<(), Failure> {
+    pub fn pass(&mut self, piece: &[u8]) -> Result<(), UntranslatableAnswer> {
         self.events.pass(piece, &mut Pieces::default())
     }
 
@@ -121,9 +125,12 @@ impl Fold {
     ///
     /// # Errors
     /// When it ended before its answer did.
-    pub fn end(mut self) -> Result<Whole, Failure> {
+    pub fn end(mut self) -> Result<WholeTranslation, UntranslatableAnswer> {
         self.events.machine.end(&mut Pieces::default())?;
-        self.events.machine.into_whole().ok_or(Failure::Cut)
+        self.events
+            .machine
+            .into_whole()
+            .ok_or(UntranslatableAnswer::Cut)
     }
 }
 
@@ -131,10 +138,10 @@ impl Fold {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
-    let mut machine = Machine::quiet(asked);
+pub fn answer(body: &[u8], asked: &EchoedFields) -> Result<WholeTranslation, UntranslatableAnswer> {
+    let mut machine = ResponsesMachine::quiet(asked);
     machine.whole(body, &mut Pieces::default())?;
-    machine.into_whole().ok_or(Failure::Malformed)
+    machine.into_whole().ok_or(UntranslatableAnswer::Malformed)
 }
 
 /// A stream of events out of a whole chat completion, for an app that asked for a stream. With an error inside of a 200,
@@ -142,11 +149,14 @@ pub fn answer(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn stream_of(body: &[u8], asked: &Asked) -> Result<Whole, Failure> {
-    if let failed @ Whole::Failed(_) = answer(body, asked)? {
+pub fn stream_of(
+    body: &[u8],
+    asked: &EchoedFields,
+) -> Result<WholeTranslation, UntranslatableAnswer> {
+    if let failed @ WholeTranslation::Failed(_) = answer(body, asked)? {
         return Ok(failed);
     }
-    let (mut machine, mut made) = (Machine::new(asked), Pieces::default());
+    let (mut machine, mut made) = (ResponsesMachine::new(asked), Pieces::default());
     machine.whole(body, &mut made)?;
-    Ok(Whole::Answer(made.into_text()))
+    Ok(WholeTranslation::Answer(made.into_text()))
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::body::{List, through};
+use super::super::body::{UnreadList, through};
 use super::super::chat_on_responses::turned;
-use super::super::fields::{Fields, object};
+use super::super::fields::{RequestFields, object};
 use super::super::weight::of_request;
-use super::super::{Refused, Turned, Wanted};
+use super::super::{StillWanted, TranslatedRequest, UntranslatableRequest};
 use super::input::{self, Input};
 use super::tools;
 
@@ -42,7 +42,7 @@ pub fn weight(body: &[u8]) -> usize {
 ///
 /// # Errors
 /// When a member can't be carried over; it is named.
-pub fn request(body: &[u8]) -> Result<Turned, Refused> {
+pub fn request(body: &[u8]) -> Result<TranslatedRequest, UntranslatableRequest> {
     request_while(body, &|| true)
 }
 
@@ -50,13 +50,20 @@ pub fn request(body: &[u8]) -> Result<Turned, Refused> {
 ///
 /// # Errors
 /// As [`request`], and `Err` once the result is no longer awaited.
-pub fn request_while(body: &[u8], wanted: Wanted<'_>) -> Result<Turned, Refused> {
+pub fn request_while(
+    body: &[u8],
+    wanted: StillWanted<'_>,
+) -> Result<TranslatedRequest, UntranslatableRequest> {
     through(body, (LIST, wanted), |asked, input| {
         turn(asked, input, wanted)
     })
 }
 
-fn turn(mut asked: Fields, input: Option<List<'_>>, wanted: Wanted<'_>) -> Result<Turned, Refused> {
+fn turn(
+    mut asked: RequestFields,
+    input: Option<UnreadList<'_>>,
+    wanted: StillWanted<'_>,
+) -> Result<TranslatedRequest, UntranslatableRequest> {
     let mut made = Map::new();
     asked.moves(SAME, &mut made);
     asked.drops(DROPPED);
@@ -68,7 +75,7 @@ fn turn(mut asked: Fields, input: Option<List<'_>>, wanted: Wanted<'_>) -> Resul
     }
     for (place, more) in asked.list("include")?.unwrap_or_default() {
         if more != "reasoning.encrypted_content" {
-            return Err(Refused::lacking(place));
+            return Err(UntranslatableRequest::lacking(place));
         }
     }
     let instructions = asked.text("instructions")?;
@@ -107,14 +114,14 @@ fn turn(mut asked: Fields, input: Option<List<'_>>, wanted: Wanted<'_>) -> Resul
     if made.get("stream") == Some(&Value::Bool(true)) {
         made.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
-    Ok(Turned {
+    Ok(TranslatedRequest {
         namespaces,
         ..turned(made, ("messages", &messages), true)
     })
 }
 
 /// The form of the answer's text.
-fn form(mut format: Fields) -> Result<Value, Refused> {
+fn form(mut format: RequestFields) -> Result<Value, UntranslatableRequest> {
     let kind = format.needs("type")?;
     let made = match &*kind {
         "text" | "json_object" => json!({"type": kind}),
@@ -127,7 +134,7 @@ fn form(mut format: Fields) -> Result<Value, Refused> {
                 ("json_schema", Some(schema.into())),
             ])
         }
-        _ => return Err(Refused::lacking(format.at("type"))),
+        _ => return Err(UntranslatableRequest::lacking(format.at("type"))),
     };
     format.end()?;
     Ok(made)

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::fields::Fields;
-use super::super::{Refused, Wanted, goes_on};
+use super::super::fields::RequestFields;
+use super::super::{StillWanted, UntranslatableRequest, goes_on};
 
 /// The separator between a namespace and a tool's name in a joined name.
 pub(super) const OF: &str = "__";
@@ -11,12 +11,12 @@ pub(super) const OF: &str = "__";
 /// The list of tools, and the namespaces that some of them are in.
 pub(super) fn list(
     tools: Vec<(String, Value)>,
-    wanted: Wanted<'_>,
-) -> Result<(Vec<Value>, Vec<String>), Refused> {
+    wanted: StillWanted<'_>,
+) -> Result<(Vec<Value>, Vec<String>), UntranslatableRequest> {
     let (mut made, mut namespaces) = (Vec::new(), Vec::new());
     for (path, tool) in tools {
         goes_on(wanted)?;
-        let mut tool = Fields::of(tool, path)?;
+        let mut tool = RequestFields::of(tool, path)?;
         let kind = tool.needs("type")?;
         match &*kind {
             "namespace" => {
@@ -24,7 +24,7 @@ pub(super) fn list(
                 let namespace = tool.needs("name")?;
                 for (path, tool) in tool.list("tools")?.unwrap_or_default() {
                     goes_on(wanted)?;
-                    let mut tool = Fields::of(tool, path)?;
+                    let mut tool = RequestFields::of(tool, path)?;
                     let kind = tool.needs("type")?;
                     made.push(one(tool, &kind, Some(&namespace))?);
                 }
@@ -39,7 +39,11 @@ pub(super) fn list(
     Ok((made, namespaces))
 }
 
-fn one(mut tool: Fields, kind: &str, namespace: Option<&str>) -> Result<Value, Refused> {
+fn one(
+    mut tool: RequestFields,
+    kind: &str,
+    namespace: Option<&str>,
+) -> Result<Value, UntranslatableRequest> {
     let members: &[&str] = match kind {
         "function" => &["name", "description", "parameters", "strict"],
         "custom" => &["name", "description"],
@@ -47,7 +51,7 @@ fn one(mut tool: Fields, kind: &str, namespace: Option<&str>) -> Result<Value, R
             let reason = format!(
                 "is `{kind}`, a tool that only a provider of the Responses API runs; switch it off in the app"
             );
-            return Err(Refused::new(tool.at("type"), reason));
+            return Err(UntranslatableRequest::new(tool.at("type"), reason));
         }
     };
     let mut inner = Map::new();
@@ -67,7 +71,7 @@ fn one(mut tool: Fields, kind: &str, namespace: Option<&str>) -> Result<Value, R
 }
 
 /// The form of a custom tool's input.
-fn grammar(mut format: Fields) -> Result<Value, Refused> {
+fn grammar(mut format: RequestFields) -> Result<Value, UntranslatableRequest> {
     let kind = format.needs("type")?;
     let mut grammar = Map::new();
     format.moves(
@@ -82,11 +86,11 @@ fn grammar(mut format: Fields) -> Result<Value, Refused> {
 }
 
 /// Which tools may be used.
-pub(super) fn choice(choice: Value) -> Result<Value, Refused> {
+pub(super) fn choice(choice: Value) -> Result<Value, UntranslatableRequest> {
     if choice.is_string() {
         return Ok(choice);
     }
-    let mut choice = Fields::of(choice, "tool_choice")?;
+    let mut choice = RequestFields::of(choice, "tool_choice")?;
     let kind = choice.needs("type")?;
     if kind != "allowed_tools" {
         return reference(choice, kind);
@@ -95,7 +99,7 @@ pub(super) fn choice(choice: Value) -> Result<Value, Refused> {
     let tools = choice.list("tools")?.unwrap_or_default().into_iter();
     let tools: Result<Vec<_>, _> = tools
         .map(|(path, tool)| {
-            let mut tool = Fields::of(tool, path)?;
+            let mut tool = RequestFields::of(tool, path)?;
             let kind = tool.needs("type")?;
             reference(tool, kind)
         })
@@ -104,9 +108,9 @@ pub(super) fn choice(choice: Value) -> Result<Value, Refused> {
     Ok(json!({"type": kind, kind: {"mode": mode, "tools": tools?}}))
 }
 
-fn reference(mut tool: Fields, kind: String) -> Result<Value, Refused> {
+fn reference(mut tool: RequestFields, kind: String) -> Result<Value, UntranslatableRequest> {
     if !matches!(&*kind, "function" | "custom") {
-        return Err(Refused::lacking(tool.at("type")));
+        return Err(UntranslatableRequest::lacking(tool.at("type")));
     }
     let name = tool.needs("name")?;
     tool.end()?;

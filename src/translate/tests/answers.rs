@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Failure, Whole, chat_on_responses, error, responses_on_chat};
+use super::super::{
+    UntranslatableAnswer, WholeTranslation, chat_on_responses, error, responses_on_chat,
+};
 use super::{asked, corpus, read};
 
-fn answer(whole: Whole) -> Value {
+fn answer(whole: WholeTranslation) -> Value {
     match whole {
-        Whole::Answer(body) => read(&body),
-        Whole::Failed(body) => panic!("{}", String::from_utf8_lossy(&body)),
+        WholeTranslation::Answer(body) => read(&body),
+        WholeTranslation::Failed(body) => panic!("{}", String::from_utf8_lossy(&body)),
     }
 }
 
@@ -65,13 +67,16 @@ fn a_response_that_has_not_ended_or_has_failed_is_not_an_answer() {
         chat_on_responses::answer(response.to_string().as_bytes(), &asked())
     };
     for status in ["in_progress", "queued"] {
-        assert_eq!(made(json!({"status": status})), Err(Failure::Cut));
+        assert_eq!(
+            made(json!({"status": status})),
+            Err(UntranslatableAnswer::Cut)
+        );
     }
     for more in [
         json!({"status": "failed", "error": {"code": "server_is_overloaded", "message": "words"}}),
         json!({"status": "completed", "error": {"code": "server_is_overloaded", "message": "words"}}),
     ] {
-        let Ok(Whole::Failed(body)) = made(more) else {
+        let Ok(WholeTranslation::Failed(body)) = made(more) else {
             panic!("it failed")
         };
         assert_eq!(
@@ -80,7 +85,7 @@ fn a_response_that_has_not_ended_or_has_failed_is_not_an_answer() {
             "param": null, "code": "server_is_overloaded"}})
         );
     }
-    let Ok(Whole::Failed(_)) = made(json!({"status": "cancelled"})) else {
+    let Ok(WholeTranslation::Failed(_)) = made(json!({"status": "cancelled"})) else {
         panic!("it was cancelled")
     };
     for (reason, finish) in [
@@ -103,9 +108,9 @@ fn a_response_that_has_not_ended_or_has_failed_is_not_an_answer() {
         r#"{"output":[{"type":"function_call","call_id":"a","name":"","arguments":"{}"}]}"#,
     ] {
         let made = chat_on_responses::answer(body.as_bytes(), &asked());
-        assert_eq!(made, Err(Failure::Malformed), "{body}");
+        assert_eq!(made, Err(UntranslatableAnswer::Malformed), "{body}");
         let made = responses_on_chat::answer(body.as_bytes(), &asked());
-        assert_eq!(made, Err(Failure::Malformed), "{body}");
+        assert_eq!(made, Err(UntranslatableAnswer::Malformed), "{body}");
     }
 }
 
@@ -139,7 +144,8 @@ fn a_completion_becomes_a_response() {
 #[test]
 fn an_error_in_a_success_is_an_error() {
     let body = json!({"error": {"message": "words", "code": 502}, "id": "x", "choices": null});
-    let Ok(Whole::Failed(body)) = responses_on_chat::answer(body.to_string().as_bytes(), &asked())
+    let Ok(WholeTranslation::Failed(body)) =
+        responses_on_chat::answer(body.to_string().as_bytes(), &asked())
     else {
         panic!("it failed")
     };
@@ -150,21 +156,21 @@ fn an_error_in_a_success_is_an_error() {
     let body =
         json!({"choices": [{"index": 0, "message": {"content": ""}, "finish_reason": "error"}]});
     let failed = responses_on_chat::answer(body.to_string().as_bytes(), &asked());
-    assert!(matches!(failed, Ok(Whole::Failed(_))));
+    assert!(matches!(failed, Ok(WholeTranslation::Failed(_))));
     let unfinished =
         json!({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": null}]});
     let unfinished = responses_on_chat::answer(unfinished.to_string().as_bytes(), &asked());
-    assert_eq!(unfinished, Err(Failure::Malformed));
+    assert_eq!(unfinished, Err(UntranslatableAnswer::Malformed));
     let wordless = br#"{"choices":[{"index":0,"finish_reason":"stop"}]}"#;
     let wordless = responses_on_chat::answer(wordless, &asked());
-    assert_eq!(wordless, Err(Failure::Malformed));
+    assert_eq!(wordless, Err(UntranslatableAnswer::Malformed));
 }
 
 /// An error of either wire inside of a success, whole and in a stream before and behind the first words, there and back.
 #[test]
 fn an_error_comes_back_whole() {
-    let told = |failed: Result<Whole, Failure>, of: &Value| match failed {
-        Ok(Whole::Failed(body)) => read(&body)["error"].clone(),
+    let told = |failed: Result<WholeTranslation, UntranslatableAnswer>, of: &Value| match failed {
+        Ok(WholeTranslation::Failed(body)) => read(&body)["error"].clone(),
         other => panic!("{other:?} of {of}"),
     };
     let chunk = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
@@ -184,13 +190,13 @@ fn an_error_comes_back_whole() {
         for before in ["", chunk] {
             let stream = format!("{before}data: {body}\n\n");
             let (mut there, mut back) = (Vec::new(), Vec::new());
-            let mut turned = responses_on_chat::Stream::new(&asked(), super::MOST);
+            let mut turned = responses_on_chat::ResponsesStream::new(&asked(), super::MOST);
             turned.pass(stream.as_bytes(), &mut there).unwrap();
             assert_eq!((turned.end(&mut there), turned.is_over()), (Ok(()), true));
-            let mut fold = chat_on_responses::Fold::new(&asked(), super::MOST);
+            let mut fold = chat_on_responses::ChatFold::new(&asked(), super::MOST);
             fold.pass(&there).unwrap();
             is_it(&told(fold.end(), &body));
-            let mut turned = chat_on_responses::Stream::new(&asked(), super::MOST);
+            let mut turned = chat_on_responses::ChatStream::new(&asked(), super::MOST);
             turned.pass(&there, &mut back).unwrap();
             let back = super::events(&back);
             is_it(&read(back.last().unwrap().as_bytes())["error"]);
@@ -246,11 +252,11 @@ fn what_is_no_response_is_an_error() {
     ] {
         let made = chat_on_responses::answer(body.to_string().as_bytes(), &asked());
         match (made, message) {
-            (Ok(Whole::Failed(told)), Some(message)) => {
+            (Ok(WholeTranslation::Failed(told)), Some(message)) => {
                 let told = read(&told)["error"]["message"].to_string();
                 assert!(told.contains(message), "{told} of {body}");
             }
-            (Err(Failure::Malformed), None) => {}
+            (Err(UntranslatableAnswer::Malformed), None) => {}
             (made, _) => panic!("{made:?} of {body}"),
         }
     }
@@ -260,26 +266,26 @@ fn what_is_no_response_is_an_error() {
 /// and no error.
 #[test]
 fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
-    let asked = super::super::Asked {
+    let asked = super::super::EchoedFields {
         includes_usage: true,
         ..asked()
     };
     for (name, completion) in corpus::answers() {
         let body = completion.to_string();
         let response = answer(responses_on_chat::answer(body.as_bytes(), &asked).unwrap());
-        let text = |made: Result<Whole, Failure>| match made {
-            Ok(Whole::Answer(text)) => text,
+        let text = |made: Result<WholeTranslation, UntranslatableAnswer>| match made {
+            Ok(WholeTranslation::Answer(text)) => text,
             other => panic!("{name}: {other:?}"),
         };
         // The events add up to the same response, and its chunks to the same completion.
         let events = text(responses_on_chat::stream_of(body.as_bytes(), &asked));
-        let mut fold = chat_on_responses::Fold::new(&asked, super::MOST);
+        let mut fold = chat_on_responses::ChatFold::new(&asked, super::MOST);
         fold.pass(&events).unwrap();
         assert_eq!(answer(fold.end().unwrap()), completion, "{name}");
         let body = response.to_string();
         let chunks = text(chat_on_responses::stream_of(body.as_bytes(), &asked));
         assert!(chunks.ends_with(b"data: [DONE]\n\n"), "{name}");
-        let mut fold = responses_on_chat::Fold::new(&asked, super::MOST);
+        let mut fold = responses_on_chat::ResponsesFold::new(&asked, super::MOST);
         fold.pass(&chunks).unwrap();
         let back = answer(fold.end().unwrap()).to_string();
         let back = chat_on_responses::answer(back.as_bytes(), &asked).unwrap();
@@ -290,7 +296,7 @@ fn a_whole_answer_becomes_the_stream_that_was_asked_for() {
         chat_on_responses::stream_of(failed.as_bytes(), &asked),
         responses_on_chat::stream_of(failed.as_bytes(), &asked),
     ] {
-        assert!(matches!(made, Ok(Whole::Failed(_))), "{made:?}");
+        assert!(matches!(made, Ok(WholeTranslation::Failed(_))), "{made:?}");
     }
 }
 

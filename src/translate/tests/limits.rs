@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::super::{
-    Failure, Pieces, Refused, Turned, Wanted, Whole, chat_on_responses, responses_on_chat,
+    Pieces, StillWanted, TranslatedRequest, UntranslatableAnswer, UntranslatableRequest,
+    WholeTranslation, chat_on_responses, responses_on_chat,
 };
 use super::streams::{to_chat, to_responses};
 use super::{MOST, asked, events, read};
@@ -36,7 +37,7 @@ fn call(index: Option<u64>, id: Option<&str>, name: Option<&str>, said: &str) ->
 }
 
 /// The ids, names and arguments of the calls in these pieces.
-fn calls(pieces: &[serde_json::Value]) -> Result<Vec<[String; 3]>, Failure> {
+fn calls(pieces: &[serde_json::Value]) -> Result<Vec<[String; 3]>, UntranslatableAnswer> {
     let mut stream: String = pieces
         .iter()
         .map(|piece| chunk(&json!({"tool_calls": [piece]})))
@@ -91,7 +92,10 @@ fn an_answer_with_more_calls_than_any_is_too_large() {
             .collect()
     };
     assert_eq!(calls(&pieces(CALLS)).unwrap().len(), CALLS);
-    assert_eq!(calls(&pieces(CALLS + 1)), Err(Failure::TooLarge));
+    assert_eq!(
+        calls(&pieces(CALLS + 1)),
+        Err(UntranslatableAnswer::TooLarge)
+    );
     let items = |count: usize| {
         let items = (0..count).map(|at| {
             let item = json!({"type": "function_call", "call_id": format!("c{at}"), "name": "f", "arguments": "{}"});
@@ -102,7 +106,7 @@ fn an_answer_with_more_calls_than_any_is_too_large() {
     assert_eq!(to_chat(&items(CALLS), &[], &asked()).1, Ok(()));
     assert_eq!(
         to_chat(&items(CALLS + 1), &[], &asked()).1,
-        Err(Failure::TooLarge)
+        Err(UntranslatableAnswer::TooLarge)
     );
 }
 
@@ -114,7 +118,7 @@ fn an_event_with_more_parts_than_any_is_too_large() {
         let end = if count == 1_000 {
             Ok(())
         } else {
-            Err(Failure::TooLarge)
+            Err(UntranslatableAnswer::TooLarge)
         };
         let choices = many("{\"delta\":{\"content\":\"x\"}}", count);
         let notes = many("{\"url_citation\":{}}", count);
@@ -125,7 +129,7 @@ fn an_event_with_more_parts_than_any_is_too_large() {
             format!("{{\"choices\":[{{\"delta\":{{\"annotations\":[{notes}]}}}}]}}"),
             format!("{{\"choices\":[{{\"delta\":{{\"content\":[{parts}]}}}}]}}"),
         ] {
-            let mut turned = responses_on_chat::Stream::new(&asked(), 64 * MOST);
+            let mut turned = responses_on_chat::ResponsesStream::new(&asked(), 64 * MOST);
             let mut out = Vec::new();
             let stream = format!("data: {chunk}\n\n{done}");
             assert_eq!(turned.pass(stream.as_bytes(), &mut out), end, "{count}");
@@ -140,7 +144,7 @@ fn an_event_with_more_parts_than_any_is_too_large() {
             let response = format!("{{\"output\":[{output}]}}");
             let event =
                 format!("data: {{\"type\":\"response.completed\",\"response\":{response}}}\n\n");
-            let mut turned = chat_on_responses::Stream::new(&asked(), 64 * MOST);
+            let mut turned = chat_on_responses::ChatStream::new(&asked(), 64 * MOST);
             let mut out = Vec::new();
             assert_eq!(turned.pass(event.as_bytes(), &mut out), end, "{count}");
             assert!(out.len() < 8 * MOST, "{}", out.len());
@@ -171,7 +175,8 @@ fn what_an_answer_has_beside_its_words_is_read_only_if_it_is_short() {
         json!({"message": "words", "type": "slow_down", "param": null, "code": "slow_down"})
     );
     let long = format!("{{\"error\":{{\"message\":{long},\"code\":\"x\"}}}}");
-    let Ok(Whole::Failed(body)) = responses_on_chat::answer(long.as_bytes(), &asked()) else {
+    let Ok(WholeTranslation::Failed(body)) = responses_on_chat::answer(long.as_bytes(), &asked())
+    else {
         panic!("it failed")
     };
     assert_eq!(read(&body)["error"]["code"], "x");
@@ -198,7 +203,7 @@ fn a_name_that_is_longer_than_any_is_none() {
 fn the_end_of_a_long_answer_shares_its_texts_instead_of_copying_them() {
     const LONG: usize = 512 * 1024;
     let text = |letter: &str| letter.repeat(LONG);
-    let mut turned = responses_on_chat::Stream::new(&asked(), 4 * MOST);
+    let mut turned = responses_on_chat::ResponsesStream::new(&asked(), 4 * MOST);
     let mut made = Pieces::default();
     for delta in [
         json!({"reasoning_content": text("r")}),
@@ -232,7 +237,7 @@ fn the_end_of_a_long_answer_shares_its_texts_instead_of_copying_them() {
     assert!(output[2]["arguments"] == text("c"));
 }
 
-type Turn = fn(&[u8], Wanted<'_>) -> Result<Turned, Refused>;
+type Turn = fn(&[u8], StillWanted<'_>) -> Result<TranslatedRequest, UntranslatableRequest>;
 
 /// The translation of a large body continued for seconds after its client had left.
 #[test]

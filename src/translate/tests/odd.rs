@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Refused, Turned, chat_on_responses, responses_on_chat};
+use super::super::{
+    TranslatedRequest, UntranslatableRequest, chat_on_responses, responses_on_chat,
+};
 use super::read;
 
 /// A chat whose user says this, and which has this tool; each as JSON.
@@ -21,7 +23,7 @@ fn back(body: &str) -> String {
     text(responses_on_chat::request(body.as_bytes()))
 }
 
-fn text(turned: Result<Turned, Refused>) -> String {
+fn text(turned: Result<TranslatedRequest, UntranslatableRequest>) -> String {
     let turned = turned.unwrap_or_else(|refused| panic!("{refused}"));
     String::from_utf8(turned.body).unwrap()
 }
@@ -133,7 +135,7 @@ fn a_whole_answer_with_a_content_in_parts_is_one() {
             {"type": "text", "text": "Hi"}, {"type": "text", "text": " ü"},
             {"type": "refusal", "refusal": "no"}]}}]});
     let made = responses_on_chat::answer(completion.to_string().as_bytes(), &super::asked());
-    let super::super::Whole::Answer(made) = made.unwrap() else {
+    let super::super::WholeTranslation::Answer(made) = made.unwrap() else {
         panic!("it failed")
     };
     let made = read(&made);

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Refused, Turned, chat_on_responses, responses_on_chat};
+use super::super::{
+    TranslatedRequest, UntranslatableRequest, chat_on_responses, responses_on_chat,
+};
 
-fn refused(turned: Result<Turned, Refused>, of: &Value) -> String {
+fn refused(turned: Result<TranslatedRequest, UntranslatableRequest>, of: &Value) -> String {
     match turned {
         Err(refused) => {
             assert!(refused.to_string().contains(&refused.field));

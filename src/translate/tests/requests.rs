@@ -225,7 +225,7 @@ fn tools_in_a_namespace_have_it_in_their_names_and_back() {
         body["messages"][1]["tool_calls"][0]["function"]["name"],
         "agents__spawn"
     );
-    let asked = super::super::Asked {
+    let asked = super::super::EchoedFields {
         namespaces: turned.namespaces,
         ..super::asked()
     };
@@ -233,7 +233,7 @@ fn tools_in_a_namespace_have_it_in_their_names_and_back() {
     let completion = json!({"id": "1", "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
         "tool_calls": [call("a", "agents__spawn"), call("b", "f")]}}]});
     let answer = responses_on_chat::answer(completion.to_string().as_bytes(), &asked).unwrap();
-    let super::super::Whole::Answer(answer) = answer else {
+    let super::super::WholeTranslation::Answer(answer) = answer else {
         panic!("{answer:?}")
     };
     let output = read(&answer)["output"].clone();

@@ -3,23 +3,23 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
 
-use super::super::{Failure, chat_on_responses, responses_on_chat};
+use super::super::{UntranslatableAnswer, chat_on_responses, responses_on_chat};
 use super::streams::{text, to_chat, to_responses};
 use super::{MOST, asked, corpus, events, read};
 
 /// What takes a stream piece by piece.
 trait Turn: Clone + PartialEq + std::fmt::Debug {
-    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
+    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer>;
 }
 
-impl Turn for chat_on_responses::Stream {
-    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+impl Turn for chat_on_responses::ChatStream {
+    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         self.pass(piece, out)
     }
 }
 
-impl Turn for responses_on_chat::Stream {
-    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+impl Turn for responses_on_chat::ResponsesStream {
+    fn turn(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UntranslatableAnswer> {
         self.pass(piece, out)
     }
 }
@@ -83,11 +83,11 @@ fn a_stream_that_is_split_at_any_byte_is_the_same() {
             }
         }
         if let Some(chat) = chat {
-            let begun = responses_on_chat::Stream::new(&asked(), MOST);
+            let begun = responses_on_chat::ResponsesStream::new(&asked(), MOST);
             places += split(&chat, begun, &mut of_chats, &name);
         }
         if let Some(there) = there {
-            let begun = chat_on_responses::Stream::new(&asked(), MOST);
+            let begun = chat_on_responses::ChatStream::new(&asked(), MOST);
             places += split(&there, begun, &mut of_responses, &name);
         }
     }

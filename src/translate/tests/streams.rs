@@ -2,12 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Asked, Failure, Whole, chat_on_responses, responses_on_chat};
+use super::super::{
+    EchoedFields, UntranslatableAnswer, WholeTranslation, chat_on_responses, responses_on_chat,
+};
 use super::{MOST, asked, corpus, events, read};
 
 /// A chat's stream as one of responses, in pieces; with what came of its end.
-pub(super) fn to_responses(stream: &str, pieces: &[usize]) -> (Vec<u8>, Result<(), Failure>) {
-    let (mut out, mut turned) = (Vec::new(), responses_on_chat::Stream::new(&asked(), MOST));
+pub(super) fn to_responses(
+    stream: &str,
+    pieces: &[usize],
+) -> (Vec<u8>, Result<(), UntranslatableAnswer>) {
+    let (mut out, mut turned) = (
+        Vec::new(),
+        responses_on_chat::ResponsesStream::new(&asked(), MOST),
+    );
     let mut end = Ok(());
     for piece in cut(stream, pieces) {
         end = end.and(turned.pass(piece, &mut out));
@@ -19,9 +27,9 @@ pub(super) fn to_responses(stream: &str, pieces: &[usize]) -> (Vec<u8>, Result<(
 pub(super) fn to_chat(
     stream: &str,
     pieces: &[usize],
-    asked: &Asked,
-) -> (Vec<u8>, Result<(), Failure>) {
-    let (mut out, mut turned) = (Vec::new(), chat_on_responses::Stream::new(asked, MOST));
+    asked: &EchoedFields,
+) -> (Vec<u8>, Result<(), UntranslatableAnswer>) {
+    let (mut out, mut turned) = (Vec::new(), chat_on_responses::ChatStream::new(asked, MOST));
     let mut end = Ok(());
     for piece in cut(stream, pieces) {
         end = end.and(turned.pass(piece, &mut out));
@@ -108,20 +116,20 @@ fn checked(stream: &[u8], name: &str) {
 fn a_fold_is_what_the_whole_answer_is() {
     for (name, answer) in corpus::answers() {
         let stream = corpus::stream(&answer);
-        let mut fold = responses_on_chat::Fold::new(&asked(), MOST);
+        let mut fold = responses_on_chat::ResponsesFold::new(&asked(), MOST);
         fold.pass(stream.as_bytes()).unwrap();
-        let Ok(Whole::Answer(folded)) = fold.end() else {
+        let Ok(WholeTranslation::Answer(folded)) = fold.end() else {
             panic!("{name}")
         };
         let whole = responses_on_chat::answer(answer.to_string().as_bytes(), &asked());
-        let Ok(Whole::Answer(whole)) = whole else {
+        let Ok(WholeTranslation::Answer(whole)) = whole else {
             panic!("{name}")
         };
         assert_eq!(read(&folded), read(&whole), "{name}");
         let there = text(to_responses(&stream, &[]).0);
-        let mut fold = chat_on_responses::Fold::new(&asked(), MOST);
+        let mut fold = chat_on_responses::ChatFold::new(&asked(), MOST);
         fold.pass(there.as_bytes()).unwrap();
-        let Ok(Whole::Answer(folded)) = fold.end() else {
+        let Ok(WholeTranslation::Answer(folded)) = fold.end() else {
             panic!("{name}")
         };
         assert_eq!(read(&folded), answer, "{name}: {there}");
@@ -134,23 +142,33 @@ fn a_stream_that_is_cut_has_no_end() {
     for (name, answer) in corpus::answers().into_iter().step_by(8) {
         let chat = corpus::stream(&answer);
         let there = text(to_responses(&chat, &[]).0);
-        let (mut turned, mut out) = (responses_on_chat::Stream::new(&asked(), MOST), Vec::new());
+        let (mut turned, mut out) = (
+            responses_on_chat::ResponsesStream::new(&asked(), MOST),
+            Vec::new(),
+        );
         // All that precedes the event which ends the answer.
         let last = chat.find("\"finish_reason\":\"").unwrap();
         for (place, byte) in chat.bytes().take(last).enumerate() {
             turned.pass(&[byte], &mut out).unwrap();
             if place % 7 == 0 || byte == b'\n' {
                 let end = turned.clone().end(&mut out);
-                assert_eq!(end, Err(Failure::Cut), "{name} at {place}");
+                assert_eq!(end, Err(UntranslatableAnswer::Cut), "{name} at {place}");
             }
         }
         let out = text(out);
         let is_ended = |kind: &str| out.contains(&format!("event: response.{kind}"));
         assert!(!is_ended("completed") && !is_ended("incomplete"), "{name}");
-        let (mut turned, mut out) = (chat_on_responses::Stream::new(&asked(), MOST), Vec::new());
+        let (mut turned, mut out) = (
+            chat_on_responses::ChatStream::new(&asked(), MOST),
+            Vec::new(),
+        );
         for (place, byte) in there.bytes().take(there.len() - 1).enumerate() {
             turned.pass(&[byte], &mut out).unwrap();
-            assert_eq!(turned.end(), Err(Failure::Cut), "{name} at {place}");
+            assert_eq!(
+                turned.end(),
+                Err(UntranslatableAnswer::Cut),
+                "{name} at {place}"
+            );
         }
         assert!(!text(out).contains("[DONE]\n\n"), "{name}");
     }
@@ -226,7 +244,7 @@ fn each_event_of_a_response_becomes_a_chunk_at_once() {
     ];
     let head = r#"{"id":"resp_1","object":"chat.completion.chunk","created":17,"model":"gpt-x","choices":["#;
     for includes_usage in [false, true] {
-        let asked = Asked {
+        let asked = EchoedFields {
             includes_usage,
             ..asked()
         };
@@ -255,7 +273,7 @@ fn each_event_of_a_response_becomes_a_chunk_at_once() {
         assert_eq!((events(&out), end), (expected, Ok(())));
     }
     // An event's output continues with the event's last byte.
-    let mut turned = chat_on_responses::Stream::new(&asked(), MOST);
+    let mut turned = chat_on_responses::ChatStream::new(&asked(), MOST);
     let mut before = 0;
     for event in RESPONSE.split_inclusive("\n\n") {
         let mut out = Vec::new();
@@ -382,14 +400,22 @@ fn calls_are_told_apart_however_a_provider_numbers_them() {
     let unfinished = stream(&[at(&first, 0)])
         .replace("\"finish_reason\":\"tool_calls\"", "\"finish_reason\":null");
     let (out, end) = to_responses(&unfinished, &[]);
-    assert_eq!(end, Err(Failure::Cut), "half a call and [DONE]");
+    assert_eq!(
+        end,
+        Err(UntranslatableAnswer::Cut),
+        "half a call and [DONE]"
+    );
     assert!(
         !String::from_utf8(out)
             .unwrap()
             .contains("response.completed")
     );
     let (_, end) = to_responses(&stream(&[json!({"index": 0, "id": "a"})]), &[]);
-    assert_eq!(end, Err(Failure::Malformed), "a call without a name");
+    assert_eq!(
+        end,
+        Err(UntranslatableAnswer::Malformed),
+        "a call without a name"
+    );
 }
 
 #[test]
@@ -402,7 +428,7 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
         "{\"type\":\"response.completed\"}",
     ] {
         let (_, end) = to_chat(&format!("data: {event}\n\n"), &[], &asked());
-        assert_eq!(end, Err(Failure::Malformed), "{event}");
+        assert_eq!(end, Err(UntranslatableAnswer::Malformed), "{event}");
     }
     for event in [
         "{",
@@ -411,9 +437,9 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
         "{\"choices\":[{\"index\":0,\"delta\":{\"content\":1}}]}",
     ] {
         let (_, end) = to_responses(&format!("data: {event}\n\n"), &[]);
-        assert_eq!(end, Err(Failure::Malformed), "{event}");
+        assert_eq!(end, Err(UntranslatableAnswer::Malformed), "{event}");
     }
-    let mut turned = responses_on_chat::Stream::new(&asked(), 2000);
+    let mut turned = responses_on_chat::ResponsesStream::new(&asked(), 2000);
     let chunk = format!(
         "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
         "x".repeat(100)
@@ -426,9 +452,12 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
         turned.held()
     );
     assert!(!passes(5).all(|piece| turned.pass(piece, &mut Vec::new()).is_ok()));
-    assert_eq!(turned.pass(b"", &mut Vec::new()), Err(Failure::TooLarge));
+    assert_eq!(
+        turned.pass(b"", &mut Vec::new()),
+        Err(UntranslatableAnswer::TooLarge)
+    );
     // Nothing of the output is kept, and no event is longer than the limit.
-    let mut turned = chat_on_responses::Stream::new(&asked(), 1000);
+    let mut turned = chat_on_responses::ChatStream::new(&asked(), 1000);
     for _ in 0..100 {
         let delta = "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"x\"}\n\n";
         turned.pass(delta.as_bytes(), &mut Vec::new()).unwrap();
@@ -437,7 +466,7 @@ fn what_can_not_be_read_or_held_ends_the_stream() {
     let long = "x".repeat(1001);
     assert_eq!(
         turned.pass(format!("data: {long}").as_bytes(), &mut Vec::new()),
-        Err(Failure::TooLarge)
+        Err(UntranslatableAnswer::TooLarge)
     );
 }
 
@@ -476,7 +505,7 @@ fn a_call_whose_end_did_not_come_makes_the_answer_cut() {
     assert_eq!(alone.1, Ok(()));
     assert!(text(alone.0).contains("{\\\"a\\\":9}"));
     for (rest, end) in [
-        (ends("completed", json!([])), Err(Failure::Cut)),
+        (ends("completed", json!([])), Err(UntranslatableAnswer::Cut)),
         (event(done) + &ends("completed", json!([])), Ok(())),
         (ends("completed", json!([whole])), Ok(())),
         (ends("incomplete", json!([])), Ok(())),

@@ -10,7 +10,7 @@ use crate::provider::Callback;
 struct Open {
     port: u16,
     state: String,
-    arrivals: mpsc::Receiver<Arrival>,
+    arrivals: mpsc::Receiver<RedirectAnswer>,
     answering: JoinHandle<()>,
 }
 
@@ -23,7 +23,7 @@ impl Drop for Open {
 async fn opened(redirect: &Redirect) -> Open {
     let way_back = open(redirect).await.unwrap();
     let port = way_back.uri.port().unwrap();
-    let attempt = Arc::new(Attempt::new(way_back.uri).unwrap());
+    let attempt = Arc::new(BrowserAttempt::new(way_back.uri).unwrap());
     let page = attempt.page("https://auth.example/".parse().unwrap(), []);
     let mut pairs = page.query_pairs();
     let state = pairs.find(|(name, _)| name == "state").unwrap().1;
@@ -65,7 +65,7 @@ async fn an_answer_with_the_state_goes_on_and_the_browser_is_told_the_end_in_pla
     let asking = TaskTracker::new().spawn(async move { get(port, &target, &host).await });
     let arrival = open.arrivals.recv().await.unwrap();
     assert!(matches!(arrival.callback, Callback::Code(_)));
-    let told = Told::Done("<b>Example</b> & Co".to_owned());
+    let told = LoginResult::Done("<b>Example</b> & Co".to_owned());
     arrival.browser.unwrap().send(told).unwrap();
     let answer = asking.await.unwrap();
     assert_eq!(status(&answer), "200", "{answer}");
@@ -141,7 +141,7 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
 async fn an_answer_of_a_client_that_has_closed_already_is_not_taken() {
     let way_back = open(&Redirect::AnyPort("/callback")).await.unwrap();
     let port = way_back.uri.port().unwrap();
-    let attempt = Arc::new(Attempt::new(way_back.uri).unwrap());
+    let attempt = Arc::new(BrowserAttempt::new(way_back.uri).unwrap());
     let page = attempt.page("https://auth.example/".parse().unwrap(), []);
     let mut pairs = page.query_pairs();
     let state = pairs.find(|(name, _)| name == "state").unwrap().1;

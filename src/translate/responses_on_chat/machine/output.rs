@@ -5,23 +5,23 @@ mod calls;
 
 use serde_json::{Map, Value};
 
+pub(super) use self::calls::CallPiece;
 use self::calls::Calls;
-pub(super) use self::calls::Piece;
 use super::super::super::json::escaped;
-use super::super::super::{Asked, LONGEST_NAME, Pieces};
-use super::super::items::{self, Head, Part, Status, put, put_number};
+use super::super::super::{EchoedFields, LONGEST_NAME, Pieces};
+use super::super::items::{self, MessagePart, ResponseHead, ResponseStatus, put, put_number};
 use super::unnamed;
 
 /// The items, and the response around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Output {
-    head: Head,
+pub(super) struct ResponseOutput {
+    head: ResponseHead,
     /// Nothing is written until the end.
     pub(super) is_quiet: bool,
     sequence: u64,
     /// Each item that is done, at its place.
     items: Vec<Pieces>,
-    open: Option<Open>,
+    open: Option<OpenItem>,
     calls: Calls,
     /// What the names of calls may begin with, as in JSON.
     namespaces: Vec<Vec<u8>>,
@@ -30,11 +30,11 @@ pub(super) struct Output {
 
 /// An item that is open, and its part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Open {
+struct OpenItem {
     place: usize,
     id: Vec<u8>,
     /// `None` for what the model thinks.
-    part: Option<Part>,
+    part: Option<MessagePart>,
     /// Parts that are done.
     parts: Vec<Pieces>,
     said: Vec<u8>,
@@ -43,11 +43,11 @@ struct Open {
     delta: Vec<u8>,
 }
 
-impl Output {
-    pub(super) fn new(asked: &Asked) -> Self {
+impl ResponseOutput {
+    pub(super) fn new(asked: &EchoedFields) -> Self {
         let (id, model) = unnamed(asked);
         Self {
-            head: Head {
+            head: ResponseHead {
                 id,
                 model,
                 tier: None,
@@ -93,7 +93,7 @@ impl Output {
         if self.is_quiet {
             return;
         }
-        let response = items::response(&self.head, Status::InProgress, &[], None);
+        let response = items::response(&self.head, ResponseStatus::InProgress, &[], None);
         for kind in ["response.created", "response.in_progress"] {
             self.event_with(kind, &[b",\"response\":"], (&response, b""), out);
         }
@@ -175,20 +175,20 @@ impl Output {
                 (&part, b""),
                 out,
             );
-            self.open = Some(Open::new(place, id, None, delta));
+            self.open = Some(OpenItem::new(place, id, None, delta));
         }
         self.goes_on("response.reasoning_summary_text.delta", said, out);
     }
 
     /// The model says something.
-    pub(super) fn says(&mut self, part: Part, said: &[u8], out: &mut Pieces) {
+    pub(super) fn says(&mut self, part: MessagePart, said: &[u8], out: &mut Pieces) {
         let open = self.open.as_ref().and_then(|open| open.part);
         if open != Some(part) {
             self.opens(part, out);
         }
         let kind = match part {
-            Part::Text => "response.output_text.delta",
-            Part::Refusal => "response.refusal.delta",
+            MessagePart::Text => "response.output_text.delta",
+            MessagePart::Refusal => "response.refusal.delta",
         };
         self.goes_on(kind, said, out);
     }
@@ -203,7 +203,7 @@ impl Output {
             return;
         }
         let delta = std::mem::take(&mut open.delta);
-        let tail: &[u8] = if open.part == Some(Part::Text) {
+        let tail: &[u8] = if open.part == Some(MessagePart::Text) {
             b"\",\"logprobs\":[]"
         } else {
             b"\""
@@ -215,7 +215,7 @@ impl Output {
     }
 
     /// A part of a message begins, and its message, if none is open.
-    fn opens(&mut self, part: Part, out: &mut Pieces) {
+    fn opens(&mut self, part: MessagePart, out: &mut Pieces) {
         let is_message = self.open.as_ref().is_some_and(|open| open.part.is_some());
         let (place, id, parts) = if is_message {
             self.ends_part(out);
@@ -241,16 +241,16 @@ impl Output {
             (&json, b""),
             out,
         );
-        self.open = Some(Open {
+        self.open = Some(OpenItem {
             parts,
-            ..Open::new(place, id, Some(part), delta)
+            ..OpenItem::new(place, id, Some(part), delta)
         });
     }
 
     /// A citation, as JSON.
     pub(super) fn annotates(&mut self, note: String, out: &mut Pieces) {
-        if self.open.as_ref().and_then(|open| open.part) != Some(Part::Text) {
-            self.opens(Part::Text, out);
+        if self.open.as_ref().and_then(|open| open.part) != Some(MessagePart::Text) {
+            self.opens(MessagePart::Text, out);
         }
         let Some(open) = &mut self.open else {
             return;
@@ -280,7 +280,7 @@ impl Output {
         let (kind, name) = part.names();
         let said = Pieces::of(std::mem::take(&mut open.said));
         let json = part.json(&said, &std::mem::take(&mut open.notes));
-        let tail: &[u8] = if part == Part::Text {
+        let tail: &[u8] = if part == MessagePart::Text {
             b"\",\"logprobs\":[]"
         } else {
             b"\""
@@ -341,7 +341,7 @@ impl Output {
     /// An answer without anything is a message without words.
     pub(super) fn needs_message(&mut self, out: &mut Pieces) {
         if self.items.is_empty() {
-            self.opens(Part::Text, out);
+            self.opens(MessagePart::Text, out);
         }
     }
 
@@ -355,12 +355,12 @@ impl Output {
     /// The response ends; returns the response, if there are no events for that.
     pub(super) fn ends(
         &mut self,
-        status: Status<'_>,
+        status: ResponseStatus<'_>,
         usage: Option<&Value>,
         out: &mut Pieces,
     ) -> Option<Pieces> {
         let response = items::response(&self.head, status, &self.items, usage);
-        let kind = if status == Status::Completed {
+        let kind = if status == ResponseStatus::Completed {
             "response.completed"
         } else {
             "response.incomplete"
@@ -374,7 +374,7 @@ impl Output {
         if !has_begun {
             self.begins(out);
         }
-        let response = items::response(&self.head, Status::Failed(error), &[], None);
+        let response = items::response(&self.head, ResponseStatus::Failed(error), &[], None);
         let find = |name: &str| error.get(name).cloned().unwrap_or_default();
         let told = format!(
             ",\"code\":{},\"message\":{},\"param\":{},\"error\":{}",
@@ -397,8 +397,8 @@ fn is_name(text: &[u8]) -> bool {
     (1..=LONGEST_NAME).contains(&text.len())
 }
 
-impl Open {
-    fn new(place: usize, id: Vec<u8>, part: Option<Part>, delta: Vec<u8>) -> Self {
+impl OpenItem {
+    fn new(place: usize, id: Vec<u8>, part: Option<MessagePart>, delta: Vec<u8>) -> Self {
         Self {
             place,
             id,

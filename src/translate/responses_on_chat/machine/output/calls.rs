@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::super::super::items;
 use super::super::super::tools::OF;
-use super::Output;
-use crate::translate::{Failure, MOST_CALLS, Pieces};
+use super::ResponseOutput;
+use crate::translate::{MOST_CALLS, Pieces, UntranslatableAnswer};
 
 /// A piece of a call, as far as it says of which one it is. Texts are as between the quotes of a JSON string.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Piece<'p> {
+pub(in super::super) struct CallPiece<'p> {
     pub(in super::super) index: Option<u64>,
     pub(in super::super) is_custom: bool,
     pub(in super::super) id: Option<&'p [u8]>,
@@ -20,14 +20,14 @@ pub(in super::super) struct Piece<'p> {
 /// All calls, in the order in which they were heard of.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Calls {
-    list: Vec<Call>,
+    list: Vec<OpenCall>,
     /// Where the last one is of each index that the provider has given.
     by_index: BTreeMap<u64, usize>,
 }
 
 /// A call, which is open until the end: others may come between its pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
+struct OpenCall {
     is_custom: bool,
     /// Once its name is known.
     place: Option<usize>,
@@ -37,7 +37,7 @@ struct Call {
     is_done: bool,
 }
 
-impl Call {
+impl OpenCall {
     /// Its type, what its text is called, and the events of its text.
     fn names(&self) -> (&'static str, &'static str, &'static str) {
         if self.is_custom {
@@ -50,7 +50,7 @@ impl Call {
 
 impl Calls {
     /// Which known call a piece is of.
-    fn of(&self, piece: &Piece<'_>) -> Option<usize> {
+    fn of(&self, piece: &CallPiece<'_>) -> Option<usize> {
         let known = match piece.index {
             Some(index) => *self.by_index.get(&index)?,
             None => self.list.len().checked_sub(1)?,
@@ -67,13 +67,13 @@ impl Calls {
     }
 }
 
-impl Output {
+impl ResponseOutput {
     /// A piece of a call, which begins when its name is known; returns the call's place among all.
     pub(in super::super) fn calls(
         &mut self,
-        piece: &Piece<'_>,
+        piece: &CallPiece<'_>,
         out: &mut Pieces,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, UntranslatableAnswer> {
         let at = match self.calls.of(piece) {
             Some(at) => at,
             None => self.hears_of(piece)?,
@@ -105,10 +105,10 @@ impl Output {
     }
 
     /// A new call.
-    fn hears_of(&mut self, piece: &Piece<'_>) -> Result<usize, Failure> {
+    fn hears_of(&mut self, piece: &CallPiece<'_>) -> Result<usize, UntranslatableAnswer> {
         let at = self.calls.list.len();
         if at == MOST_CALLS {
-            return Err(Failure::TooLarge);
+            return Err(UntranslatableAnswer::TooLarge);
         }
         if let Some(index) = piece.index {
             self.calls.by_index.insert(index, at);
@@ -118,8 +118,8 @@ impl Output {
             [b"call_".as_slice(), &self.head.id, number.as_bytes()].concat()
         };
         let id = piece.id.map_or_else(unnamed, <[u8]>::to_vec);
-        self.held += size_of::<Call>() + id.len();
-        self.calls.list.push(Call {
+        self.held += size_of::<OpenCall>() + id.len();
+        self.calls.list.push(OpenCall {
             is_custom: piece.is_custom,
             place: None,
             id,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use self::bridges::{DOCKER, Networks, PODMAN, any_bridge, bridge};
-use super::{Door, EngineKind, Origin, Surroundings};
+use super::{AppOrigin, EngineKind, ListenEndpoint, Surroundings};
 use crate::config::{DEFAULT_PORT, DEFAULT_PROVIDER, ListenAddress};
 
 /// The address under which pasta shows a container this machine's loopback, if asked to.
@@ -23,7 +23,7 @@ const SOCKET: &str = "~/.local/state/hermes-proxyd/apps/proxy.sock";
 #[derive(Debug, Clone, Copy)]
 pub struct World<'w> {
     /// Where the service listens, or will.
-    pub doors: &'w [Door],
+    pub doors: &'w [ListenEndpoint],
     /// The engines, their networks, and the firewalls.
     pub surroundings: &'w Surroundings,
     /// Whether the configuration has no `[[listen]]`, so that the default one must be listed beside a
@@ -44,15 +44,15 @@ pub enum Network {
 
 /// One way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
+pub struct AccessPath {
     /// Which one.
     pub kind: WayKind,
     /// Whether it works now.
-    pub reach: Reach,
+    pub reach: Reachability,
     /// What the app is configured with, now or once the way is set up.
-    pub target: Target,
+    pub target: AppTarget,
     /// What makes it work.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ConnectStep>,
 }
 
 /// The ways.
@@ -73,7 +73,7 @@ pub enum WayKind {
 
 /// Whether a way works, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
+pub enum Reachability {
     /// It does: with which address, in words.
     Works(String),
     /// It would work, except for this.
@@ -86,7 +86,7 @@ pub enum Reach {
 
 /// What an app is configured with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct AppTarget {
     /// The host in the base URL.
     pub host: String,
     /// The port in the base URL.
@@ -103,7 +103,7 @@ pub struct Target {
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum ConnectStep {
     /// A command to run, on one line.
     Run(String),
     /// Lines for the configuration file.
@@ -114,32 +114,32 @@ pub enum Step {
 
 /// How an app that runs at `origin`, in a container of this `network`, gets to the service: the way that
 /// works, otherwise the one that is set up most easily.
-pub fn way(world: World<'_>, origin: Origin, network: Network) -> Way {
+pub fn way(world: World<'_>, origin: AppOrigin, network: Network) -> AccessPath {
     match origin {
         _ if network == Network::Socket => socket(world),
-        Origin::Here => host_network(world),
-        Origin::DockerDesktop => desktop(world),
-        Origin::Docker => container(world, &DOCKER, network),
-        Origin::Podman => container(world, &PODMAN, network),
+        AppOrigin::Here => host_network(world),
+        AppOrigin::DockerDesktop => desktop(world),
+        AppOrigin::Docker => container(world, &DOCKER, network),
+        AppOrigin::Podman => container(world, &PODMAN, network),
     }
 }
 
 /// The door for an app without a container; `None` if it reaches none of these.
-pub fn local(doors: &[Door]) -> Option<Target> {
+pub fn local(doors: &[ListenEndpoint]) -> Option<AppTarget> {
     let way = way(
         World {
             doors,
             surroundings: &Surroundings::default(),
             is_bare: false,
         },
-        Origin::Here,
+        AppOrigin::Here,
         Network::Chosen,
     );
     way.works().then_some(way.target)
 }
 
 /// The ways of containers on this machine, with all manual steps for each.
-pub fn ways(world: World<'_>) -> Vec<Way> {
+pub fn ways(world: World<'_>) -> Vec<AccessPath> {
     let engines = &world.surroundings.engines;
     let is_desktop = |kind: EngineKind| kind == EngineKind::DockerDesktop;
     let only_desktop = !engines.is_empty() && engines.iter().all(|it| is_desktop(it.kind));
@@ -155,28 +155,28 @@ pub fn ways(world: World<'_>) -> Vec<Way> {
     }
     ways.push(socket(world));
     for way in &mut ways {
-        if way.target.needs_key && matches!(way.reach, Reach::NotSetUp(_)) {
-            let key = Step::Run("hermesctl clients add my-app".to_owned());
+        if way.target.needs_key && matches!(way.reach, Reachability::NotSetUp(_)) {
+            let key = ConnectStep::Run("hermesctl clients add my-app".to_owned());
             way.steps.insert(way.steps.len().min(1), key);
         }
-        if let Reach::Works(_) | Reach::NotSetUp(_) = way.reach {
-            way.steps.extend(way.by_hand().map(Step::Advice));
+        if let Reachability::Works(_) | Reachability::NotSetUp(_) = way.reach {
+            way.steps.extend(way.by_hand().map(ConnectStep::Advice));
         }
     }
     ways
 }
 
-impl Way {
+impl AccessPath {
     /// Whether an app gets there now.
     pub fn works(&self) -> bool {
-        matches!(self.reach, Reach::Works(_))
+        matches!(self.reach, Reachability::Works(_))
     }
 
     /// What the configuration lacks for it.
     pub fn lines(&self) -> Option<&[String]> {
         self.steps.iter().find_map(|step| match step {
-            Step::Configure(lines) => Some(lines.as_slice()),
-            Step::Run(_) | Step::Advice(_) => None,
+            ConnectStep::Configure(lines) => Some(lines.as_slice()),
+            ConnectStep::Run(_) | ConnectStep::Advice(_) => None,
         })
     }
 
@@ -213,7 +213,7 @@ impl Way {
         }
     }
 
-    fn new(kind: WayKind, reach: Reach, target: Target) -> Self {
+    fn new(kind: WayKind, reach: Reachability, target: AppTarget) -> Self {
         Self {
             kind,
             reach,
@@ -222,13 +222,13 @@ impl Way {
         }
     }
 
-    fn with(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+    fn with(mut self, steps: impl IntoIterator<Item = ConnectStep>) -> Self {
         self.steps.extend(steps);
         self
     }
 }
 
-impl Target {
+impl AppTarget {
     /// What most apps call it.
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.origin())
@@ -254,7 +254,10 @@ impl Target {
 
 impl World<'_> {
     /// The door that has such a port: one that is open, and without a key, first.
-    fn easiest(&self, port: impl Fn(&Door) -> Option<u16>) -> Option<(&Door, u16)> {
+    fn easiest(
+        &self,
+        port: impl Fn(&ListenEndpoint) -> Option<u16>,
+    ) -> Option<(&ListenEndpoint, u16)> {
         let found = self.doors.iter();
         let found = found.filter_map(|door| Some((door, port(door).filter(|port| *port != 0)?)));
         found.min_by_key(|(door, _)| (!door.is_open, door.needs_key))
@@ -279,7 +282,7 @@ impl World<'_> {
     }
 
     /// The lines of one more listener. The first one takes the place of the default one.
-    fn listener(&self, lines: &[&str]) -> Step {
+    fn listener(&self, lines: &[&str]) -> ConnectStep {
         let default = format!("address = \"127.0.0.1:{DEFAULT_PORT}\"");
         let mut text = Vec::new();
         if self.is_bare && lines != [default.as_str()] {
@@ -288,7 +291,7 @@ impl World<'_> {
         }
         text.push("[[listen]]".to_owned());
         text.extend(lines.iter().map(|line| (*line).to_owned()));
-        Step::Configure(text)
+        ConnectStep::Configure(text)
     }
 
     fn has_interface(&self, name: &str) -> bool {
@@ -297,7 +300,7 @@ impl World<'_> {
     }
 
     /// Why a door can't be used yet.
-    fn wait(&self, door: &Door) -> Option<String> {
+    fn wait(&self, door: &ListenEndpoint) -> Option<String> {
         match &door.address {
             ListenAddress::Interface { name, .. } if !self.has_interface(name) => Some(format!(
                 "the listener at {name} waits for its interface, which does not exist yet"
@@ -314,40 +317,47 @@ impl World<'_> {
     }
 
     /// A door's way, with the steps that are still missing.
-    fn through(&self, door: &Door, how: String, (kind, target): (WayKind, Target)) -> Way {
-        let reach = self.wait(door).map_or(Reach::Works(how), Reach::Blocked);
-        Way::new(kind, reach, target)
+    fn through(
+        &self,
+        door: &ListenEndpoint,
+        how: String,
+        (kind, target): (WayKind, AppTarget),
+    ) -> AccessPath {
+        let reach = self
+            .wait(door)
+            .map_or(Reachability::Works(how), Reachability::Blocked);
+        AccessPath::new(kind, reach, target)
     }
 }
 
-fn host_network(world: World<'_>) -> Way {
+fn host_network(world: World<'_>) -> AccessPath {
     let kind = WayKind::HostNetwork;
-    let here = |door: &Door| Some(door.seen_from_here()?.port());
+    let here = |door: &ListenEndpoint| Some(door.seen_from_here()?.port());
     let found = world.easiest(loopback).or_else(|| world.easiest(here));
     let Some((door, address)) = found.and_then(|(door, _)| Some((door, door.seen_from_here()?)))
     else {
-        let target = Target {
+        let target = AppTarget {
             needs_key: false,
-            ..Target::new("127.0.0.1", DEFAULT_PORT, world.provider())
+            ..AppTarget::new("127.0.0.1", DEFAULT_PORT, world.provider())
         };
         return no_loopback(world, kind, target);
     };
-    let target = Target {
+    let target = AppTarget {
         needs_key: door.needs_key,
-        ..Target::new(&literal(address.ip()), address.port(), &door.provider)
+        ..AppTarget::new(&literal(address.ip()), address.port(), &door.provider)
     };
     world.through(door, "in the host's own network".to_owned(), (kind, target))
 }
 
-fn desktop(world: World<'_>) -> Way {
+fn desktop(world: World<'_>) -> AccessPath {
     let kind = WayKind::Desktop;
     let found = world.easiest(loopback).or_else(|| world.easiest(wildcard));
     let Some((door, port)) = found else {
-        let target = Target::new(DOCKER.host, DEFAULT_PORT, world.provider());
+        let target = AppTarget::new(DOCKER.host, DEFAULT_PORT, world.provider());
         return no_loopback(world, kind, target);
     };
     // The name is not known to mean this machine, so a key is needed in any case.
-    let target = Target::new(DOCKER.host, port, &door.provider);
+    let target = AppTarget::new(DOCKER.host, port, &door.provider);
     world.through(
         door,
         "Docker Desktop forwards to it".to_owned(),
@@ -355,30 +365,30 @@ fn desktop(world: World<'_>) -> Way {
     )
 }
 
-fn mapped_loopback(world: World<'_>) -> Way {
+fn mapped_loopback(world: World<'_>) -> AccessPath {
     let kind = WayKind::MappedLoopback;
     let Some((door, port)) = world.easiest(loopback) else {
-        let target = Target::new(PASTA, DEFAULT_PORT, world.provider());
+        let target = AppTarget::new(PASTA, DEFAULT_PORT, world.provider());
         return no_loopback(world, kind, target);
     };
     let how = "this machine's loopback, mapped into a single container".to_owned();
-    let target = Target::new(PASTA, port, &door.provider);
+    let target = AppTarget::new(PASTA, port, &door.provider);
     world.through(door, how, (kind, target))
 }
 
-fn no_loopback(world: World<'_>, kind: WayKind, target: Target) -> Way {
-    let reach = Reach::NotSetUp("no listener is on 127.0.0.1".to_owned());
+fn no_loopback(world: World<'_>, kind: WayKind, target: AppTarget) -> AccessPath {
+    let reach = Reachability::NotSetUp("no listener is on 127.0.0.1".to_owned());
     let line = format!("address = \"127.0.0.1:{DEFAULT_PORT}\"");
-    Way::new(kind, reach, target).with([world.listener(&[&line])])
+    AccessPath::new(kind, reach, target).with([world.listener(&[&line])])
 }
 
 /// By a sidecar in the app's compose file. Its name is on no list of hosts, so a key is needed in any
 /// case.
-fn socket(world: World<'_>) -> Way {
+fn socket(world: World<'_>) -> AccessPath {
     let kind = WayKind::Socket;
-    let target = |provider: &str, socket: PathBuf| Target {
+    let target = |provider: &str, socket: PathBuf| AppTarget {
         socket: Some(socket),
-        ..Target::new(SIDECAR, DEFAULT_PORT, provider)
+        ..AppTarget::new(SIDECAR, DEFAULT_PORT, provider)
     };
     let doors = world.doors.iter();
     let found = doors.filter_map(|door| Some((door, door.socket()?)));
@@ -388,18 +398,18 @@ fn socket(world: World<'_>) -> Way {
         let target = target(&door.provider, path.to_owned());
         return world.through(door, how, (kind, target));
     }
-    let reach = Reach::NotSetUp("no listener is a Unix socket".to_owned());
+    let reach = Reachability::NotSetUp("no listener is a Unix socket".to_owned());
     let lines = [&*format!("unix = \"{SOCKET}\""), "auth = \"keys\""];
     let path = PathBuf::from(SOCKET.replace('~', "${HOME}"));
-    let way = Way::new(kind, reach, target(world.provider(), path));
+    let way = AccessPath::new(kind, reach, target(world.provider(), path));
     way.with([world.listener(&lines)])
 }
 
 /// From a container of this engine's.
-fn container(world: World<'_>, networks: &Networks, network: Network) -> Way {
+fn container(world: World<'_>, networks: &Networks, network: Network) -> AccessPath {
     let is_podman = networks.usual == PODMAN.usual;
     let bridge = bridge(world, networks);
-    let waits = matches!(bridge.reach, Reach::Blocked(_));
+    let waits = matches!(bridge.reach, Reachability::Blocked(_));
     // No network of a compose file leads to this machine's loopback.
     if is_podman && network == Network::Chosen && !bridge.works() && !waits {
         let mapped = mapped_loopback(world);
@@ -409,23 +419,23 @@ fn container(world: World<'_>, networks: &Networks, network: Network) -> Way {
     }
     let socket = socket(world);
     let by_socket = match bridge.reach {
-        Reach::Works(_) => false,
-        Reach::Impossible(_) => true,
-        Reach::Blocked(_) => socket.works(),
+        Reachability::Works(_) => false,
+        Reachability::Impossible(_) => true,
+        Reachability::Blocked(_) => socket.works(),
         // Where Podman has no bridge, it is rootless for the most part.
-        Reach::NotSetUp(_) => is_podman || socket.lines().is_none(),
+        Reachability::NotSetUp(_) => is_podman || socket.lines().is_none(),
     };
     if by_socket { socket } else { bridge }
 }
 
 /// Its port, where it is on loopback.
-fn loopback(door: &Door) -> Option<u16> {
+fn loopback(door: &ListenEndpoint) -> Option<u16> {
     let address = door.ip()?;
     address.ip().is_loopback().then(|| address.port())
 }
 
 /// Its port, where it is on every address.
-fn wildcard(door: &Door) -> Option<u16> {
+fn wildcard(door: &ListenEndpoint) -> Option<u16> {
     let address = door.ip()?;
     address.ip().is_unspecified().then(|| address.port())
 }

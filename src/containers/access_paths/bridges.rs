@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Reach, Step, Target, Way, WayKind, World, literal, wildcard};
+use super::{AccessPath, AppTarget, ConnectStep, Reachability, WayKind, World, literal, wildcard};
 use crate::config::ListenAddress;
-use crate::containers::{Bridge, Door, EngineKind, EngineState, Firewall};
+use crate::containers::{BridgeInterface, EngineKind, EngineState, Firewall, ListenEndpoint};
 
 /// An engine whose networks are bridges of this machine, unless it is rootless.
 pub(super) const DOCKER: Networks = Networks {
@@ -59,7 +59,7 @@ impl Networks {
     }
 
     /// Those of its networks that are here.
-    fn bridges<'w>(&self, world: World<'w>) -> impl Iterator<Item = &'w Bridge> {
+    fn bridges<'w>(&self, world: World<'w>) -> impl Iterator<Item = &'w BridgeInterface> {
         let bridges = world.surroundings.bridges.iter();
         bridges.filter(|bridge| self.is_own(&bridge.name))
     }
@@ -81,7 +81,7 @@ impl Networks {
     }
 
     /// What a firewall lacks for this port.
-    fn firewall(&self, world: World<'_>, interface: &str, port: u16) -> Vec<Step> {
+    fn firewall(&self, world: World<'_>, interface: &str, port: u16) -> Vec<ConnectStep> {
         let bridge = self.bridges(world).find(|bridge| bridge.name == interface);
         let address = bridge.and_then(|bridge| bridge.addresses.first());
         let (start, bits) = self.range;
@@ -96,14 +96,14 @@ impl Networks {
         };
         let firewalls = world.surroundings.firewalls.iter();
         let step = |firewall: &Firewall| match firewall {
-            Firewall::Ufw => Step::Run(format!(
+            Firewall::Ufw => ConnectStep::Run(format!(
                 "sudo ufw allow {from} to any port {port} proto tcp"
             )),
-            Firewall::Firewalld => Step::Advice(format!(
+            Firewall::Firewalld => ConnectStep::Advice(format!(
                 "firewalld is running: {interface} must be in a zone that lets containers through, such \
                  as `trusted` or `docker`."
             )),
-            Firewall::Nftables => Step::Advice(format!(
+            Firewall::Nftables => ConnectStep::Advice(format!(
                 "nftables drops everything without a rule: allow tcp port {port} on {interface}."
             )),
         };
@@ -112,7 +112,7 @@ impl Networks {
 }
 
 /// The bridge of whichever engine is here.
-pub(super) fn any_bridge(world: World<'_>) -> Way {
+pub(super) fn any_bridge(world: World<'_>) -> AccessPath {
     let engines = &world.surroundings.engines;
     let is_here = |networks: &&Networks| {
         let (rootful, rootless) = networks.kinds;
@@ -125,18 +125,18 @@ pub(super) fn any_bridge(world: World<'_>) -> Way {
     let best = here
         .map(|networks| bridge(world, networks))
         .min_by_key(|way| match way.reach {
-            Reach::Works(_) => 0,
-            Reach::Blocked(_) => 1,
-            Reach::NotSetUp(_) => 2,
-            Reach::Impossible(_) => 3,
+            Reachability::Works(_) => 0,
+            Reachability::Blocked(_) => 1,
+            Reachability::NotSetUp(_) => 2,
+            Reachability::Impossible(_) => 3,
         });
     best.unwrap_or_else(|| {
         let why = match engines.first() {
             Some(engine) => no_address(engine.kind),
             None => "no container engine was found".to_owned(),
         };
-        let target = Target::new(DOCKER.host, world.port(), world.provider());
-        Way::new(WayKind::Bridge, Reach::Impossible(why), target)
+        let target = AppTarget::new(DOCKER.host, world.port(), world.provider());
+        AccessPath::new(WayKind::Bridge, Reachability::Impossible(why), target)
     })
 }
 
@@ -146,12 +146,12 @@ fn no_address(kind: EngineKind) -> String {
 }
 
 /// By an address of this machine that the engine's containers reach.
-pub(super) fn bridge(world: World<'_>, networks: &Networks) -> Way {
+pub(super) fn bridge(world: World<'_>, networks: &Networks) -> AccessPath {
     let rootless = networks.rootless(world).map(|rootless| {
-        let target = Target::new(networks.host, world.port(), world.provider());
-        Way::new(
+        let target = AppTarget::new(networks.host, world.port(), world.provider());
+        AccessPath::new(
             WayKind::Bridge,
-            Reach::Impossible(no_address(rootless)),
+            Reachability::Impossible(no_address(rootless)),
             target,
         )
     });
@@ -169,7 +169,7 @@ pub(super) fn bridge(world: World<'_>, networks: &Networks) -> Way {
 
 impl Networks {
     /// By a listener at the usual bridge.
-    fn by_usual(&self, world: World<'_>) -> Option<Way> {
+    fn by_usual(&self, world: World<'_>) -> Option<AccessPath> {
         let (usual, addresses) = (self.usual, self.addresses(world));
         let (door, port) = world.easiest(|door| at(door, usual, &addresses))?;
         let how = match addresses.first().filter(|_| world.has_interface(usual)) {
@@ -181,16 +181,16 @@ impl Networks {
             how,
             (WayKind::Bridge, self.named(port, &door.provider)),
         );
-        let wait = matches!(way.reach, Reach::Blocked(_)).then(|| {
+        let wait = matches!(way.reach, Reachability::Blocked(_)).then(|| {
             let when = "The engine creates it with its first container; then the listener opens \
                         within 3 s.";
-            Step::Advice(when.to_owned())
+            ConnectStep::Advice(when.to_owned())
         });
         Some(way.with(wait).with(self.firewall(world, usual, port)))
     }
 
     /// By a listener on all addresses.
-    fn by_any(&self, world: World<'_>) -> Option<Way> {
+    fn by_any(&self, world: World<'_>) -> Option<AccessPath> {
         let (door, port) = world.easiest(wildcard)?;
         let how = "at all addresses of this machine".to_owned();
         let way = world.through(
@@ -202,12 +202,12 @@ impl Networks {
     }
 
     /// By a listener at another bridge, which has no name in its containers.
-    fn by_other(&self, world: World<'_>) -> Option<Way> {
+    fn by_other(&self, world: World<'_>) -> Option<AccessPath> {
         self.bridges(world).find_map(|bridge| {
             let name = &bridge.name;
             let (door, port) = world.easiest(|door| at(door, name, &bridge.addresses))?;
             let how = format!("at the host's address in {name}, for containers in that network");
-            let target = Target::new(&literal(*bridge.addresses.first()?), port, &door.provider);
+            let target = AppTarget::new(&literal(*bridge.addresses.first()?), port, &door.provider);
             let way = world.through(door, how, (WayKind::Bridge, target));
             Some(way.with(self.firewall(world, name, port)))
         })
@@ -215,17 +215,17 @@ impl Networks {
 
     /// By a listener at an address in another network: containers get there as other machines do, unless
     /// they have this machine's own address, as Podman's rootless ones.
-    fn by_outside(&self, world: World<'_>) -> Option<Way> {
+    fn by_outside(&self, world: World<'_>) -> Option<AccessPath> {
         let (door, port) = world.easiest(outside).filter(|_| !self.rootless_too)?;
         let ip = door.ip()?.ip();
         let how = format!("at {ip}, an address of this machine");
-        let target = Target::new(&literal(ip), port, &door.provider);
+        let target = AppTarget::new(&literal(ip), port, &door.provider);
         let way = world.through(door, how, (WayKind::Bridge, target));
         Some(way.with(self.firewall(world, self.usual, port)))
     }
 
     /// By a listener to add: at the usual bridge, or the existing one.
-    fn by_new(&self, world: World<'_>) -> Way {
+    fn by_new(&self, world: World<'_>) -> AccessPath {
         let port = world.port();
         let is_usual = world.has_interface(self.usual);
         let other = self.bridges(world).next().filter(|_| !is_usual);
@@ -240,26 +240,26 @@ impl Networks {
             None => format!("nothing listens at {name}"),
         };
         let target = match address.filter(|_| other.is_some()) {
-            Some(address) => Target::new(&literal(*address), port, world.provider()),
+            Some(address) => AppTarget::new(&literal(*address), port, world.provider()),
             None => self.named(port, world.provider()),
         };
         let line = format!("address = \"{name}:{port}\"");
-        let way = Way::new(WayKind::Bridge, Reach::NotSetUp(why), target);
+        let way = AccessPath::new(WayKind::Bridge, Reachability::NotSetUp(why), target);
         let way = way.with([world.listener(&[&line])]);
         way.with(self.firewall(world, name, port))
     }
 
     /// By the name that the containers have for this machine.
-    fn named(&self, port: u16, provider: &str) -> Target {
-        Target {
+    fn named(&self, port: u16, provider: &str) -> AppTarget {
+        AppTarget {
             extra_hosts: self.extra_hosts,
-            ..Target::new(self.host, port, provider)
+            ..AppTarget::new(self.host, port, provider)
         }
     }
 }
 
 /// Its port, where it is on this interface, by name or by address.
-fn at(door: &Door, interface: &str, addresses: &[IpAddr]) -> Option<u16> {
+fn at(door: &ListenEndpoint, interface: &str, addresses: &[IpAddr]) -> Option<u16> {
     match &door.address {
         ListenAddress::Interface { name, port } => (name == interface).then_some(*port),
         ListenAddress::Ip(address) => addresses.contains(&address.ip()).then(|| address.port()),
@@ -268,7 +268,7 @@ fn at(door: &Door, interface: &str, addresses: &[IpAddr]) -> Option<u16> {
 }
 
 /// Its port, where it is on one address that others reach.
-fn outside(door: &Door) -> Option<u16> {
+fn outside(door: &ListenEndpoint) -> Option<u16> {
     let address = door.ip()?;
     let ip = address.ip();
     (ip.is_ipv4() && !ip.is_loopback() && !ip.is_unspecified()).then(|| address.port())

@@ -18,7 +18,8 @@ use crate::config::{
     Config, PoolStrategy, Provider, ProviderName, Routing, Timeouts, Variables, is_at_or_below,
 };
 use crate::credentials::{
-    self, Audience, Initiative, Pool, Settings, Status, StoreFiles, Strategy, Terms,
+    self, Audience, Initiative, KeeperSettings, KeeperStatus, LoginPool, StoreFiles, Strategy,
+    Terms,
 };
 use crate::provider::{self, Adapter, Layout};
 use crate::proxy::{self, Client, Counters, PathCounters, Rules, Upstream};
@@ -126,11 +127,11 @@ pub(super) struct Fleet {
     quota_changes: Arc<Notify>,
     /// The keepers' tasks; a refresh under way is waited for.
     tasks: TaskTracker,
-    members: BTreeMap<ProviderName, Member>,
+    members: BTreeMap<ProviderName, FleetMember>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct FleetMember {
     recipe: Recipe,
     adapter: Arc<dyn Adapter>,
     /// Its logins' keepers end on request, and not when it is dropped.
@@ -138,7 +139,7 @@ struct Member {
 }
 
 /// What can be built of a provider before anything of it runs.
-struct Plan {
+struct ProviderPlan {
     recipe: Recipe,
     terms: Terms,
     tls: provider::Tls,
@@ -168,9 +169,9 @@ impl Recipe {
     }
 }
 
-impl Plan {
+impl ProviderPlan {
     /// Whether a login that is kept by these terms may be one that `member` keeps.
-    fn continues(&self, member: &Member) -> bool {
+    fn continues(&self, member: &FleetMember) -> bool {
         let key = |adapter: &dyn Adapter| adapter.layout().map(Layout::key);
         key(&*self.terms.adapter) == key(&*member.adapter)
     }
@@ -178,7 +179,7 @@ impl Plan {
 
 /// A provider as `proxy status` needs it.
 #[derive(Debug, Clone)]
-pub(super) struct Report {
+pub(super) struct ProviderReport {
     pub(super) adapter: Arc<dyn Adapter>,
     pub(super) upstream: Arc<Upstream>,
 }
@@ -273,7 +274,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`FleetError`] names the provider that can't be set up.
-    pub(super) fn reconcile(&mut self, config: &Config) -> Result<Vec<Pool>, FleetError> {
+    pub(super) fn reconcile(&mut self, config: &Config) -> Result<Vec<LoginPool>, FleetError> {
         let variables = Variables::read(self.files.home());
         let mut plans = Vec::new();
         for (name, settings) in &config.providers {
@@ -285,7 +286,7 @@ impl Fleet {
                 plans.push(plan);
             }
         }
-        let planned = plans.iter().map(|plan: &Plan| &plan.terms.adapter);
+        let planned = plans.iter().map(|plan: &ProviderPlan| &plan.terms.adapter);
         let known = self.members.values().map(|member| &member.adapter);
         check_routes(&config.routing, &planned.chain(known))?;
         // A user who reloads wants to see the current state.
@@ -311,8 +312,8 @@ impl Fleet {
     }
 
     /// Waits until requests can be answered with these logins, or for as long as `limit`.
-    pub(super) async fn started(pools: &[Pool], limit: Duration) {
-        drop(timeout(limit, join_all(pools.iter().map(Pool::started))).await);
+    pub(super) async fn started(pools: &[LoginPool], limit: Duration) {
+        drop(timeout(limit, join_all(pools.iter().map(LoginPool::started))).await);
     }
 
     /// Whether there are the client keys that this provider demands.
@@ -331,7 +332,7 @@ impl Fleet {
         settings: &Provider,
         timeouts: &Timeouts,
         variables: &Variables,
-    ) -> Result<Plan, FleetError> {
+    ) -> Result<ProviderPlan, FleetError> {
         let ca_file = ca_file(&self.files, settings);
         let tls =
             provider::client_config(ca_file.as_deref()).map_err(|source| FleetError::Tls {
@@ -339,11 +340,11 @@ impl Fleet {
                 source,
             })?;
         let adapter = provider::build(name, settings, tls.clone(), variables)?;
-        Ok(Plan {
+        Ok(ProviderPlan {
             recipe: Recipe::new(settings, timeouts, variables),
             terms: Terms {
                 adapter,
-                settings: Settings {
+                settings: KeeperSettings {
                     refresh_lead: settings.refresh_lead,
                     token_timeout: provider::token_timeout(settings, &env),
                     wait: timeouts.credential,
@@ -361,7 +362,12 @@ impl Fleet {
     }
 
     /// The provider of a plan. A login that `former` keeps continues by the plan's terms.
-    fn member(&self, plan: Plan, timeouts: &Timeouts, former: Option<Member>) -> Member {
+    fn member(
+        &self,
+        plan: ProviderPlan,
+        timeouts: &Timeouts,
+        former: Option<FleetMember>,
+    ) -> FleetMember {
         if let Some(quotas) = plan.terms.adapter.quotas() {
             let goes_on = former.as_ref().filter(|member| plan.continues(member));
             if let Some(known) = goes_on.and_then(|member| member.adapter.quotas()) {
@@ -378,13 +384,13 @@ impl Fleet {
                     member.upstream.credentials.stop();
                 }
                 let (terms, files) = (plan.terms.clone(), self.files.clone());
-                Pool::start(terms, files, self.clock.clone(), &self.tasks)
+                LoginPool::start(terms, files, self.clock.clone(), &self.tasks)
             }
         };
         let former = former.map(|member| member.upstream);
         let counters = former.as_ref().map(|former| former.counters.clone());
         let counters = counters.unwrap_or_default();
-        let Plan { recipe, terms, tls } = plan;
+        let ProviderPlan { recipe, terms, tls } = plan;
         let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
         let mut paths = adapter.allowed_paths().to_vec();
@@ -429,7 +435,7 @@ impl Fleet {
             models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
             name,
         };
-        Member {
+        FleetMember {
             recipe,
             adapter,
             upstream: Arc::new(upstream),
@@ -459,8 +465,8 @@ impl Fleet {
     }
 
     /// For `proxy status`.
-    pub(super) fn reports(&self) -> Vec<Report> {
-        let report = |member: &Member| Report {
+    pub(super) fn reports(&self) -> Vec<ProviderReport> {
+        let report = |member: &FleetMember| ProviderReport {
             adapter: member.adapter.clone(),
             upstream: member.upstream.clone(),
         };
@@ -476,7 +482,7 @@ impl Fleet {
     }
 
     /// The providers with a login in a store, whose credential meets the condition.
-    pub(super) fn names_with_store(&self, wanted: impl Fn(&Status) -> bool) -> Vec<String> {
+    pub(super) fn names_with_store(&self, wanted: impl Fn(&KeeperStatus) -> bool) -> Vec<String> {
         self.members
             .values()
             .filter(|member| member.adapter.layout().is_some())
@@ -499,7 +505,7 @@ impl Fleet {
     pub(super) fn unreadable(&self) -> Vec<String> {
         let keyed = self.members.values();
         let keyed = keyed.filter(|member| member.adapter.is_unread());
-        let mut names = self.names_with_store(Status::is_unreadable);
+        let mut names = self.names_with_store(KeeperStatus::is_unreadable);
         names.extend(keyed.map(|member| member.upstream.name.to_string()));
         names
     }

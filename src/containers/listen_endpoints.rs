@@ -8,7 +8,7 @@ use crate::control::protocol::ListenerStatus;
 
 /// An address that hermes-proxyd listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Door {
+pub struct ListenEndpoint {
     /// Where.
     pub address: ListenAddress,
     /// The provider that `/v1` means there.
@@ -20,7 +20,7 @@ pub struct Door {
     pub is_open: bool,
 }
 
-impl Door {
+impl ListenEndpoint {
     /// One of a running daemon's; `None` where its address can't be read.
     pub fn of_status(status: &ListenerStatus) -> Option<Self> {
         Some(Self {

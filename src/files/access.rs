@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Spot {
     target: PathBuf,
-    reach: Option<platform::Reach>,
+    reach: Option<platform::FileReach>,
 }
 
 /// What becomes of folders that are missing.
@@ -31,7 +31,7 @@ enum Missing {
 
 /// What becomes of a link in the file's own place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum SymlinkState {
     /// The place is where it leads.
     IsFollowed,
     /// The place is the link's.
@@ -40,7 +40,7 @@ enum Link {
 
 /// Why a file is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum FileFlaw {
     /// It belongs to another user.
     Foreign {
         /// Whose it is.
@@ -61,7 +61,7 @@ impl Spot {
     /// # Errors
     /// When its folder can't be reached.
     pub fn of(file: &Path) -> io::Result<Self> {
-        Self::find(file, Missing::Stay, Link::IsFollowed)
+        Self::find(file, Missing::Stay, SymlinkState::IsFollowed)
     }
 
     /// The same, with the folders above it made where they are missing, private and their owner's.
@@ -69,7 +69,7 @@ impl Spot {
     /// # Errors
     /// When a folder can't be reached or made.
     pub fn made(file: &Path) -> io::Result<Self> {
-        Self::find(file, Missing::AreMade, Link::IsFollowed)
+        Self::find(file, Missing::AreMade, SymlinkState::IsFollowed)
     }
 
     /// The place of a file to create or replace itself, even if it is a link, with the folders above it.
@@ -77,10 +77,10 @@ impl Spot {
     /// # Errors
     /// When a folder can't be reached or made.
     pub fn of_itself(file: &Path) -> io::Result<Self> {
-        Self::find(file, Missing::AreMade, Link::Stays)
+        Self::find(file, Missing::AreMade, SymlinkState::Stays)
     }
 
-    fn find(file: &Path, missing: Missing, link: Link) -> io::Result<Self> {
+    fn find(file: &Path, missing: Missing, link: SymlinkState) -> io::Result<Self> {
         if let Some((target, reach)) = platform::reach(file, missing, link)? {
             return Ok(Self {
                 target,
@@ -91,8 +91,8 @@ impl Spot {
             make_folders(folder)?;
         }
         let followed = match link {
-            Link::IsFollowed => file.canonicalize().ok(),
-            Link::Stays => None,
+            SymlinkState::IsFollowed => file.canonicalize().ok(),
+            SymlinkState::Stays => None,
         };
         Ok(Self {
             target: followed.unwrap_or_else(|| file.to_owned()),
@@ -252,7 +252,7 @@ impl Spot {
 
     /// Whether an existing file is untrusted: it belongs to another user, or all users may write it,
     /// on a file system that has owners and modes.
-    pub fn flaw(&self, file: &File, metadata: &Metadata) -> Option<Flaw> {
+    pub fn flaw(&self, file: &File, metadata: &Metadata) -> Option<FileFlaw> {
         platform::flaw(file, metadata, |owner| {
             // As when a user's file alone is mounted into a container.
             self.is_home_of(owner) || self.is_closed()
@@ -314,7 +314,7 @@ mod unix {
     use rustix::fs::OFlags;
     use rustix::process::geteuid;
 
-    use super::Flaw;
+    use super::FileFlaw;
 
     /// Who owns a file whose owner has no number here.
     const NOBODY: u32 = 65534;
@@ -345,15 +345,15 @@ mod unix {
         file: &File,
         metadata: &Metadata,
         at_home: impl Fn(u32) -> bool,
-    ) -> Option<Flaw> {
+    ) -> Option<FileFlaw> {
         let (ours, owner) = (geteuid().as_raw(), metadata.uid());
         let known = owner == ours || owner == 0 || (ours == 0 && at_home(owner));
         let is_hidden = owner == NOBODY && hides_owners(file);
         if !known && !is_hidden {
-            return Some(Flaw::Foreign { owner, ours });
+            return Some(FileFlaw::Foreign { owner, ours });
         }
         let mode = metadata.mode() & 0o7777;
-        (mode & 0o002 != 0 && keeps_modes(file)).then_some(Flaw::Writable { mode })
+        (mode & 0o002 != 0 && keeps_modes(file)).then_some(FileFlaw::Writable { mode })
     }
 
     /// Whether a file's mode can be changed there. On these file systems it is the mount's, and
@@ -418,33 +418,33 @@ mod platform {
     use rustix::thread;
 
     pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
-    use super::{Link, Missing};
+    use super::{Missing, SymlinkState};
 
     /// So many links are followed; the kernel's own limit.
     const LINKS: usize = 40;
 
     /// A name in a folder that is held open, and whose rights are used there.
     #[derive(Debug, Clone)]
-    pub(in crate::files) struct Reach {
+    pub(in crate::files) struct FileReach {
         folder: Arc<OwnedFd>,
         name: OsString,
-        user: User,
+        user: FileUser,
         /// All users may put files there.
         is_open: bool,
     }
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct User {
+    struct FileUser {
         uid: Uid,
         gid: Gid,
     }
 
-    const ROOT: User = User {
+    const ROOT: FileUser = FileUser {
         uid: Uid::ROOT,
         gid: Gid::ROOT,
     };
 
-    impl Reach {
+    impl FileReach {
         pub(super) fn sibling(&self, name: &OsStr) -> Self {
             Self {
                 name: name.to_owned(),
@@ -490,7 +490,7 @@ mod platform {
         dumpable: Option<DumpableBehavior>,
     }
 
-    impl User {
+    impl FileUser {
         fn acting(self) -> io::Result<Option<Acting>> {
             if self == ROOT {
                 return Ok(None);
@@ -538,8 +538,8 @@ mod platform {
     pub(super) fn reach(
         file: &Path,
         missing: Missing,
-        link: Link,
-    ) -> io::Result<Option<(PathBuf, Reach)>> {
+        link: SymlinkState,
+    ) -> io::Result<Option<(PathBuf, FileReach)>> {
         if !process::geteuid().is_root() {
             return Ok(None);
         }
@@ -548,10 +548,10 @@ mod platform {
 
     struct Walk {
         missing: Missing,
-        link: Link,
+        link: SymlinkState,
         folder: OwnedFd,
         /// Whose the folder is, or who has led us here by a link.
-        user: User,
+        user: FileUser,
         led: bool,
         /// Whether any part belonged to another user.
         shared: bool,
@@ -559,7 +559,7 @@ mod platform {
     }
 
     impl Walk {
-        fn start(missing: Missing, link: Link) -> io::Result<Self> {
+        fn start(missing: Missing, link: SymlinkState) -> io::Result<Self> {
             Ok(Self {
                 missing,
                 link,
@@ -571,7 +571,7 @@ mod platform {
             })
         }
 
-        fn go(mut self, file: &Path) -> io::Result<Option<(PathBuf, Reach)>> {
+        fn go(mut self, file: &Path) -> io::Result<Option<(PathBuf, FileReach)>> {
             let mut rest = names(file);
             let mut name = OsString::from(".");
             while let Some(next) = rest.pop_front() {
@@ -591,7 +591,7 @@ mod platform {
                     Err(error) => return Err(error),
                 };
                 let kind = FileType::from_raw_mode(stat.st_mode);
-                if kind == FileType::Symlink && (!last || self.link == Link::IsFollowed) {
+                if kind == FileType::Symlink && (!last || self.link == SymlinkState::IsFollowed) {
                     for name in self.follow(&found, &stat)?.into_iter().rev() {
                         rest.push_front(name);
                     }
@@ -610,7 +610,7 @@ mod platform {
             let way = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
             let target = std::fs::read_link(way)?.join(&name);
             let mode = rustix::fs::fstat(&self.folder)?.st_mode;
-            let reach = Reach {
+            let reach = FileReach {
                 folder: Arc::new(self.folder),
                 name,
                 user: self.user,
@@ -682,9 +682,9 @@ mod platform {
     }
 
     /// The owner, if that is not root.
-    fn foreign(stat: &Stat) -> Option<User> {
+    fn foreign(stat: &Stat) -> Option<FileUser> {
         let (uid, gid) = (stat.st_uid, stat.st_gid);
-        (uid != 0 && is_user(uid)).then(|| User {
+        (uid != 0 && is_user(uid)).then(|| FileUser {
             uid: Uid::from_raw(uid),
             gid: Gid::from_raw(gid),
         })
@@ -741,13 +741,13 @@ mod platform {
     use rustix::process::geteuid;
 
     pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
-    use super::{Link, Missing};
+    use super::{Missing, SymlinkState};
 
     /// It does not exist.
     #[derive(Debug, Clone)]
-    pub(in crate::files) struct Reach(Infallible);
+    pub(in crate::files) struct FileReach(Infallible);
 
-    impl Reach {
+    impl FileReach {
         pub(super) fn sibling(&self, _name: &OsStr) -> Self {
             match self.0 {}
         }
@@ -772,8 +772,8 @@ mod platform {
     pub(super) fn reach(
         file: &Path,
         _missing: Missing,
-        _link: Link,
-    ) -> io::Result<Option<(PathBuf, Reach)>> {
+        _link: SymlinkState,
+    ) -> io::Result<Option<(PathBuf, FileReach)>> {
         if !geteuid().is_root() {
             return Ok(None);
         }
@@ -829,13 +829,13 @@ mod platform {
     use std::io;
     use std::path::{Path, PathBuf};
 
-    use super::{Flaw, Link, Missing};
+    use super::{FileFlaw, Missing, SymlinkState};
 
     /// It does not exist.
     #[derive(Debug, Clone)]
-    pub(in crate::files) struct Reach(Infallible);
+    pub(in crate::files) struct FileReach(Infallible);
 
-    impl Reach {
+    impl FileReach {
         pub(super) fn sibling(&self, _name: &OsStr) -> Self {
             match self.0 {}
         }
@@ -860,8 +860,8 @@ mod platform {
     pub(super) fn reach(
         _file: &Path,
         _missing: Missing,
-        _link: Link,
-    ) -> io::Result<Option<(PathBuf, Reach)>> {
+        _link: SymlinkState,
+    ) -> io::Result<Option<(PathBuf, FileReach)>> {
         Ok(None)
     }
 
@@ -887,7 +887,7 @@ mod platform {
         _file: &File,
         _metadata: &Metadata,
         _at_home: impl Fn(u32) -> bool,
-    ) -> Option<Flaw> {
+    ) -> Option<FileFlaw> {
         None
     }
 

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::core::{Core, Habits};
 use super::handle::{Snapshot, Standing};
-use super::keeper::{Keeper, Settings};
+use super::keeper::{Keeper, KeeperSettings};
 use super::pool::Strategy;
 use crate::provider::{Adapter, Assessment};
 
@@ -22,7 +22,7 @@ pub struct Terms {
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
     /// Durations, and the receiver of notices.
-    pub settings: Settings,
+    pub settings: KeeperSettings,
     /// Nothing asks for the provider, so its missing login is not a problem.
     pub optional: bool,
     /// Which of its logins a request goes with.
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::config::{AllowedPath, ProviderName};
     use crate::provider::{
-        BaseUrl, Credential, CredentialKind, Grant, Layout, Login, Remedy, Renewal, TokenError,
+        BaseUrl, BearerKind, Credential, Grant, Layout, Login, Remedy, Renewal, TokenError,
     };
     use crate::secret::Secret;
 
@@ -184,7 +184,7 @@ mod tests {
             authorization: bearer.authorization("Bearer").unwrap(),
             bearer,
             base_url: BaseUrl::new(&place.parse().unwrap()).unwrap(),
-            kind: CredentialKind::new("test", Renewal::Refresh),
+            kind: BearerKind::new("test", Renewal::Refresh),
             issued_at: None,
             expires_at: None,
             headers: Vec::new(),
@@ -196,7 +196,7 @@ mod tests {
             number,
             terms: Terms {
                 adapter: Arc::new(At(ProviderName::new("test").unwrap(), place)),
-                settings: Settings {
+                settings: KeeperSettings {
                     refresh_lead: Duration::from_mins(5),
                     token_timeout: Duration::from_secs(1),
                     wait: Duration::from_secs(1),

@@ -43,7 +43,7 @@ struct Trial {
 
 /// Refusals of one credential since it was last taken.
 #[derive(Debug, Default)]
-pub(super) struct Row {
+pub(super) struct RefusalStreak {
     /// Whether there is any, so that a credential that works costs one look at this.
     any: AtomicBool,
     /// Whether requests wait for another credential instead of being refused with this one.
@@ -52,7 +52,7 @@ pub(super) struct Row {
     refusals: Mutex<Option<(DateTime<Utc>, u32)>>,
 }
 
-impl Row {
+impl RefusalStreak {
     /// The provider refused the credential once more.
     pub(super) fn refused(&self, now: DateTime<Utc>) {
         let mut row = lock(&self.refusals);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn refusals_in_a_row_throw_doubt_on_the_token_after_a_while() {
-        let row = Row::default();
+        let row = RefusalStreak::default();
         for second in [0, 10, 20] {
             row.refused(after(second));
             assert!(!row.is_long(after(29)));
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_given_up_after_refusals_in_a_row_until_it_is_taken() {
-        let row = Row::default();
+        let row = RefusalStreak::default();
         row.refused(start());
         row.refused(start());
         row.give_up();

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::store::{Marked, Remark};
 use crate::clock;
-use crate::provider::row::{Failing, Reason};
+use crate::provider::pool_row::{Failing, FailureReason};
 
 /// The rest after a refused token: the cause may be over soon.
 const AFTER_401: Duration = Duration::from_mins(5);
@@ -28,7 +28,7 @@ const LATER: Duration = Duration::from_mins(1);
 
 /// Why a login rests.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Failure {
+pub(super) struct CooldownReason {
     /// The answer's status.
     pub(super) status: u16,
     /// How long, if the provider says so.
@@ -44,12 +44,12 @@ pub(super) struct Failure {
 pub(super) struct Rest {
     /// In seconds since 1970; 0 while nothing is known against it.
     until: AtomicI64,
-    known: Mutex<Known>,
+    known: Mutex<KnownFailure>,
 }
 
 /// What is known of the failure.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownFailure {
     /// When it was marked, here or by another program.
     pub(super) at: Option<DateTime<Utc>>,
     pub(super) status: Option<u16>,
@@ -61,7 +61,7 @@ pub(super) struct Known {
 }
 
 /// How long a login rests.
-fn cooldown(failure: &Failure, failures: u64) -> Duration {
+fn cooldown(failure: &CooldownReason, failures: u64) -> Duration {
     let status = failure.status;
     let untold = match status {
         402..=404 if failures >= NO_ACCIDENT => LONGEST,
@@ -74,10 +74,10 @@ fn cooldown(failure: &Failure, failures: u64) -> Duration {
 }
 
 /// The cause, as far as the status tells.
-fn reason(status: u16) -> Option<Reason> {
+fn reason(status: u16) -> Option<FailureReason> {
     match status {
-        402 => Some(Reason::Billing),
-        429 => Some(Reason::RateLimit),
+        402 => Some(FailureReason::Billing),
+        429 => Some(FailureReason::RateLimit),
         _ => None,
     }
 }
@@ -99,7 +99,7 @@ impl Rest {
     }
 
     /// What is known of the last failure.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownFailure {
         self.lock().clone()
     }
 
@@ -107,7 +107,7 @@ impl Rest {
     /// may be under way.
     pub(super) fn begin(
         &self,
-        failure: &Failure,
+        failure: &CooldownReason,
         now: DateTime<Utc>,
     ) -> Option<(Remark, Arc<AtomicBool>)> {
         let mut known = self.lock();
@@ -123,7 +123,7 @@ impl Rest {
             return None;
         }
         self.set(ends_at);
-        *known = Known {
+        *known = KnownFailure {
             at: Some(now),
             status: Some(failure.status),
             code: failure.code.map(str::to_owned),
@@ -148,7 +148,7 @@ impl Rest {
         }
         self.set(clock::after(now, A_MOMENT));
         let failures = known.failures;
-        *known = Known {
+        *known = KnownFailure {
             at: Some(now),
             status: Some(status),
             code: code.map(str::to_owned),
@@ -161,7 +161,7 @@ impl Rest {
     pub(super) fn end(&self) {
         let mut known = self.lock();
         self.until.store(0, Ordering::Relaxed);
-        *known = Known::default();
+        *known = KnownFailure::default();
     }
 
     /// Takes over the store's mark. Of two marks the later one counts.
@@ -173,7 +173,7 @@ impl Rest {
                 if known.at.is_some_and(|known| known > at) && !is_ours {
                     return;
                 }
-                let failure = Failure {
+                let failure = CooldownReason {
                     status: mark.status.unwrap_or_default(),
                     told: None,
                     code: None,
@@ -183,7 +183,7 @@ impl Rest {
                 let longest = clock::after(at.max(now), LONGEST);
                 let ends_at = mark.ends_at.unwrap_or_else(untold).min(longest);
                 self.set(ends_at);
-                *known = Known {
+                *known = KnownFailure {
                     at: Some(at),
                     status: mark.status,
                     code: mark.reason.clone(),
@@ -197,7 +197,7 @@ impl Rest {
                 let is_later = at.is_some_and(|at| known.at.is_some_and(|known| at > known));
                 if known.noted.load(Ordering::Relaxed) || is_later {
                     self.until.store(0, Ordering::Relaxed);
-                    *known = Known::default();
+                    *known = KnownFailure::default();
                 }
             }
         }
@@ -209,7 +209,7 @@ impl Rest {
         self.until.store(ends_at.max(1), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, KnownFailure> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -227,8 +227,8 @@ mod tests {
         format!("2026-11-29T{time}Z").parse().unwrap()
     }
 
-    fn failed(status: u16, told: Option<u64>, is_only: bool) -> Failure {
-        Failure {
+    fn failed(status: u16, told: Option<u64>, is_only: bool) -> CooldownReason {
+        CooldownReason {
             status,
             told: told.map(Duration::from_secs),
             code: None,

@@ -35,21 +35,21 @@ const SILENT: Duration = Duration::from_hours(1);
 pub(super) struct Neighbours {
     count: usize,
     share: usize,
-    lines: Mutex<HashMap<IpAddr, Vec<Arc<Line>>>>,
+    lines: Mutex<HashMap<IpAddr, Vec<Arc<BridgedConnection>>>>,
     opened: Instant,
 }
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct BridgeSlot {
     neighbours: Arc<Neighbours>,
     from: IpAddr,
-    line: Arc<Line>,
+    line: Arc<BridgedConnection>,
 }
 
 /// What moves on a connection.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct BridgedConnection {
     /// The side that sent something last.
     last: AtomicU8,
     /// When, in milliseconds from the first day.
@@ -61,7 +61,7 @@ pub(super) struct Line {
 /// The side that sent something last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Last {
+enum LastSender {
     Nobody,
     Client,
     Daemon,
@@ -119,7 +119,7 @@ impl Neighbours {
     /// A place for a neighbour's connection. If it has its share, one of its own connections makes way;
     /// if all places are taken, one of the neighbour with the most that can spare one. `None` if none
     /// can.
-    pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<BridgeSlot> {
         let from = from.to_canonical();
         let mut lines = self.lines();
         let own = lines.get(&from).map_or(0, Vec::len);
@@ -131,15 +131,15 @@ impl Neighbours {
             others.sort_unstable_by_key(|one| std::cmp::Reverse(one.len()));
             others.into_iter().find_map(|one| self.cut_one(one))?;
         }
-        let line = Arc::new(Line {
-            last: AtomicU8::new(Last::Nobody as u8),
-            at: AtomicU64::new(Line::now(self.opened)),
+        let line = Arc::new(BridgedConnection {
+            last: AtomicU8::new(LastSender::Nobody as u8),
+            at: AtomicU64::new(BridgedConnection::now(self.opened)),
             leave: CancellationToken::new(),
             opened: self.opened,
         });
         lines.entry(from).or_default().push(line.clone());
         drop(lines);
-        Some(Place {
+        Some(BridgeSlot {
             neighbours: self.clone(),
             from,
             line,
@@ -148,17 +148,17 @@ impl Neighbours {
 
     /// Ends one of these that was never used, otherwise the one that has been quiet for longest, if
     /// any can go.
-    fn cut_one(&self, lines: &mut Vec<Arc<Line>>) -> Option<()> {
-        let now = Line::now(self.opened);
+    fn cut_one(&self, lines: &mut Vec<Arc<BridgedConnection>>) -> Option<()> {
+        let now = BridgedConnection::now(self.opened);
         let quiet = lines.iter().enumerate().filter_map(|(at, line)| {
             let silence = now.saturating_sub(line.at.load(Ordering::Relaxed));
             let may_go_after = match line.last() {
-                Last::Nobody | Last::Answered => GRACE,
-                Last::Begun => HEAD,
-                Last::Daemon => PAUSE,
-                Last::Client => return None,
+                LastSender::Nobody | LastSender::Answered => GRACE,
+                LastSender::Begun => HEAD,
+                LastSender::Daemon => PAUSE,
+                LastSender::Client => return None,
             };
-            let is_unused = matches!(line.last(), Last::Nobody | Last::Begun);
+            let is_unused = matches!(line.last(), LastSender::Nobody | LastSender::Begun);
             let can_go = u128::from(silence) >= may_go_after.as_millis();
             can_go.then_some((is_unused, silence, at))
         });
@@ -167,14 +167,14 @@ impl Neighbours {
         Some(())
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Arc<Line>>>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Arc<BridgedConnection>>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl BridgeSlot {
     /// What moves on its connection.
-    pub(super) fn line(&self) -> &Line {
+    pub(super) fn line(&self) -> &BridgedConnection {
         &self.line
     }
 
@@ -183,8 +183,11 @@ impl Place {
         loop {
             let line = &self.line;
             let silent = match line.last() {
-                Last::Nobody => UNUSED,
-                Last::Client | Last::Daemon | Last::Answered | Last::Begun => SILENT,
+                LastSender::Nobody => UNUSED,
+                LastSender::Client
+                | LastSender::Daemon
+                | LastSender::Answered
+                | LastSender::Begun => SILENT,
             };
             let at = Duration::from_millis(line.at.load(Ordering::Relaxed));
             let deadline = line.opened + at + silent;
@@ -199,7 +202,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for BridgeSlot {
     fn drop(&mut self) {
         let mut lines = self.neighbours.lines();
         if let Some(own) = lines.get_mut(&self.from) {
@@ -211,45 +214,45 @@ impl Drop for Place {
     }
 }
 
-impl Line {
+impl BridgedConnection {
     /// The client sent something; `head` is the state of its request's head.
     pub(super) fn client_spoke(&self, head: &mut HeadEnd, piece: &[u8]) {
         let last = self.last();
-        if matches!(last, Last::Daemon | Last::Answered) {
+        if matches!(last, LastSender::Daemon | LastSender::Answered) {
             *head = HeadEnd::default();
         }
         if head.is_whole_with(piece) {
-            self.spoke(Last::Client);
-        } else if last != Last::Begun {
+            self.spoke(LastSender::Client);
+        } else if last != LastSender::Begun {
             // Its time counts from its first byte.
-            self.spoke(Last::Begun);
+            self.spoke(LastSender::Begun);
         }
     }
 
     /// The daemon sent something; `answer` is the state of its answer.
     pub(super) fn daemon_spoke(&self, answer: &mut AnswerEnd, piece: &[u8]) {
-        if matches!(self.last(), Last::Client | Last::Begun) {
+        if matches!(self.last(), LastSender::Client | LastSender::Begun) {
             *answer = AnswerEnd::default();
         }
         self.spoke(if answer.is_over_with(piece) {
-            Last::Answered
+            LastSender::Answered
         } else {
-            Last::Daemon
+            LastSender::Daemon
         });
     }
 
-    fn spoke(&self, who: Last) {
+    fn spoke(&self, who: LastSender) {
         self.last.store(who as u8, Ordering::Relaxed);
         self.at.store(Self::now(self.opened), Ordering::Relaxed);
     }
 
-    fn last(&self) -> Last {
+    fn last(&self) -> LastSender {
         match self.last.load(Ordering::Relaxed) {
-            0 => Last::Nobody,
-            1 => Last::Client,
-            2 => Last::Daemon,
-            3 => Last::Answered,
-            _ => Last::Begun,
+            0 => LastSender::Nobody,
+            1 => LastSender::Client,
+            2 => LastSender::Daemon,
+            3 => LastSender::Answered,
+            _ => LastSender::Begun,
         }
     }
 
@@ -268,7 +271,7 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    impl Place {
+    impl BridgeSlot {
         fn asks(&self) {
             let head = b"GET / HTTP/1.1\r\n\r\n";
             self.line().client_spoke(&mut HeadEnd::default(), head);
@@ -318,7 +321,7 @@ mod tests {
         assert!(neighbours.take(ip(1)).is_none());
     }
 
-    async fn is_cut(place: &Place) -> bool {
+    async fn is_cut(place: &BridgeSlot) -> bool {
         timeout(Duration::ZERO, place.is_over()).await.is_ok()
     }
 

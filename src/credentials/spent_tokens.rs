@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::store::{Stamp, StoreError, stamp};
+use super::store::{StoreError, StoreStamp, stamp};
 use super::write;
 use crate::files;
 use crate::secret::Secret;
@@ -29,30 +29,30 @@ const HEAD: &str =
 
 /// The spent refresh tokens of one provider. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Spent(Arc<Ledger>);
+pub(super) struct Spent(Arc<SpentLedger>);
 
 #[derive(Debug, Default)]
-struct Ledger {
+struct SpentLedger {
     /// `None` for one in memory alone.
     file: Option<PathBuf>,
-    memory: Mutex<Memory>,
+    memory: Mutex<SpentMemory>,
 }
 
 /// What is known, on disk or not yet.
 #[derive(Debug, Default)]
-struct Memory {
+struct SpentMemory {
     /// The oldest first.
-    known: VecDeque<Mark>,
+    known: VecDeque<TokenFingerprint>,
     /// What of that the file does not have yet.
-    added: VecDeque<Mark>,
+    added: VecDeque<TokenFingerprint>,
     /// Tokens that the file still lists, though the provider has granted them again.
-    removed: Vec<Mark>,
+    removed: Vec<TokenFingerprint>,
     /// The file as it was read last.
-    read: Option<Stamp>,
+    read: Option<StoreStamp>,
     /// Tokens that may be spent, as far as this process can tell. Never written.
-    doubted: Vec<Mark>,
+    doubted: Vec<TokenFingerprint>,
     /// What is being spent.
-    claimed: Vec<Mark>,
+    claimed: Vec<TokenFingerprint>,
     /// It was said that the file can't be written.
     told: bool,
 }
@@ -62,13 +62,13 @@ struct Memory {
 #[derive(Debug)]
 pub(super) struct Claim {
     spent: Spent,
-    mark: Mark,
+    mark: TokenFingerprint,
 }
 
 impl Claim {
     /// Whether it is this token's.
     pub(super) fn is_of(&self, token: &Secret) -> bool {
-        Mark::of(&token.fingerprint()) == Some(self.mark)
+        TokenFingerprint::of(&token.fingerprint()) == Some(self.mark)
     }
 }
 
@@ -81,9 +81,9 @@ impl Drop for Claim {
 
 /// A token's fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark(u64);
+struct TokenFingerprint(u64);
 
-impl Mark {
+impl TokenFingerprint {
     fn of(fingerprint: &str) -> Option<Self> {
         let plain =
             fingerprint.len() == 12 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -92,20 +92,20 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for TokenFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:012x}", self.0)
     }
 }
 
-impl fmt::Debug for Mark {
+impl fmt::Debug for TokenFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
 /// The ledgers in use.
-static SHARED: Mutex<BTreeMap<PathBuf, Weak<Ledger>>> = Mutex::new(BTreeMap::new());
+static SHARED: Mutex<BTreeMap<PathBuf, Weak<SpentLedger>>> = Mutex::new(BTreeMap::new());
 
 impl Spent {
     /// The ledger in `folder` of the provider with this key, shared by the whole process. Nothing
@@ -117,7 +117,7 @@ impl Spent {
         if let Some(ledger) = shared.get(&file).and_then(Weak::upgrade) {
             return Self(ledger);
         }
-        let ledger = Arc::new(Ledger {
+        let ledger = Arc::new(SpentLedger {
             file: Some(file.clone()),
             memory: Mutex::default(),
         });
@@ -125,7 +125,7 @@ impl Spent {
         Self(ledger)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, SpentMemory> {
         let memory = self.0.memory.lock();
         memory.unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,23 +141,23 @@ impl Spent {
 
     /// The same of a token by its fingerprint.
     pub(super) fn holds_mark(&self, fingerprint: &str) -> bool {
-        let is_there = |mark: Mark| {
+        let is_there = |mark: TokenFingerprint| {
             let memory = self.memory();
             memory.known.contains(&mark) || memory.doubted.contains(&mark)
         };
-        Mark::of(fingerprint).is_some_and(is_there)
+        TokenFingerprint::of(fingerprint).is_some_and(is_there)
     }
 
     /// This token may be spent, as far as this process can tell: it counts as spent until it ends.
     pub(super) fn doubt(&self, fingerprint: &str) {
-        if let Some(mark) = Mark::of(fingerprint) {
+        if let Some(mark) = TokenFingerprint::of(fingerprint) {
             self.memory().doubted.push(mark);
         }
     }
 
     /// The sole right in this process to send this token; `None` if another keeper has it.
     pub(super) fn claim(&self, token: &Secret) -> Option<Claim> {
-        let mark = Mark::of(&token.fingerprint())?;
+        let mark = TokenFingerprint::of(&token.fingerprint())?;
         let mut memory = self.memory();
         if memory.claimed.contains(&mark) {
             return None;
@@ -171,20 +171,20 @@ impl Spent {
 
     /// Whether the token with this fingerprint is being spent.
     pub(super) fn is_claimed(&self, fingerprint: &str) -> bool {
-        Mark::of(fingerprint).is_some_and(|mark| self.memory().claimed.contains(&mark))
+        TokenFingerprint::of(fingerprint).is_some_and(|mark| self.memory().claimed.contains(&mark))
     }
 
     /// Notes that the token with this fingerprint is spent. It is known at once, and durable after the next
     /// [`Spent::write`].
     pub(super) fn note(&self, fingerprint: &str) {
-        if let Some(mark) = Mark::of(fingerprint) {
+        if let Some(mark) = TokenFingerprint::of(fingerprint) {
             self.memory().add(mark);
         }
     }
 
     /// This token was granted just now, so it is good, whatever was known about it.
     pub(super) fn forget(&self, token: &Secret) {
-        if let Some(mark) = Mark::of(&token.fingerprint()) {
+        if let Some(mark) = TokenFingerprint::of(&token.fingerprint()) {
             self.memory().remove(mark);
         }
     }
@@ -197,7 +197,7 @@ impl Spent {
 
     /// Whether this fingerprint is known, and not in the file yet.
     pub(super) fn waits(&self, fingerprint: &str) -> bool {
-        let mark = Mark::of(fingerprint);
+        let mark = TokenFingerprint::of(fingerprint);
         mark.is_some_and(|mark| self.memory().added.contains(&mark))
     }
 
@@ -261,8 +261,8 @@ impl Spent {
     }
 }
 
-impl Memory {
-    fn add(&mut self, mark: Mark) {
+impl SpentMemory {
+    fn add(&mut self, mark: TokenFingerprint) {
         self.removed.retain(|removed| *removed != mark);
         if !self.known.contains(&mark) {
             self.known.push_back(mark);
@@ -271,7 +271,7 @@ impl Memory {
         }
     }
 
-    fn remove(&mut self, mark: Mark) {
+    fn remove(&mut self, mark: TokenFingerprint) {
         self.doubted.retain(|doubted| *doubted != mark);
         let before = self.known.len();
         self.known.retain(|known| *known != mark);
@@ -282,7 +282,7 @@ impl Memory {
     }
 
     /// The file has these.
-    fn take(&mut self, marks: VecDeque<Mark>, at: Stamp) {
+    fn take(&mut self, marks: VecDeque<TokenFingerprint>, at: StoreStamp) {
         self.known = marks;
         self.known.retain(|mark| !self.removed.contains(mark));
         for mark in &self.added {
@@ -303,7 +303,7 @@ impl Memory {
 }
 
 /// The fingerprints in a file; none if it does not exist.
-fn load(file: &Path) -> std::io::Result<VecDeque<Mark>> {
+fn load(file: &Path) -> std::io::Result<VecDeque<TokenFingerprint>> {
     let text = match files::read(file, LARGEST) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return files::there_or_missing(file).map(|()| VecDeque::new());
@@ -316,7 +316,7 @@ fn load(file: &Path) -> std::io::Result<VecDeque<Mark>> {
     };
     let text = String::from_utf8_lossy(&text);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let marks: Vec<_> = lines.map(Mark::of).collect();
+    let marks: Vec<_> = lines.map(TokenFingerprint::of).collect();
     let whole = text.starts_with('#') && text.ends_with('\n');
     if !whole || marks.contains(&None) {
         told_damaged(file);
@@ -460,7 +460,7 @@ mod tests {
     fn two_processes_lose_nothing_of_each_others() {
         let dir = tempfile::tempdir().unwrap();
         let ours = again(dir.path());
-        let theirs = Spent(Arc::new(Ledger {
+        let theirs = Spent(Arc::new(SpentLedger {
             file: Some(dir.path().join("nous.txt")),
             memory: Mutex::default(),
         }));

@@ -20,7 +20,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// What was parsed last.
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<Option<Parsed>>);
+pub(super) struct StoreCache(Mutex<Option<Parsed>>);
 
 struct Parsed {
     file: PathBuf,
@@ -29,13 +29,13 @@ struct Parsed {
 }
 
 /// The contents of a store are never printed.
-impl fmt::Debug for Shelf {
+impl fmt::Debug for StoreCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shelf").finish_non_exhaustive()
     }
 }
 
-impl Shelf {
+impl StoreCache {
     /// What the file holds now; `None` only when there is no file.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ mod tests {
     fn a_large_store_is_parsed_once_until_a_byte_of_it_changes() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("auth.json");
-        let shelf = Shelf::default();
+        let shelf = StoreCache::default();
         let read = |text: &str| {
             std::fs::write(&file, text).unwrap();
             shelf.read(&file).unwrap().unwrap()

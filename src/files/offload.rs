@@ -17,10 +17,10 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// Does one piece of file work at a time. While one hangs, no other is begun, so that a hung file system
 /// takes one thread and not all of them. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
-pub struct Desk(Arc<State>);
+pub struct Desk(Arc<DeskState>);
 
 #[derive(Debug)]
-struct State {
+struct DeskState {
     turn: Arc<Semaphore>,
     /// The piece that has the turn took too long.
     late: AtomicBool,
@@ -28,7 +28,7 @@ struct State {
 
 impl Default for Desk {
     fn default() -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(DeskState {
             turn: Arc::new(Semaphore::new(1)),
             late: AtomicBool::new(false),
         }))
@@ -36,7 +36,7 @@ impl Default for Desk {
 }
 
 /// The desks of folders that several have to do with.
-static SHARED: Mutex<BTreeMap<PathBuf, Weak<State>>> = Mutex::new(BTreeMap::new());
+static SHARED: Mutex<BTreeMap<PathBuf, Weak<DeskState>>> = Mutex::new(BTreeMap::new());
 
 impl Desk {
     /// The desk of this folder, shared by the whole process: if the folder hangs, it takes one thread.

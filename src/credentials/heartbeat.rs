@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// What is known of a keeper's life.
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum KeeperLife {
     /// Its current step ends by then, if that is known.
     Until(Option<Instant>),
     /// It ended on request.
@@ -18,7 +18,7 @@ enum State {
 
 /// The reader's side. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse(Arc<Mutex<State>>);
+pub(super) struct Pulse(Arc<Mutex<KeeperLife>>);
 
 /// The keeper's side. Dropping it without [`Heart::ended`] is death.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Heart(Pulse);
 impl Heart {
     /// A heart that beats first within `limit`.
     pub(super) fn new(limit: Duration) -> Self {
-        let first = State::Until(Instant::now().checked_add(limit));
+        let first = KeeperLife::Until(Instant::now().checked_add(limit));
         Self(Pulse(Arc::new(Mutex::new(first))))
     }
 
@@ -37,20 +37,20 @@ impl Heart {
 
     /// Alive, and again within `limit`.
     pub(super) fn beat(&self, limit: Duration) {
-        *self.0.state() = State::Until(Instant::now().checked_add(limit));
+        *self.0.state() = KeeperLife::Until(Instant::now().checked_add(limit));
     }
 
     /// Ends in order.
     pub(super) fn ended(&self) {
-        *self.0.state() = State::Ended;
+        *self.0.state() = KeeperLife::Ended;
     }
 }
 
 impl Drop for Heart {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        if !matches!(*state, State::Ended) {
-            *state = State::Gone;
+        if !matches!(*state, KeeperLife::Ended) {
+            *state = KeeperLife::Gone;
         }
     }
 }
@@ -59,13 +59,13 @@ impl Pulse {
     /// Whether it lives, or has ended in order.
     pub(super) fn is_well(&self) -> bool {
         match *self.state() {
-            State::Until(end) => end.is_none_or(|end| Instant::now() <= end),
-            State::Ended => true,
-            State::Gone => false,
+            KeeperLife::Until(end) => end.is_none_or(|end| Instant::now() <= end),
+            KeeperLife::Ended => true,
+            KeeperLife::Gone => false,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, KeeperLife> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,12 +11,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::keeper::{Keeper, Rows};
-use super::super::store::{Marking, Meant, Occasion, Roster, RowPlace, RowSeen, Store, StoreError};
-use super::super::terms::Terms;
+use super::super::keeper::{Keeper, RowOwner};
+use super::super::settings::Terms;
+use super::super::store::{
+    LoginStore, Marking, Meant, Occasion, Roster, RowPlace, RowSeen, StoreError,
+};
+use super::cooldown::Rest;
 use super::kin::{Kin, Sorted};
-use super::rest::Rest;
-use super::{Common, Logins, Member, Name, Naming, Usable};
+use super::{Common, LoginName, PoolLogins, PoolMember, RowNaming, Usable};
 use crate::clock::Clock;
 
 /// So many marks wait to be written; what comes on top is known to this process alone.
@@ -32,20 +34,20 @@ const AGAIN: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Estate {
     /// The place of the block's login, whose files have all rows.
-    store: Store,
+    store: LoginStore,
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     stop: CancellationToken,
     marks: mpsc::Sender<Marking>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     /// By what new keepers begin.
     terms: Terms,
     /// The logins by the newest terms.
-    view: Weak<Logins>,
+    view: Weak<PoolLogins>,
     /// Counts logins.
     next: usize,
     kin: Kin,
@@ -54,7 +56,7 @@ struct State {
 impl Estate {
     /// Begins with the block's login alone.
     pub(super) fn begin(
-        store: Store,
+        store: LoginStore,
         terms: Terms,
         (clock, tasks, stop): (Arc<dyn Clock>, TaskTracker, CancellationToken),
     ) -> Arc<Self> {
@@ -67,7 +69,7 @@ impl Estate {
             tasks,
             stop,
             marks,
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 terms,
                 view: Weak::new(),
                 next: 1,
@@ -77,12 +79,12 @@ impl Estate {
     }
 
     /// These are the logins by the newest terms.
-    pub(super) fn serve(&self, logins: &Arc<Logins>) {
+    pub(super) fn serve(&self, logins: &Arc<PoolLogins>) {
         self.lock().view = Arc::downgrade(logins);
     }
 
     /// The logins by other terms; those that come later begin with them.
-    pub(super) fn renewed(&self, logins: &Logins, terms: &Terms) -> Arc<Logins> {
+    pub(super) fn renewed(&self, logins: &PoolLogins, terms: &Terms) -> Arc<PoolLogins> {
         // No member comes or goes meanwhile.
         let mut state = self.lock();
         let logins = Arc::new(logins.renewed(terms));
@@ -117,12 +119,12 @@ impl Estate {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A keeper for a row.
-    fn member(&self, state: &mut State, row: &RowSeen) -> Member {
+    fn member(&self, state: &mut PoolState, row: &RowSeen) -> PoolMember {
         let number = state.next;
         state.next = state.next.saturating_add(1);
         let store = self.store.of_row(row.place.clone());
@@ -133,15 +135,15 @@ impl Estate {
             ..state.terms.clone()
         };
         let (mut keeper, login) = Keeper::of(Some(store), terms, self.clock.clone(), number);
-        let naming = Naming::default();
+        let naming = RowNaming::default();
         keeper.naming = Some(naming.clone());
         keeper.peers = state.view.upgrade().and_then(|logins| {
-            let peers: Arc<dyn Rows> = logins.estate.clone()?;
+            let peers: Arc<dyn RowOwner> = logins.estate.clone()?;
             Some(peers)
         });
         let stop = self.stop.child_token();
         self.tasks.spawn(keeper.run(stop.clone()));
-        Member {
+        PoolMember {
             login,
             common: Arc::new(Common {
                 row: Some(row.place.clone()),
@@ -157,7 +159,7 @@ impl Estate {
     }
 }
 
-impl Rows for Estate {
+impl RowOwner for Estate {
     fn replaced(&self) {
         self.lock().kin.block_was_replaced();
     }
@@ -189,7 +191,7 @@ impl Rows for Estate {
             self.store.spent().doubt(&token);
         }
         let before = logins.all.load_full();
-        let mut all: Vec<(i64, Arc<Member>)> = Vec::new();
+        let mut all: Vec<(i64, Arc<PoolMember>)> = Vec::new();
         // Without a row that follows it, the block's login goes first.
         let block = &logins.first;
         let of_block = roster.of_block.as_ref();
@@ -252,14 +254,14 @@ impl Rows for Estate {
 
 impl Estate {
     /// Takes the marks that the rows have.
-    fn read_marks(&self, all: &[Arc<Member>]) {
+    fn read_marks(&self, all: &[Arc<PoolMember>]) {
         let now = self.clock.now();
         for member in all {
             let facts = member.common.facts.load();
             let Some(facts) = facts.as_ref().as_ref() else {
                 continue;
             };
-            let is_other = |other: &&Arc<Member>| {
+            let is_other = |other: &&Arc<PoolMember>| {
                 other.login.place != member.login.place && other.login.usable(now) != Usable::No
             };
             let is_only = !all.iter().any(|other| is_other(&other));
@@ -269,7 +271,7 @@ impl Estate {
 }
 
 /// Tells the keepers of rows what their logins are called.
-fn name(all: &[Arc<Member>]) {
+fn name(all: &[Arc<PoolMember>]) {
     // How many logins a name may mean.
     let mut names: HashMap<String, usize> = HashMap::new();
     for member in all {
@@ -285,7 +287,7 @@ fn name(all: &[Arc<Member>]) {
         let is_taken = names.get(&label).is_some_and(|meant| *meant > 1);
         let id = member.id().filter(|_| is_taken);
         let called = id.unwrap_or_else(|| label.clone());
-        let name = Name { label, called };
+        let name = LoginName { label, called };
         if **member.common.naming.load() != name {
             member.common.naming.store(Arc::new(name));
         }
@@ -294,7 +296,7 @@ fn name(all: &[Arc<Member>]) {
 
 /// Writes marks as they come, several at once if they are queued.
 async fn write_marks(
-    store: Store,
+    store: LoginStore,
     clock: Arc<dyn Clock>,
     mut waiting: mpsc::Receiver<Marking>,
     stop: CancellationToken,

@@ -1,11 +1,11 @@
-use super::super::doors::read_address;
-use super::super::{Bridge, Engine, EngineState, Firewall};
+use super::super::listen_endpoints::read_address;
+use super::super::{BridgeInterface, Engine, EngineState, Firewall};
 use super::*;
 
 /// A door by its address; `!` before it: it waits; `+` behind it: it needs a key.
-fn door(text: &str) -> Door {
+fn door(text: &str) -> ListenEndpoint {
     let text_of = text.trim_start_matches('!').trim_end_matches('+');
-    Door {
+    ListenEndpoint {
         address: read_address(text_of).unwrap(),
         provider: "nous".to_owned(),
         needs_key: text.ends_with('+'),
@@ -21,8 +21,8 @@ fn engine(kind: EngineKind) -> Engine {
     }
 }
 
-fn bridge_named(name: &str, address: &str) -> Bridge {
-    Bridge {
+fn bridge_named(name: &str, address: &str) -> BridgeInterface {
+    BridgeInterface {
         name: name.to_owned(),
         addresses: vec![address.parse().unwrap()],
     }
@@ -55,12 +55,12 @@ fn machine(name: &str) -> Surroundings {
 }
 
 /// What is decided, in a line: the kind, whether it works, and the base URL.
-fn told(way: &Way) -> String {
+fn told(way: &AccessPath) -> String {
     let (sign, why) = match &way.reach {
-        Reach::Works(_) => ("+", String::new()),
-        Reach::Blocked(why) => ("!", format!(": {why}")),
-        Reach::NotSetUp(why) => ("-", format!(": {why}")),
-        Reach::Impossible(why) => return format!("0 {:?}: {why}", way.kind),
+        Reachability::Works(_) => ("+", String::new()),
+        Reachability::Blocked(why) => ("!", format!(": {why}")),
+        Reachability::NotSetUp(why) => ("-", format!(": {why}")),
+        Reachability::Impossible(why) => return format!("0 {:?}: {why}", way.kind),
     };
     let target = &way.target;
     let hosts = if target.extra_hosts { ", told" } else { "" };
@@ -70,7 +70,7 @@ fn told(way: &Way) -> String {
     format!("{sign} {:?} {url}{hosts}{key}{why}", way.kind)
 }
 
-fn decided(name: &str, doors: &str, origin: Origin, network: Network) -> Way {
+fn decided(name: &str, doors: &str, origin: AppOrigin, network: Network) -> AccessPath {
     let doors: Vec<_> = doors.split_whitespace().map(door).collect();
     let world = World {
         doors: &doors,
@@ -80,8 +80,8 @@ fn decided(name: &str, doors: &str, origin: Origin, network: Network) -> Way {
     way(world, origin, network)
 }
 
+use AppOrigin::{Docker, DockerDesktop, Here, Podman};
 use Network::{Chosen, Compose, Socket};
-use Origin::{Docker, DockerDesktop, Here, Podman};
 
 const LOCAL: &str = "127.0.0.1:8645";
 const DOCKER0: &str = "- Bridge host.docker.internal:8645, told: nothing listens at docker0";
@@ -89,7 +89,7 @@ const NO_SOCKET: &str = "- Socket hermes-proxyd:8645: no listener is a Unix sock
 const ANY: &str = "+ Bridge host.docker.internal:8645, told";
 
 /// The machine, its doors, where the app runs, its container's network, and its way.
-const WAYS: &[(&str, &str, Origin, Network, &str)] = &[
+const WAYS: &[(&str, &str, AppOrigin, Network, &str)] = &[
     // On this machine: loopback and without a key first, and open before all.
     (
         "nothing",
@@ -408,12 +408,12 @@ fn what_is_lacking_comes_with_the_default_listener_where_the_file_names_none() {
     let unix = "unix = \"~/.local/state/hermes-proxyd/apps/proxy.sock\"";
     for (origin, network, line) in [
         (
-            Origin::Docker,
+            AppOrigin::Docker,
             Network::Compose,
             "address = \"docker0:8645\"",
         ),
-        (Origin::Docker, Network::Socket, unix),
-        (Origin::Podman, Network::Compose, unix),
+        (AppOrigin::Docker, Network::Socket, unix),
+        (AppOrigin::Podman, Network::Compose, unix),
     ] {
         let lines = |is_bare| {
             let surroundings = &machine("nothing");
@@ -444,7 +444,7 @@ fn what_is_lacking_comes_with_the_default_listener_where_the_file_names_none() {
         surroundings: &machine("nothing"),
         is_bare: true,
     };
-    let here = way(world, Origin::Here, Network::Chosen);
+    let here = way(world, AppOrigin::Here, Network::Chosen);
     let default = ["[[listen]]", "address = \"127.0.0.1:8645\""].map(str::to_owned);
     assert_eq!(here.lines(), Some(&default[..]));
 }
@@ -464,27 +464,34 @@ fn a_firewall_has_to_be_told() {
         };
         let steps = way(world, origin, Network::Compose).steps;
         let rules = steps.into_iter().filter_map(|step| match step {
-            Step::Run(rule) => Some(rule),
-            Step::Configure(_) | Step::Advice(_) => None,
+            ConnectStep::Run(rule) => Some(rule),
+            ConnectStep::Configure(_) | ConnectStep::Advice(_) => None,
         });
         rules.collect::<Vec<_>>()
     };
     let docker = "sudo ufw allow from 172.16.0.0/12 to any port 8645 proto tcp";
     for doors in ["127.0.0.1:8645", "docker0:8645+", "0.0.0.0:8645+"] {
-        assert_eq!(rules("docker", doors, Origin::Docker), [docker], "{doors}");
+        assert_eq!(
+            rules("docker", doors, AppOrigin::Docker),
+            [docker],
+            "{doors}"
+        );
     }
-    assert_eq!(rules("nothing", "127.0.0.1:8645", Origin::Docker), [docker]);
     assert_eq!(
-        rules("docker, elsewhere", "docker0:8645+", Origin::Docker),
+        rules("nothing", "127.0.0.1:8645", AppOrigin::Docker),
+        [docker]
+    );
+    assert_eq!(
+        rules("docker, elsewhere", "docker0:8645+", AppOrigin::Docker),
         ["sudo ufw allow in on docker0 to any port 8645 proto tcp"]
     );
     assert_eq!(
-        rules("podman", "podman0:8645+", Origin::Podman),
+        rules("podman", "podman0:8645+", AppOrigin::Podman),
         ["sudo ufw allow from 10.88.0.0/15 to any port 8645 proto tcp"]
     );
     let none: [&str; 0] = [];
-    assert_eq!(rules("docker", "127.0.0.1:8645", Origin::Here), none);
-    assert_eq!(rules("podman", "unix:/x+", Origin::Podman), none);
+    assert_eq!(rules("docker", "127.0.0.1:8645", AppOrigin::Here), none);
+    assert_eq!(rules("podman", "unix:/x+", AppOrigin::Podman), none);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub enum Failing {
 
 /// The reason for a failure, beyond its status (0.20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum FailureReason {
     /// The account has nothing to pay with.
     Billing,
     /// It may be that, or the request itself.
@@ -48,7 +48,7 @@ pub enum Reason {
 
 /// What a failed request leaves in its row.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark<'m> {
+pub struct FailureMark<'m> {
     /// How it failed.
     pub failing: Failing,
     /// The answer's status.
@@ -62,14 +62,14 @@ pub struct Mark<'m> {
     /// When the provider says that it ends.
     pub ends_at: Option<DateTime<Utc>>,
     /// What it was about.
-    pub reason: Option<Reason>,
+    pub reason: Option<FailureReason>,
 }
 
 /// A row, to be read.
 #[derive(Debug, Clone, Copy)]
-pub struct Row<'r>(&'r Map<String, Value>);
+pub struct PoolRow<'r>(&'r Map<String, Value>);
 
-impl<'r> Row<'r> {
+impl<'r> PoolRow<'r> {
     /// A row with these fields.
     pub fn new(fields: &'r Map<String, Value>) -> Self {
         Self(fields)
@@ -172,8 +172,8 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 }
 
 /// Marks a row as failing, in Hermes Agent's form. The same status in a row is counted.
-pub fn mark(row: &mut Map<String, Value>, mark: &Mark<'_>) {
-    let before = Row::new(row);
+pub fn mark(row: &mut Map<String, Value>, mark: &FailureMark<'_>) {
+    let before = PoolRow::new(row);
     let again = before.failed_with() == Some(u64::from(mark.status));
     let failures = if again { before.failures() } else { 0 };
     let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
@@ -182,9 +182,9 @@ pub fn mark(row: &mut Map<String, Value>, mark: &Mark<'_>) {
         Failing::Dead => "dead",
     };
     let reason = mark.reason.map(|reason| match reason {
-        Reason::Billing => "billing",
-        Reason::BillingUnverified => "billing_unverified",
-        Reason::RateLimit => "rate_limit",
+        FailureReason::Billing => "billing",
+        FailureReason::BillingUnverified => "billing_unverified",
+        FailureReason::RateLimit => "rate_limit",
     });
     for (key, value) in [
         ("last_status", failing.into()),
@@ -231,7 +231,7 @@ pub fn unmark(row: &mut Map<String, Value>) {
 impl Login {
     /// Whether a row of the pool holds one of this login's tokens.
     pub fn shares_tokens_with(&self, row: &Map<String, Value>) -> bool {
-        let (tokens, row) = (self.tokens(), Row::new(row));
+        let (tokens, row) = (self.tokens(), PoolRow::new(row));
         [
             (row.refresh(), tokens.refresh),
             (row.access(), tokens.access),
@@ -254,7 +254,7 @@ impl Login {
                 *value = new.clone();
             }
         }
-        if !Row::new(row).is_of_block() {
+        if !PoolRow::new(row).is_of_block() {
             self.complete(row);
         }
         unmark(row);
@@ -296,7 +296,7 @@ impl Login {
 /// The login in a separate row, in a block's layout, with the row's id: see [`Login::in_row`]. `None` if the row
 /// follows the block, or holds no token. A row that is marked as dead gives a login that has ended.
 pub fn own_login(layout: &'static dyn Layout, row: &Map<String, Value>) -> Option<Login> {
-    let told = Row::new(row);
+    let told = PoolRow::new(row);
     let id = told.id().filter(|_| !told.is_of_block())?;
     if told.access().is_none() && told.refresh().is_none() {
         return None;
@@ -327,14 +327,14 @@ mod tests {
     #[test]
     fn a_failure_is_marked_and_counted_as_hermes_agent_does_and_cleared() {
         let at: DateTime<Utc> = "2026-11-29T12:00:00.5Z".parse().unwrap();
-        let failed = |status, failing| Mark {
+        let failed = |status, failing| FailureMark {
             failing,
             status,
             at,
             code: Some("quota"),
             message: None,
             ends_at: Some(at),
-            reason: (status == 429).then_some(Reason::RateLimit),
+            reason: (status == 429).then_some(FailureReason::RateLimit),
         };
         let before = row(json!({"id": "a", "last_status": null, "last_status_at": null}));
         let mut one = before.clone();
@@ -349,17 +349,17 @@ mod tests {
                 "failure_reason": "rate_limit",
             })
         );
-        assert_eq!(Row::new(&one).marked_at(), Some(at));
-        assert_eq!(Row::new(&one).failing(), Some(Failing::Exhausted));
+        assert_eq!(PoolRow::new(&one).marked_at(), Some(at));
+        assert_eq!(PoolRow::new(&one).failing(), Some(Failing::Exhausted));
         // Another status starts a new count, and a missing reason does not inherit the old one.
         mark(&mut one, &failed(402, Failing::Exhausted));
-        assert_eq!(Row::new(&one).failures(), 1);
+        assert_eq!(PoolRow::new(&one).failures(), 1);
         assert!(!one.contains_key("failure_reason"));
         mark(&mut one, &failed(401, Failing::Dead));
-        assert_eq!(Row::new(&one).failing(), Some(Failing::Dead));
+        assert_eq!(PoolRow::new(&one).failing(), Some(Failing::Dead));
         unmark(&mut one);
         assert_eq!(
-            (Row::new(&one).failing(), Row::new(&one).failures()),
+            (PoolRow::new(&one).failing(), PoolRow::new(&one).failures()),
             (None, 0)
         );
         assert!(SINCE_0_20.iter().all(|key| !one.contains_key(*key)));

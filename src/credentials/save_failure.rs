@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::keeper::{Initiative, Keeper};
 use super::notice::NoticeKind;
 use super::remedy::remedy;
-use super::status::{Event, Fault, Hindrance};
+use super::status::{Hindrance, LoginFault, StatusEvent};
 use super::store::StoreError;
 
 /// What prevents a renewal, as far as this keeper knows.
@@ -112,7 +112,7 @@ impl Keeper {
         self.sight.hindered = Hindered::default();
         self.status(|status| {
             let was = status.hindrance.take().is_some();
-            let of_store = |event: &Event<Fault>| event.what.code == "store";
+            let of_store = |event: &StatusEvent<LoginFault>| event.what.code == "store";
             if was && !status.unsaved && status.last_error.as_ref().is_some_and(of_store) {
                 status.last_error = None;
             }
