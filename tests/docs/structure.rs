@@ -449,7 +449,7 @@ fn code(text: &str) -> String {
         .join("\n")
 }
 
-fn module(file: &str) -> &str {
+pub(crate) fn module(file: &str) -> &str {
     file.split('/').next().unwrap().trim_end_matches(".rs")
 }
 
