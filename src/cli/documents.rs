@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::output::{Exit, Failure, Output};
-use super::render;
+use super::text as render;
 use crate::manual::GeneratedFile;
 
 #[derive(Serialize)]

@@ -12,7 +12,6 @@ mod connect;
 mod connection;
 mod doctor;
 mod documents;
-mod home;
 mod interrupted;
 mod known;
 mod logs;
@@ -22,11 +21,14 @@ mod output;
 mod probe;
 mod programs;
 mod proxy;
-mod render;
 mod screen;
 mod service;
 mod setup;
+#[cfg(test)]
+mod shown;
 mod start;
+mod status;
+mod text;
 mod top;
 mod usage;
 mod version;
@@ -41,7 +43,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
-use crate::control::human;
 use crate::control::life;
 use crate::paths::Environment;
 
@@ -70,7 +71,7 @@ fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
     match noun {
         Noun::Proxy(ProxyVerb::Start(flags)) => start::start(&flags),
         Noun::Status(flags) | Noun::Proxy(ProxyVerb::Status(flags)) => {
-            block_on(home::status(flags, output))
+            block_on(status::status(flags, output))
         }
         Noun::Proxy(ProxyVerb::Providers) => block_on(proxy::providers(output)),
         Noun::Proxy(ProxyVerb::Routes(flags)) => block_on(proxy::routes(flags, output)),

@@ -13,8 +13,8 @@ use crate::control::protocol::{
 };
 use crate::tools::ToolError;
 
-use super::render::{Style, Tone, printable};
 use super::screen;
+use super::text::{Style, Tone, printable};
 
 /// `EX_CONFIG` of `sysexits.h`, of hermesctl and hermes-proxyd.
 const EXIT_CONFIG: u8 = 78;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use console::Term;
 
-use super::render::{Style, USUAL};
+use super::text::{Style, USUAL};
 
 /// How standard output is read: coloured where a person looks and does not mind, as wide as the
 /// terminal.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::control::protocol::DaemonHello;
 
 use super::output::{Exit, Failure, Output};
-use super::{connect, render};
+use super::{connect, text as render};
 
 /// Who builds a package may name the commit; the same environment makes the same program.
 const COMMIT: Option<&str> = option_env!("HERMES_PROXYD_COMMIT");
@@ -88,7 +88,7 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::render::{self, Style};
+    use super::super::text::{self as render, Style};
     use super::*;
 
     #[test]

@@ -150,12 +150,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ("roff", &["manual/page.rs"]),
     (
         "clap",
-        &[
-            "cli/args/",
-            "cli/render/shown.rs",
-            "daemon/args.rs",
-            "manual/",
-        ],
+        &["cli/args/", "cli/shown.rs", "daemon/args.rs", "manual/"],
     ),
     (
         "console::",
@@ -220,12 +215,12 @@ const PURE: &[&str] = &[
     "cli/probe/reading.rs",
     "cli/bugreport/redact.rs",
     "cli/bugreport/shape.rs",
-    "cli/render/page.rs",
+    "cli/text/page.rs",
     "cli/connect/apps.rs",
     "cli/connect/fill.rs",
     "cli/connect/place.rs",
     "cli/connect/wires.rs",
-    "cli/render/doctor.rs",
+    "cli/doctor/render.rs",
     "cli/top/rates.rs",
     "cli/top/table.rs",
     "cli/top/words.rs",
@@ -244,7 +239,7 @@ const PURE: &[&str] = &[
     "config/shape.rs",
     "config/values.rs",
     "config/written.rs",
-    "cli/home/verdict.rs",
+    "cli/status/verdict.rs",
     "containers/listen_endpoints.rs",
     "containers/access_paths.rs",
     "containers/access_paths/bridges.rs",
@@ -362,11 +357,11 @@ const JUDGED: &[&str] = &[
 /// What a surface shows of it as it is.
 const SHOWN: &[(&str, &[&str])] = &[
     ("cli/bugreport/collect.rs", &[".refused_apps"]),
-    ("cli/render/samples.rs", &["ProviderState::"]),
+    ("cli/shown/samples.rs", &["ProviderState::"]),
     // The row below the verdict.
-    ("cli/render/home.rs", &[".failing"]),
+    ("cli/status/render.rs", &[".failing"]),
     // The state's name; what a reload did.
-    ("cli/render.rs", &["ProviderState::", "needs_restart"]),
+    ("cli/text.rs", &["ProviderState::", "needs_restart"]),
     // The fields of `/health`.
     (
         "proxy/local.rs",
@@ -383,9 +378,9 @@ const SHOWN: &[(&str, &[&str])] = &[
 /// The files that may look at a secret's text.
 const MAY_EXPOSE: &[&str] = &[
     "cli/auth/pastes.rs",
-    "cli/clients.rs",
-    "cli/render/setup.rs",
-    "cli/setup.rs",
+    "cli/clients/mod.rs",
+    "cli/setup/render.rs",
+    "cli/setup/mod.rs",
     "cli/wire.rs",
     "cli/proxy/test.rs",
     "cli/connect/mod.rs",
@@ -668,9 +663,9 @@ const MAY_NAME_IT: &[&str] = &[
     // What looks like a secret, and what does not.
     "cli/bugreport/redact.rs",
     // Samples, for tests alone.
-    "cli/render/doctor.rs",
-    "cli/render/samples.rs",
-    "cli/render/shown.rs",
+    "cli/doctor/render.rs",
+    "cli/shown/samples.rs",
+    "cli/shown.rs",
 ];
 
 #[test]

@@ -3,8 +3,8 @@
 
 use super::letters;
 use super::qr::Qr;
-use crate::cli::human::duration;
-use crate::cli::render::{Style, Tone, inline};
+use crate::cli::text::{Style, Tone, inline};
+use crate::control::human::duration;
 use crate::control::protocol::LoginCode;
 
 /// Modules of white around a QR code, the better first: readers want four and can do with two.

@@ -13,11 +13,11 @@ use tokio::time::{Interval, interval, sleep};
 use super::pastes::Pastes;
 use super::terminal::{Reader, say};
 use super::waiting::Waiting;
-use super::{browser, code_screen, page_screen};
+use super::{browser, code_screen, page_screen, render};
 use crate::cli::args::LoginFlags;
 use crate::cli::connection::Connection;
 use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::render::{self, Style};
+use crate::cli::text::Style;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
     ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginPage, LoginPaste,
@@ -105,12 +105,12 @@ enum End {
 fn tell(end: End, output: &mut Output) -> Result<Exit, Failure> {
     match end {
         End::Existing(existing) => {
-            output.answer(&LoginBegun::Existing(existing), render::auth::login_begun)?;
+            output.answer(&LoginBegun::Existing(existing), render::login_begun)?;
             Ok(Exit::Ok)
         }
         End::Done(done) => {
             output.answer(&LoginProgress::Done(done), |done, style| {
-                render::auth::login_done(done, &Local, style)
+                render::login_done(done, &Local, style)
             })?;
             Ok(Exit::Ok)
         }
@@ -131,7 +131,7 @@ fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Fai
         None if reader == Reader::Pipe => say(&code_screen::plain(code)),
         None => {
             let code = LoginBegun::Code(code.clone());
-            output.answer(&code, render::auth::login_begun)?;
+            output.answer(&code, render::login_begun)?;
         }
     }
     Ok(())
@@ -143,7 +143,7 @@ fn show_page(page: &LoginPage, reader: Reader, output: &mut Output) -> Result<()
         None if reader == Reader::Pipe => say(&page_screen::screen(page, Style::PLAIN)),
         None => {
             let page = LoginBegun::Page(page.clone());
-            output.answer(&page, render::auth::login_begun)?;
+            output.answer(&page, render::login_begun)?;
         }
     }
     Ok(())
@@ -151,7 +151,7 @@ fn show_page(page: &LoginPage, reader: Reader, output: &mut Output) -> Result<()
 
 fn cancelled(output: &mut Output) -> Result<Exit, Failure> {
     output.answer(&json!({"cancelled": {}}), |_, _| {
-        render::auth::LOGIN_CANCELLED.to_owned()
+        render::LOGIN_CANCELLED.to_owned()
     })?;
     Ok(Exit::Interrupted)
 }

@@ -8,6 +8,7 @@ mod page_screen;
 mod pastes;
 mod pools;
 mod qr;
+pub(super) mod render;
 pub(super) mod terminal;
 mod waiting;
 
@@ -28,7 +29,6 @@ pub(super) use terminal::{Pick, agreed, picked};
 use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
-use super::render;
 use crate::control::judge;
 use crate::control::pools::LoginChoice;
 use crate::control::protocol::{
@@ -115,7 +115,7 @@ impl Logins {
 async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let logins = logins(config).await?;
     output.answer(&logins, |logins, style| {
-        render::auth::logins(logins, &Local, style)
+        render::logins(logins, &Local, style)
     })?;
     Ok(Exit::after(&logins.findings, &logins.providers))
 }
@@ -149,7 +149,7 @@ async fn refresh(
     })
     .await?;
     output.answer(&outcome, |outcome, style| {
-        render::auth::refresh(outcome, command.as_deref(), &Local, style)
+        render::refresh(outcome, command.as_deref(), &Local, style)
     })?;
     Ok(match outcome.result {
         RefreshResult::Refreshed | RefreshResult::Adopted => Exit::Ok,
@@ -224,7 +224,7 @@ async fn logout(
     let Some(report) = report.await? else {
         return Err(given_up(provider.as_deref(), config).await);
     };
-    output.answer(&report, render::auth::logout)?;
+    output.answer(&report, render::logout)?;
     Ok(Exit::Ok)
 }
 

@@ -1,7 +1,7 @@
 //! The screen for logging in on a page. Pure.
 
-use crate::cli::human::duration;
-use crate::cli::render::{Style, Tone, inline};
+use crate::cli::text::{Style, Tone, inline};
+use crate::control::human::duration;
 use crate::control::protocol::LoginPage;
 
 /// Where to go, and what to do where the browser can't come back.

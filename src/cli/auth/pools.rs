@@ -4,9 +4,9 @@ use std::path::Path;
 
 use chrono::Local;
 
+use super::render;
 use crate::cli::connection::ask;
 use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::render;
 use crate::control::pools::LoginChoice;
 
 /// Shows every login of every provider.

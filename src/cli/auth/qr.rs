@@ -3,7 +3,7 @@
 use qrcode::{Color, EcLevel, QrCode};
 
 use super::letters::half_block;
-use crate::cli::render::Style;
+use crate::cli::text::Style;
 
 /// Black on white, whatever the terminal's own colours are.
 const INK: &str = "\u{1b}[38;5;16;48;5;231m";

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use console::Term;
 
 use super::code_screen::Room;
-use crate::cli::render::Style;
 use crate::cli::screen;
+use crate::cli::text::Style;
 
 /// Rows and columns of a terminal that does not tell.
 const USUAL: (u16, u16) = (24, 80);

@@ -9,7 +9,7 @@ use console::Term;
 use tokio::time::Instant;
 
 use super::terminal::{Reader, say};
-use crate::cli::render::inline;
+use crate::cli::text::inline;
 
 /// Columns for the spinner before the text, and for what a terminal adds after it.
 const MARGIN: usize = 5;

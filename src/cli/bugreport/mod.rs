@@ -3,6 +3,7 @@
 mod collect;
 mod logs;
 mod redact;
+pub(super) mod render;
 mod shape;
 mod store;
 
@@ -16,7 +17,7 @@ use serde::Serialize;
 use super::args::BugReport;
 use super::auth::terminal;
 use super::output::{Exit, Failure, Output};
-use super::{render, screen};
+use super::{screen, text};
 
 /// A part of the report.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
         sections: contents.collect(),
     };
     if !output.is_json() {
-        let said = render::bugreport::planned(&planned, screen::error_style());
+        let said = render::planned(&planned, screen::error_style());
         io::stderr().lock().write_all(said.as_bytes())?;
     }
     if !flags.yes {
@@ -74,7 +75,7 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
         }
     }
     write(&planned.file, &text(&sections))?;
-    output.answer(&planned, render::bugreport::written)?;
+    output.answer(&planned, render::written)?;
     Ok(Exit::Ok)
 }
 
@@ -83,7 +84,7 @@ fn text(sections: &[Section]) -> String {
     for section in sections {
         text.extend(["\n== ", section.title, " ==\n", &section.text]);
     }
-    render::printable(&text)
+    text::printable(&text)
 }
 
 /// A name in this folder that no file has.

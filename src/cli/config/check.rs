@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::output::{Exit, Failure, Output};
-use super::super::{render, start};
+use super::super::start;
 use super::place::{Place, talk};
+use super::render;
 use crate::config::{self, ConfigError};
 use crate::paths::Environment;
 use crate::tools::ProgramCall;
@@ -26,7 +27,7 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
     let place = Place::find(named).await?;
     let (file, warnings) = next_start(&place).await?;
     let valid = Valid { valid: true, file };
-    output.answer(&valid, render::config::valid)?;
+    output.answer(&valid, render::valid)?;
     if !output.is_json() {
         talk(&warnings)?;
     }

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::super::args::InitFlags;
 use super::super::output::{Exit, Failure, Output};
-use super::super::{programs, render};
+use super::super::programs;
 use super::place::Place;
+use super::render;
 use crate::config;
 use crate::files::{self, Spot};
 
@@ -38,7 +39,7 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         begun()
     };
     let backup = write(&file, &text, flags.force)?;
-    output.answer(&Written { file, backup }, render::config::written)?;
+    output.answer(&Written { file, backup }, render::written)?;
     Ok(Exit::Ok)
 }
 

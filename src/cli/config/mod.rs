@@ -3,6 +3,7 @@
 mod check;
 mod init;
 mod place;
+pub(in crate::cli) mod render;
 mod show;
 
 use std::path::PathBuf;

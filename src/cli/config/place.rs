@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::output::{Exit, Failure, Output};
-use super::super::{connect, render, screen, start};
+use super::super::{connect, screen, start, text};
+use super::render;
 use crate::config;
 use crate::control::judge::Pending;
 use crate::control::protocol::Status;
@@ -70,7 +71,7 @@ pub(super) enum State {
 /// Shows the file's place.
 pub(super) async fn path(output: &mut Output) -> Result<Exit, Failure> {
     let place = Place::find(None).await?;
-    output.answer(&place, render::config::place)?;
+    output.answer(&place, render::place)?;
     if !output.is_json() {
         talk(&place.said())?;
     }
@@ -136,7 +137,7 @@ impl Place {
         let pid = daemon.pid;
         match (daemon.state, &daemon.file) {
             (State::InForce | State::Unknown, _) => daemon.restart.as_ref().map(|commands| {
-                let keys = render::inline(&daemon.waiting.join(", "));
+                let keys = text::inline(&daemon.waiting.join(", "));
                 format!(
                     "The running hermes-proxyd (pid {pid}) has not applied {keys}; restart it: \
                      {commands}"
@@ -156,7 +157,7 @@ impl Place {
             )),
             (State::Other, file) => {
                 let file = file.as_deref().unwrap_or(Path::new("none"));
-                let file = render::inline(&file.display().to_string());
+                let file = text::inline(&file.display().to_string());
                 Some(format!(
                     "The running hermes-proxyd (pid {pid}) uses another file: {file}"
                 ))
@@ -237,7 +238,7 @@ pub(in crate::cli) fn sample() -> Place {
         why: Why::Default,
         daemon: Some(Reader {
             state: State::Changed,
-            ..Reader::of(render::samples::status(), &file)
+            ..Reader::of(crate::cli::shown::samples::status(), &file)
         }),
         file,
     }

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::super::args::ShowFlags;
 use super::super::output::{Exit, Failure, Output};
-use super::super::render;
+use super::super::text;
 use super::check;
 use super::place::{Place, talk};
 use crate::config::{self, EnvSetting, Loaded, Setting, Variables};
@@ -223,18 +223,18 @@ impl Effective {
                     origin
                 }
             };
-            Some(render::inline(&origin.to_string()))
+            Some(text::inline(&origin.to_string()))
         };
         let mut text = String::new();
         if origins {
             let file = self.file.as_ref().map(|file| file.display().to_string());
             let file = file.unwrap_or_else(|| "no file, all defaults".to_owned());
-            text.extend(["# ", &render::inline(&file), "\n"]);
+            text.extend(["# ", &text::inline(&file), "\n"]);
         }
         text += &config::to_toml(&self.written, |setting| origin(setting).filter(|_| origins));
         for shown in &self.settings {
             if let Origin::Environment { .. } | Origin::HermesEnv { .. } = shown.origin {
-                let value = render::inline(&shown.value.to_string());
+                let value = text::inline(&shown.value.to_string());
                 let line = format!("\n# {} = {value}  # {}\n", shown.key, shown.origin);
                 text.push_str(&line);
             }

@@ -8,6 +8,7 @@ mod facts;
 mod fill;
 mod models;
 mod place;
+pub(super) mod render;
 mod wires;
 
 use std::io::{self, Write};
@@ -21,7 +22,7 @@ use super::args::{Connect, Place};
 use super::connection::Connection;
 use super::models::Model;
 use super::output::{Exit, Failure, Output};
-use super::{render, screen, start};
+use super::{screen, start, text};
 use crate::config;
 use crate::containers::{
     self, AccessPath, AppTarget, ConnectStep, Engine, ListenEndpoint, Network, Reachability,
@@ -196,7 +197,7 @@ impl Plan {
 }
 
 fn list(output: &mut Output) -> Result<Exit, Failure> {
-    output.answer(&known(), render::connect::list)?;
+    output.answer(&known(), render::list)?;
     Ok(Exit::Ok)
 }
 
@@ -546,7 +547,7 @@ async fn choose_models(app: &App, flags: &Connect, facts: &Facts, key: Option<&s
         Err(why) => models.notes.push(format!(
             "The list of models is not available ({}): replace YOUR-MODEL with a name, or use \
              --model.",
-            render::inline(
+            text::inline(
                 why.trim_start_matches("hermes-proxyd: ")
                     .trim_end_matches('.')
             )
@@ -582,10 +583,10 @@ fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> 
     if output.is_json() {
         connected.notes.splice(0..0, lead);
     } else {
-        let lead = render::connect::lead(&lead, screen::error_style());
+        let lead = render::lead(&lead, screen::error_style());
         io::stderr().lock().write_all(lead.as_bytes())?;
     }
-    let shown = output.answer(&connected, render::connect::files);
+    let shown = output.answer(&connected, render::files);
     shown.map_err(|error| {
         let failure = Failure::from(error);
         match (&connected.key, &connected.key_name) {
@@ -597,7 +598,7 @@ fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> 
         }
     })?;
     if !output.is_json() {
-        let notes = render::connect::notes(&connected, screen::error_style());
+        let notes = render::notes(&connected, screen::error_style());
         io::stderr().lock().write_all(notes.as_bytes())?;
     }
     Ok(Exit::Ok)

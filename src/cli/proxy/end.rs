@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cli::config::{Place, next_start};
 use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::{connect, render};
+use crate::cli::{connect, text as render};
 use crate::control::client::Client;
 use crate::paths::Environment;
 use crate::service::UserService;

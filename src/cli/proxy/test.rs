@@ -4,9 +4,10 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::cli::args::TestFlags;
+use crate::cli::connect;
 use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::probe::render;
 use crate::cli::probe::{self, News, Question};
-use crate::cli::{connect, render};
 use crate::control::protocol::Key;
 
 /// Where a key may be instead of in a file.
@@ -30,14 +31,14 @@ pub(in crate::cli) async fn test(flags: TestFlags, output: &mut Output) -> Resul
     }
     let mut news = |news: News<'_>| match news {
         News::Asking(asked) if !output.is_json() => {
-            let line = render::probe::asking(asked);
+            let line = render::asking(asked);
             io::stderr().lock().write_all(line.as_bytes())
         }
-        News::Words(piece) => output.answer(piece, render::probe::piece),
+        News::Words(piece) => output.answer(piece, render::piece),
         News::Asking(_) => Ok(()),
     };
     let report = probe::send(&status, &providers, &question, &mut news).await?;
-    output.answer(&report, render::probe::report)?;
+    output.answer(&report, render::report)?;
     Ok(Exit::Ok)
 }
 

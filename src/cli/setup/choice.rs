@@ -1,11 +1,10 @@
 //! The provider to set up, if the command line does not name it.
 
-use super::Failure;
+use super::render;
 use crate::cli::args::SetupFlags;
 use crate::cli::auth::{Pick, picked};
 use crate::cli::connection::ask;
-use crate::cli::output::Output;
-use crate::cli::render;
+use crate::cli::output::{Failure, Output};
 use crate::control::protocol::Providers;
 
 /// A provider that may be meant.
@@ -34,11 +33,7 @@ pub(super) async fn choose(
     let offers = offers(&all);
     let chosen = match meant(&offers, is_first) {
         Some(at) => Some(at),
-        None => match picked(
-            &render::setup::offers(&offers),
-            offers.len(),
-            first(&offers),
-        ) {
+        None => match picked(&render::offers(&offers), offers.len(), first(&offers)) {
             Pick::One(at) => Some(at),
             Pick::Unasked => None,
             Pick::Nothing => return Err(Failure::new("Nothing has changed.")),

@@ -1,7 +1,7 @@
 //! The client key of the first app, for a provider that requires one.
 
-use super::Failure;
 use crate::cli::connection::{Connection, finish};
+use crate::cli::output::Failure;
 use crate::config;
 use crate::control::protocol::{ClientAdd, NewKey};
 use crate::paths::Environment;

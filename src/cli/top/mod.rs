@@ -22,7 +22,7 @@ use self::scene::Scene;
 use self::terminal::{Key, Screen};
 use super::args::TopFlags;
 use super::output::{Exit, Failure, Output};
-use super::render::Style;
+use super::text::Style;
 use super::{connect, interrupted, screen};
 use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::protocol::Status;

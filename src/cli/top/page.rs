@@ -9,7 +9,7 @@ use super::patience_left;
 use super::scene::{Link, Scene};
 use super::table::{Cell, put};
 use super::words::{several, width};
-use crate::cli::render;
+use crate::cli::text as render;
 use crate::control::human::{count, duration};
 use crate::control::judge;
 use crate::control::protocol::{Finding, Severity};

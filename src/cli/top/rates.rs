@@ -94,7 +94,7 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::render::samples;
+    use crate::cli::shown::samples;
 
     fn look(age: u64, events: u64, bytes: u64) -> InFlightReport {
         let mut report: InFlightReport = samples::answer("reply_in_flight.json");

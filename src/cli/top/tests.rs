@@ -10,7 +10,7 @@ use super::page::{paint, rows};
 use super::scene::Scene;
 use super::{Now, take};
 use crate::cli::output::{Exit, Failure};
-use crate::cli::render::samples;
+use crate::cli::shown::samples;
 use crate::control::flights::RequestInFlight;
 
 fn scene(now: Now) -> Scene {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use crate::cli::render::inline;
+use crate::cli::text::inline;
 use crate::control::human::count;
 
 /// Of a name, so many letters are looked at: more than any screen has columns for.

@@ -1,0 +1,453 @@
+//! A request as an app sends one, through the running daemon's own port.
+
+mod reading;
+pub(in crate::cli) mod render;
+
+use std::io;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::HeaderMap;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::bugreport;
+use super::output::{Exit, Failure};
+use super::text::inline;
+use super::wire::{Answer, Door, WireError};
+use crate::control::protocol::{CredentialKind, Key, ListenerStatus, Providers, Status};
+use reading::Reading;
+
+/// What is asked for.
+const WORDS: &str = "Say hello in one short sentence.";
+
+/// The paths of the two ways to ask.
+const CHAT: &str = "/chat/completions";
+const RESPONSES: &str = "/responses";
+
+/// What to send.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    /// The provider; `None` is the one that the address means.
+    pub(super) provider: Option<String>,
+    /// The model; `None` is the provider's first that chats.
+    pub(super) model: Option<String>,
+    /// Whether the answer is to come as a stream.
+    pub(super) stream: bool,
+    /// A client key.
+    pub(super) key: Option<Key>,
+}
+
+/// What was sent, before there is an answer.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Asked {
+    /// Where to: a URL up to `/v1`.
+    pub(super) url: String,
+    /// The provider that it is for.
+    pub(super) provider: String,
+    pub(super) model: String,
+    pub(super) stream: bool,
+    /// What the model was asked.
+    pub(super) question: &'static str,
+}
+
+/// A piece of a stream.
+#[derive(Debug, Serialize)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// Since the request was sent.
+    pub(super) after_ms: f64,
+}
+
+/// What happens while it is under way.
+#[derive(Debug)]
+pub(super) enum News<'a> {
+    /// The request is on its way.
+    Asking(&'a Asked),
+    /// A piece of the stream has come.
+    Words(&'a Piece),
+}
+
+/// How it went. In JSON, this is what `hermesctl proxy test` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    pub(super) asked: Asked,
+    pub(super) status: u16,
+    /// As in the daemon's log.
+    pub(super) request_id: Option<String>,
+    /// From the request to the answer's first byte.
+    pub(super) first_byte_ms: f64,
+    pub(super) total_ms: f64,
+    /// What the provider counted, where it tells.
+    pub(super) tokens: Option<Tokens>,
+    /// Why the model stopped, in the provider's word.
+    pub(super) finish_reason: Option<String>,
+    /// The answer.
+    pub(super) text: String,
+    /// What the model thought aloud before it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) reasoning: String,
+}
+
+/// What the provider counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Tokens {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+}
+
+/// How a provider is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Chat,
+    Responses,
+}
+
+/// Where to, with what is the same for both requests.
+struct Way<'a> {
+    door: Door,
+    url: String,
+    provider: String,
+    wire: Wire,
+    /// Whether it has a fixed API key.
+    keyed: bool,
+    /// Where the provider is, as far as that is known.
+    base_url: Option<String>,
+    question: &'a Question,
+}
+
+/// Sends a small request through the port of the daemon that has this status and these providers.
+pub(super) async fn send(
+    status: &Status,
+    providers: &Providers,
+    question: &Question,
+    news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
+) -> Result<Report, Failure> {
+    let way = Way::find(status, providers, question)?;
+    let model = match &question.model {
+        Some(model) => model.clone(),
+        None => way.first_model().await?,
+    };
+    let asked = Asked {
+        url: way.url.clone(),
+        provider: way.provider.clone(),
+        model,
+        stream: question.stream,
+        question: WORDS,
+    };
+    news(News::Asking(&asked))?;
+    way.converse(asked, news).await
+}
+
+impl Wire {
+    /// The one that most apps speak, where the provider has it.
+    fn of(providers: &Providers, name: &str) -> Self {
+        let mut all = providers.providers.iter();
+        let provider = all.find(|one| one.name == name);
+        let has = |path: &str| {
+            let mut paths = provider.iter().flat_map(|one| &one.paths);
+            paths.any(|one| one.path == path && one.translated_to.is_none())
+        };
+        if has(RESPONSES) && !has(CHAT) {
+            Self::Responses
+        } else {
+            Self::Chat
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Chat => CHAT,
+            Self::Responses => RESPONSES,
+        }
+    }
+
+    /// No limit of tokens: some models take only `max_tokens`, others only `max_completion_tokens`, and a short
+    /// sentence costs next to nothing.
+    fn body(self, asked: &Asked) -> Value {
+        let message = json!([{"role": "user", "content": asked.question}]);
+        match self {
+            Self::Chat => {
+                json!({"model": asked.model, "messages": message, "stream": asked.stream})
+            }
+            Self::Responses => {
+                json!({"model": asked.model, "input": message, "stream": asked.stream})
+            }
+        }
+    }
+}
+
+impl<'a> Way<'a> {
+    fn find(
+        status: &Status,
+        providers: &Providers,
+        question: &'a Question,
+    ) -> Result<Self, Failure> {
+        let listener = listener(&status.listeners, question)?;
+        let door = Door::of(&listener.url).ok_or_else(|| {
+            let url = inline(&listener.url);
+            Failure::new(format!("hermesctl can't use the address {url}."))
+        })?;
+        let mut url = door.origin().to_owned();
+        let provider = match &question.provider {
+            Some(provider) => {
+                if !status.providers.iter().any(|one| one.name == *provider) {
+                    return Err(unknown_provider(provider));
+                }
+                url = format!("{url}/{provider}");
+                provider.clone()
+            }
+            None => listener.provider.clone(),
+        };
+        url += "/v1";
+        let mut known = status.providers.iter();
+        let meant = known.find(|one| one.name == provider);
+        Ok(Self {
+            door,
+            url,
+            wire: Wire::of(providers, &provider),
+            keyed: meant.is_some_and(|one| one.credential == Some(CredentialKind::ApiKey)),
+            base_url: meant.and_then(|one| one.base_url.clone()),
+            provider,
+            question,
+        })
+    }
+
+    /// The first model of the list that looks as if it chats.
+    async fn first_model(&self) -> Result<String, Failure> {
+        let mut answer = self.ask("/models", None).await?;
+        let body = answer.rest().await.map_err(|error| self.broken(&error))?;
+        if answer.status != StatusCode::OK {
+            return Err(self.refused(&answer, &body, None).await);
+        }
+        reading::first_chat_model(&body).ok_or_else(|| {
+            Failure::new(format!("{} lists no chat model.", self.provider))
+                .with_code(Exit::Failed, "no_model")
+                .with_hint("Name one: `hermesctl proxy test --model MODEL`.")
+        })
+    }
+
+    async fn converse(
+        &self,
+        asked: Asked,
+        news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
+    ) -> Result<Report, Failure> {
+        let body = self.wire.body(&asked).to_string();
+        let started = Instant::now();
+        let broken = |error: WireError| self.broken(&error);
+        let mut answer = self.ask(self.wire.path(), Some(body)).await?;
+        if answer.status != StatusCode::OK {
+            let body = answer.rest().await.map_err(broken)?;
+            return Err(self.refused(&answer, &body, Some(&asked.model)).await);
+        }
+        let mut reading = Reading::of(self.wire, &answer.headers);
+        let mut first_byte = None;
+        while let Some(bytes) = answer.next().await.map_err(broken)? {
+            let after_ms = milliseconds(started.elapsed());
+            first_byte.get_or_insert(after_ms);
+            let text = reading.take(&bytes);
+            if !text.is_empty() {
+                news(News::Words(&Piece { text, after_ms }))?;
+            }
+        }
+        let total_ms = milliseconds(started.elapsed());
+        let answered = match reading.end() {
+            Ok(answered) => answered,
+            Err(trouble) => {
+                let code = trouble.code.as_deref().unwrap_or("broken_answer");
+                let model = Some(asked.model.as_str());
+                return Err(self.failure(&answer, code, &trouble.message, model).await);
+            }
+        };
+        Ok(Report {
+            status: answer.status.as_u16(),
+            request_id: request_id(&answer.headers),
+            first_byte_ms: first_byte.unwrap_or(total_ms),
+            total_ms,
+            tokens: answered.tokens,
+            finish_reason: answered.finish_reason,
+            text: answered.text,
+            reasoning: answered.reasoning,
+            asked,
+        })
+    }
+
+    async fn ask(&self, path: &str, body: Option<String>) -> Result<Answer, Failure> {
+        let prefix = match &self.question.provider {
+            Some(provider) => format!("/{provider}/v1{path}"),
+            None => format!("/v1{path}"),
+        };
+        let key = self.question.key.as_ref();
+        let answer = self.door.ask(&prefix, body, key).await;
+        answer.map_err(|error| self.broken(&error))
+    }
+
+    /// What to look at where the provider has no such path. Without a model it was asked for its list.
+    fn wrong_base_url(&self, is_list: bool) -> Option<String> {
+        let base = self.base_url.as_deref()?.trim_end_matches('/');
+        let path = if is_list { "/models" } else { self.wire.path() };
+        Some(format!(
+            "It was asked for {}{path}: if the provider has no such address, correct `base_url` under \
+             [providers.{}].",
+            inline(base),
+            self.provider
+        ))
+    }
+
+    /// There is no answer.
+    fn broken(&self, error: &WireError) -> Failure {
+        let url = inline(&self.url);
+        let failure = Failure::new(format!("The request to {url} failed: {error}."));
+        match error {
+            WireError::Key => failure.with_code(Exit::Failed, "bad_key"),
+            WireError::Connect(_) => failure
+                .with_code(Exit::Failed, "port_unreachable")
+                .with_hint("`hermesctl proxy status` shows where hermes-proxyd listens."),
+            WireError::Http(_) | WireError::Silent(_) => {
+                failure.with_code(Exit::Failed, "broken_answer").with_hint(
+                    "`hermesctl proxy status` shows whether hermes-proxyd is still running.",
+                )
+            }
+        }
+    }
+
+    /// The answer is an error: ours, or the provider's, which passed.
+    async fn refused(&self, answer: &Answer, body: &Bytes, model: Option<&str>) -> Failure {
+        let ours = answer.headers.get("x-hermes-error");
+        let ours = ours.and_then(|code| code.to_str().ok());
+        let trouble = reading::trouble(body);
+        self.failure(
+            answer,
+            ours.unwrap_or("provider_error"),
+            &trouble.message,
+            model,
+        )
+        .await
+    }
+
+    async fn failure(
+        &self,
+        answer: &Answer,
+        code: &str,
+        said: &str,
+        model: Option<&str>,
+    ) -> Failure {
+        let status = answer.status.as_u16();
+        let who = if code == "provider_error" {
+            self.provider.as_str()
+        } else {
+            "hermes-proxyd"
+        };
+        let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
+        // Some providers repeat the key or token that they refuse.
+        let said = bugreport::without_secrets(said).await;
+        let said = said.as_str();
+        let message = format!("{} answered {status} ({code}): {said}", inline(who));
+        let needs_login = reading::needs_login(code, status);
+        let exit = if needs_login {
+            Exit::LoginNeeded
+        } else {
+            Exit::Failed
+        };
+        let id = request_id(&answer.headers);
+        let logged = id.as_deref().filter(|_| !needs_login);
+        let lost = matches!((code, status), ("provider_error", 404 | 405));
+        let hint = [
+            self.wrong_base_url(model.is_none()).filter(|_| lost),
+            reading::hint(code, status, said, self.keyed).map(str::to_owned),
+            logged.map(|id| format!("Its log entries: `hermesctl logs --request {id}`.")),
+        ];
+        let hint: Vec<_> = hint.into_iter().flatten().collect();
+        let hint = (!hint.is_empty()).then(|| hint.join(" "));
+        let report = json!({"error": {
+            "code": code,
+            "message": said,
+            "hint": hint,
+            "status": status,
+            "request_id": id,
+            "url": self.url,
+            "provider": self.provider,
+            "model": model,
+        }});
+        let failure = Failure::new(message).with_code(exit, code);
+        let failure = failure.with_json(report);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// The listener to go through: with a key one that asks for it, without one one that does not; and
+/// rather a port than a socket, as most apps do.
+fn listener<'l>(
+    listeners: &'l [ListenerStatus],
+    question: &Question,
+) -> Result<&'l ListenerStatus, Failure> {
+    let usable = || listeners.iter().filter(|listener| !listener.waiting);
+    let rank = |listener: &&ListenerStatus| {
+        (
+            listener.needs_key != question.key.is_some(),
+            !listener.url.starts_with("http://"),
+        )
+    };
+    let Some(best) = usable().min_by_key(rank) else {
+        return Err(
+            Failure::new("hermes-proxyd is not listening on any address.")
+                .with_code(Exit::Failed, "no_listener")
+                .with_hint("`hermesctl proxy status` shows what it waits for."),
+        );
+    };
+    if best.needs_key && question.key.is_none() {
+        let message = "Every address of hermes-proxyd needs a client key.";
+        return Err(Failure::new(message)
+            .with_code(Exit::Failed, "key_needed")
+            .with_hint(
+                "Make one with `hermesctl clients add NAME`, put it in a file and run `hermesctl \
+                 proxy test --key FILE`.",
+            ));
+    }
+    Ok(best)
+}
+
+fn unknown_provider(name: &str) -> Failure {
+    Failure::new(format!("No provider {name:?} is configured."))
+        .with_code(Exit::Failed, "unknown_provider")
+        .with_hint("`hermesctl proxy providers` lists them.")
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-hermes-request-id")?;
+    id.to_str().ok().map(str::to_owned)
+}
+
+/// To a tenth.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// An answer's error, as far as it says one.
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    code: Option<String>,
+    message: String,
+}
+
+impl Trouble {
+    /// Of the `error` in an answer or an event.
+    fn of(error: &Value) -> Self {
+        let text = |value: Option<&Value>| value?.as_str().map(str::to_owned);
+        Self {
+            code: text(error.get("code")),
+            message: text(error.get("message"))
+                .or_else(|| text(Some(error)))
+                .unwrap_or_else(|| error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

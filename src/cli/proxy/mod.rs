@@ -1,0 +1,33 @@
+//! `hermesctl proxy`: the verbs that ask a running daemon.
+
+mod end;
+pub(super) mod routes;
+mod test;
+
+use super::connect;
+use super::output::{Exit, Failure, Output};
+use super::text as render;
+
+pub(super) use end::{Ended, restart, stop};
+#[cfg(test)]
+pub(super) use routes::sample as routes_sample;
+pub(super) use routes::{DecidedBy, Request, Route, Routes, routes};
+pub(super) use test::test;
+
+/// Lists the providers.
+pub(super) async fn providers(output: &mut Output) -> Result<Exit, Failure> {
+    let providers = connect().await?.models().await?;
+    output.answer(&providers, render::providers)?;
+    Ok(Exit::Ok)
+}
+
+/// Has the daemon read its configuration again.
+pub(super) async fn reload(output: &mut Output) -> Result<Exit, Failure> {
+    let report = connect().await?.reload().await?;
+    output.answer(&report, render::reload)?;
+    Ok(if report.providers_unreadable.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
