@@ -8,18 +8,64 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::output::{Exit, Failure};
-use super::{NAME, connect, start};
+use super::programs;
 use crate::control::client::{Client, ClientError};
+use crate::control::endpoint::Endpoint;
+use crate::control::life;
+use crate::paths::Environment;
+
+/// Who we are, for the daemon's log.
+pub(super) const NAME: &str = concat!("hermesctl ", env!("CARGO_PKG_VERSION"));
+
+/// A daemon whose socket was removed makes it again within this time.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// How long our process may take to end once it was left.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How much of what our process says is kept, in bytes: the end.
 const MEMORY: usize = 16 * 1024;
+
+/// A connection to this user's daemon.
+pub(super) async fn connect() -> Result<Client, Failure> {
+    let folders = Environment::from_process().runtime_dirs();
+    let mut nobody = None;
+    for folder in folders {
+        let endpoint = Endpoint::new(folder);
+        match Client::connect(&endpoint, NAME).await {
+            Err(error @ ClientError::NotRunning { .. }) => {
+                nobody.get_or_insert((endpoint, error));
+            }
+            client => return client.map_err(Failure::from),
+        }
+    }
+    match nobody {
+        Some((endpoint, error)) => connect_to_the_living(&endpoint, error).await,
+        None => Err(Failure::new("The folder of the control socket is unknown.")
+            .with_hint("Set XDG_RUNTIME_DIR or HOME.")),
+    }
+}
+
+/// Nothing listens, and yet a daemon of this user lives: a second one would use the same logins.
+async fn connect_to_the_living(endpoint: &Endpoint, error: ClientError) -> Result<Client, Failure> {
+    let state = Environment::from_process().state_dir();
+    let Some(pid) = state.and_then(|state| life::daemon(&state)) else {
+        return Err(error.into());
+    };
+    let deadline = Instant::now() + AGAIN;
+    while Instant::now() < deadline {
+        sleep(Duration::from_millis(100)).await;
+        match Client::connect(endpoint, NAME).await {
+            Err(ClientError::NotRunning { .. }) => {}
+            client => return client.map_err(Failure::from),
+        }
+    }
+    Err(Failure::unreachable(&endpoint.address(), pid))
+}
 
 /// A process that answers.
 #[derive(Debug)]
@@ -45,7 +91,7 @@ impl Connection {
     }
 
     async fn start(config: Option<&Path>) -> Result<Self, Failure> {
-        let program = start::program();
+        let program = programs::program();
         let mut command = Command::new(&program);
         command.arg("--control-stdio");
         if let Some(config) = config {
@@ -57,7 +103,7 @@ impl Connection {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let mut child = child.map_err(|error| start::absent(&program, &error))?;
+        let mut child = child.map_err(|error| programs::absent(&program, &error))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

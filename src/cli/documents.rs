@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::output::{Exit, Failure, Output};
-use super::text as render;
+use super::text::{Style, inline};
 use crate::manual::GeneratedFile;
 
 #[derive(Serialize)]
@@ -42,8 +42,15 @@ pub(super) fn write(
         std::fs::write(&file, &document.text).map_err(|error| unwritable(&file, &error))?;
         files.push(file);
     }
-    output.answer(&Written { files }, render::files)?;
+    output.answer(&Written { files }, made)?;
     Ok(Exit::Ok)
+}
+
+/// Files that were made, a line each.
+pub(super) fn made(written: &Written, _: Style) -> String {
+    let lines = written.files.iter();
+    let lines = lines.map(|file| inline(&file.display().to_string()) + "\n");
+    lines.collect()
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {

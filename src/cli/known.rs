@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::connection::connect;
 use super::output::{Exit, Failure};
-use super::{block_on, connect};
+use super::runtime::block_on;
 use crate::config;
 use crate::paths::Environment;
 

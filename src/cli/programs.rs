@@ -1,9 +1,12 @@
 //! The paths of our programs, by names that stay right after an update.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::output::Failure;
+use crate::doctor;
+use crate::paths::Environment;
 
 /// hermes-proxyd and hermesctl.
 pub(super) struct Programs {
@@ -36,6 +39,31 @@ pub(super) fn ctl() -> Option<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let ctl = std::env::current_exe().ok()?;
     Some(lasting(&ctl, &search))
+}
+
+/// The commands after which a hermes-proxyd runs with the configuration as it is now; `pid` is the
+/// running one, which keeps the flags that it was started with.
+pub(super) async fn commands(environment: &Environment, pid: Option<u32>) -> String {
+    match pid {
+        Some(_) => "hermesctl proxy restart".to_owned(),
+        None => doctor::restart(environment, None).await.join(", then: "),
+    }
+}
+
+/// hermes-proxyd can't be started.
+pub(super) fn absent(program: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} can't be started: {error}.", program.display()))
+        .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
+}
+
+/// The hermes-proxyd beside hermesctl, otherwise the one in `PATH`.
+pub(super) fn program() -> PathBuf {
+    let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
+    let beside = std::env::current_exe().ok();
+    let beside = beside.map(|ours| ours.with_file_name(&name));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// The program as `PATH` has it, if that leads to the same file: package managers keep each version

@@ -16,33 +16,40 @@ use serde_json::Value;
 
 use self::samples::{answer, golden};
 use crate::cli::args::{Arguments, SetupFlags};
+use crate::cli::auth as login_screens;
 use crate::cli::auth::render::{self as auth, pools};
-use crate::cli::auth::{self as login_screens, Logins};
-use crate::cli::bugreport::Planned;
+use crate::cli::auth::view::Logins;
 use crate::cli::bugreport::render as bugreport;
+use crate::cli::bugreport::view::Planned;
 use crate::cli::clients::render as clients;
+use crate::cli::config;
 use crate::cli::config::render as render_config;
-use crate::cli::config::{self, Valid};
+use crate::cli::config::view::{Valid, Written as NewFile};
+use crate::cli::connect::known;
 use crate::cli::connect::render as connect;
-use crate::cli::connect::{Connected, known};
+use crate::cli::connect::view::Connected;
 use crate::cli::doctor::render as doctor;
 use crate::cli::documents::Written;
+use crate::cli::documents::made as files;
 use crate::cli::logs::Entry;
 use crate::cli::logs::render as logs;
 use crate::cli::output::Failure;
 use crate::cli::probe::render as probe;
 use crate::cli::proxy;
+use crate::cli::proxy::render::{ended, providers, reload};
 use crate::cli::proxy::routes::render as routes;
 use crate::cli::service::render as service;
-use crate::cli::service::{Report, ServiceJson, Uninstalled};
+use crate::cli::service::view::{Line, Report, ServiceJson, Uninstalled};
 use crate::cli::setup::render as setup;
-use crate::cli::setup::{SetUp, begin_again, unconfirmed};
-use crate::cli::status::Home;
+use crate::cli::setup::view::SetUp;
+use crate::cli::setup::{begin_again, unconfirmed};
 use crate::cli::status::render as home;
+use crate::cli::status::view::Home;
 use crate::cli::text::*;
 use crate::cli::top::Now;
 use crate::cli::usage::render as usage;
 use crate::cli::version::Versions;
+use crate::cli::version::shown as version;
 use crate::control::client::ClientError;
 use crate::control::pools::LoginList;
 use crate::control::protocol::{
@@ -153,7 +160,7 @@ fn of_configuration() -> Vec<Shown> {
     let text = "[limits]\nbodi = 3\n";
     let wrong = crate::config::parse(text, &file(), &Environment::default()).unwrap_err();
     let backup = Some(file().with_extension("toml.bak"));
-    let new = config::Written {
+    let new = NewFile {
         file: file(),
         backup,
     };
@@ -280,18 +287,18 @@ fn proxies() -> Vec<Shown> {
 
 fn services() -> Vec<Shown> {
     let runs = samples::service(Some(4242));
-    let done = |lines: Vec<service::Line>, pid| Report {
+    let done = |lines: Vec<Line>, pid| Report {
         steps: lines,
         service: samples::service(pid),
     };
-    let line = |step, what| service::Line::done_unless(false, step, what);
-    let already = |step, what| service::Line::done_unless(true, step, what);
+    let line = |step, what| Line::done_unless(false, step, what);
+    let already = |step, what| Line::done_unless(true, step, what);
     let unit = "unit /home/u/.config/systemd/user/hermes-proxyd.service";
     let linger = "it needs an administrator: `sudo loginctl enable-linger 1000`";
     let installed = vec![
         line("definition", unit),
         already("enable", "start hermes-proxyd.service at login"),
-        service::Line::left(
+        Line::left(
             "linger",
             "start at boot, keep running after logout (linger)",
             linger,

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use crate::control::protocol::DaemonHello;
 
+use super::connection::connect;
 use super::output::{Exit, Failure, Output};
-use super::{connect, text as render};
+use super::text::{Style, inline};
 
 /// Who builds a package may name the commit; the same environment makes the same program.
 const COMMIT: Option<&str> = option_env!("HERMES_PROXYD_COMMIT");
@@ -39,8 +40,28 @@ pub(super) async fn version(output: &mut Output) -> Result<Exit, Failure> {
             .is_some_and(|daemon| is_older(&daemon.version, ours)),
         daemon,
     };
-    output.answer(&versions, render::version)?;
+    output.answer(&versions, shown)?;
     Ok(Exit::Ok)
+}
+
+/// Both sides' versions.
+pub(super) fn shown(versions: &Versions, style: Style) -> String {
+    let daemon = versions.daemon.as_ref().map_or_else(
+        || "not running".to_owned(),
+        |daemon| format!("{} (pid {})", inline(&daemon.version), daemon.pid),
+    );
+    let commit = versions.commit.map(|commit| format!(", {commit}"));
+    let (ours, target) = (versions.hermesctl, &versions.target);
+    let text = format!(
+        "hermesctl     {ours} ({target}{})\nhermes-proxyd {daemon}\n",
+        commit.unwrap_or_default()
+    );
+    if !versions.daemon_is_older {
+        return text;
+    }
+    let advice =
+        "The running hermes-proxyd is older than hermesctl. Restart it: `hermesctl proxy restart`.";
+    text + &style.prose(advice)
 }
 
 /// What this program was built for.
@@ -88,7 +109,6 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::{self as render, Style};
     use super::*;
 
     #[test]
@@ -119,7 +139,7 @@ mod tests {
                 pid: 7,
             }),
         };
-        let old = render::version(&versions("0.1.0"), Style::PLAIN);
+        let old = shown(&versions("0.1.0"), Style::PLAIN);
         assert!(
             old.starts_with(
                 "hermesctl     0.2.0 (x86_64-linux, abc1234)\nhermes-proxyd 0.1.0 (pid 7)\n"
@@ -127,11 +147,6 @@ mod tests {
             "{old}"
         );
         assert!(old.contains("`hermesctl proxy restart`"));
-        assert_eq!(
-            render::version(&versions("0.2.0"), Style::PLAIN)
-                .lines()
-                .count(),
-            2
-        );
+        assert_eq!(shown(&versions("0.2.0"), Style::PLAIN).lines().count(), 2);
     }
 }

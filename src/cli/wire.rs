@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::connect;
+use super::connection::{NAME, connect};
 use crate::OWN_REQUEST;
 use crate::control::protocol::Key;
 
@@ -142,7 +142,7 @@ impl Door {
         if let Ok(host) = HeaderValue::from_str(&self.host) {
             headers.insert(HOST, host);
         }
-        headers.insert(USER_AGENT, HeaderValue::from_static(crate::cli::NAME));
+        headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         if let Some(key) = key {
             let bearer = Zeroizing::new(format!("Bearer {}", key.expose()));

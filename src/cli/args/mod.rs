@@ -36,7 +36,6 @@ pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, RoutesFlags, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
-pub(super) use suggest::answer as answer_a_shell;
 pub(super) use top::TopFlags;
 pub(super) use usage::{By as UsageBy, Usage};
 
@@ -103,6 +102,11 @@ pub(super) enum Noun {
 /// The shape as clap has it, for man pages and completions.
 pub(super) fn command() -> clap::Command {
     Arguments::command()
+}
+
+/// Answers a shell that asks what it may suggest; `None` if none does.
+pub(super) fn answer_a_shell(line: &[OsString]) -> Option<Exit> {
+    suggest::answer(command, line)
 }
 
 impl Arguments {

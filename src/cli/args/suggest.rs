@@ -3,16 +3,16 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::Command;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{Bash, CompleteEnv, Fish, Shells, Zsh};
 
-use super::command;
 use crate::cli::known;
 use crate::cli::output::Exit;
 use crate::manual::COMPLETE;
 
 /// Answers a shell, if it is one that asks.
-pub(in crate::cli) fn answer(line: &[OsString]) -> Option<Exit> {
+pub(super) fn answer(command: fn() -> Command, line: &[OsString]) -> Option<Exit> {
     let here = std::env::current_dir().ok();
     let asked = CompleteEnv::with_factory(command)
         .var(COMPLETE)

@@ -10,13 +10,13 @@ mod pools;
 mod qr;
 pub(super) mod render;
 pub(super) mod terminal;
+pub(in crate::cli) mod view;
 mod waiting;
 
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::Local;
-use serde::Serialize;
 use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
@@ -25,6 +25,7 @@ pub(super) use code_screen::{Room, plain, screen};
 #[cfg(test)]
 pub(super) use page_screen::screen as page;
 pub(super) use terminal::{Pick, agreed, picked};
+use view::Logins;
 
 use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};
@@ -32,8 +33,7 @@ use super::output::{Exit, Failure, Output};
 use crate::control::judge;
 use crate::control::pools::LoginChoice;
 use crate::control::protocol::{
-    CredentialKind, Finding, FindingCode, ProviderChoice, ProviderStatus, RefreshResult, Status,
-    Timestamp,
+    CredentialKind, Finding, FindingCode, ProviderChoice, ProviderStatus, RefreshResult,
 };
 use crate::doctor;
 use crate::files::quoted;
@@ -42,17 +42,6 @@ use crate::files::quoted;
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// After this time hermes-proxyd has given up what it was asked for by a connection that was closed.
 const PARTING: Duration = Duration::from_millis(200);
-
-/// The JSON form of `auth status`.
-#[derive(Serialize)]
-pub(super) struct Logins {
-    /// Whether a daemon answered, or a process of ours.
-    running: bool,
-    pub(super) now: Timestamp,
-    /// What is wrong with them.
-    pub(super) findings: Vec<Finding>,
-    pub(super) providers: Vec<ProviderStatus>,
-}
 
 /// Does what is asked.
 pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failure> {
@@ -96,18 +85,6 @@ impl Asked {
         match self {
             Self::All => "This also logs Hermes Agent out. Continue?",
             Self::One => "Hermes Agent loses this login too. Continue?",
-        }
-    }
-}
-
-impl Logins {
-    /// What a daemon with this status tells.
-    pub(super) fn of(status: Status, running: bool) -> Self {
-        Self {
-            running,
-            now: status.now,
-            findings: judge::of_logins(&judge::findings(&status)),
-            providers: status.providers,
         }
     }
 }

@@ -6,13 +6,11 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use crate::cli::auth::Logins;
-use crate::cli::text::{Clock, Style, Tone, inline, refresh_result, state_name, title};
-use crate::control::human::distance;
-use crate::control::judge;
+use super::view::Logins;
+use crate::cli::text::{Clock, Style, Tone, both, inline, refresh_result, state, title, warnings};
 use crate::control::protocol::{
     CredentialKind, Finding, LoginBegun, LoginProgress, LoginStatus, LogoutReport, ProviderStatus,
-    RefreshOutcome, RefreshResult, Severity, Timestamp,
+    RefreshOutcome, RefreshResult, Timestamp,
 };
 
 /// What the beginning of a login says on standard output.
@@ -216,48 +214,6 @@ where
     blocks.join("\n")
 }
 
-/// The rows that `proxy status` has too: what is wrong with a provider's login.
-pub(in crate::cli) fn warnings(
-    provider: &ProviderStatus,
-    findings: &[Finding],
-    style: Style,
-) -> Vec<(&'static str, String)> {
-    let login = provider.login_command.as_ref();
-    // The state and the row below it say that a login is needed.
-    let told = |one: &&&Finding| login.is_some() && one.command.as_ref() == login;
-    let mine = judge::about(findings, &provider.name);
-    let rows = mine.iter().filter(|one| !told(one));
-    rows.map(|one| ("warning", words(one, style))).collect()
-}
-
-/// A finding with what fixes it.
-pub(in crate::cli) fn words(finding: &Finding, style: Style) -> String {
-    let command = finding.command.as_deref().map(inline);
-    let command = command.map_or_else(String::new, |command| format!(": `{command}`"));
-    let text = inline(&finding.text) + &command;
-    style.paint(tone(&finding.severity), &text)
-}
-
-/// The state of a provider's credential, in the tone of the worst that is found.
-pub(in crate::cli) fn state(
-    provider: &ProviderStatus,
-    findings: &[Finding],
-    style: Style,
-) -> String {
-    let worst = judge::about(findings, &provider.name);
-    let tone = worst
-        .first()
-        .map_or(Tone::Good, |worst| tone(&worst.severity));
-    style.paint(tone, &state_name(&provider.state))
-}
-
-fn tone(severity: &Severity) -> Tone {
-    match severity {
-        Severity::Bad => Tone::Bad,
-        Severity::Attention | Severity::Other(_) => Tone::Waiting,
-    }
-}
-
 fn provider<Z>(
     provider: &ProviderStatus,
     findings: &[Finding],
@@ -314,16 +270,6 @@ where
         rows.push((label, both(at, clock)));
     }
     rows
-}
-
-/// `in 26 d 12 h (2026-12-20 08:00)`
-pub(in crate::cli) fn both<Z>(at: Timestamp, clock: &Clock<'_, Z>) -> String
-where
-    Z: TimeZone,
-    Z::Offset: Display,
-{
-    let seconds = (at.0 - clock.now.0).num_seconds();
-    format!("{} ({})", distance(seconds), clock.time(at))
 }
 
 fn time<Z>(at: Timestamp, zone: &Z) -> String

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::connection::ask;
+use super::super::connection::{ask, connect};
 use super::super::output::Failure;
-use super::super::{config as settings, connect, start};
+use super::super::{config as settings, programs};
+use super::logs;
 use super::redact::Redactor;
 use super::store::Stores;
-use super::{Section, logs};
+use super::view::Section;
 use crate::config::{self, Setting, Variables};
 use crate::control::protocol::Clients;
 use crate::doctor::{self, QUESTION, Questions};
@@ -182,7 +183,7 @@ async fn versions() -> String {
         }
         Err(failure) => format!("not answering: {}", failure.message()),
     };
-    let program = start::program();
+    let program = programs::program();
     let beside = first_line(&ProgramCall::new(&program, ["--version"])).await;
     let lines = [
         ("hermesctl", env!("CARGO_PKG_VERSION").to_owned()),

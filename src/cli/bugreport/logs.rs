@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::cli::connect;
+use crate::cli::connection::connect;
 use crate::control::protocol::{LogPlace, LogTail};
 use crate::doctor::QUESTION;
 use crate::paths::{Environment, older_log};

@@ -6,43 +6,19 @@ mod redact;
 pub(super) mod render;
 mod shape;
 mod store;
+pub(in crate::cli) mod view;
 
 pub(super) use self::collect::without_secrets;
+use self::view::Section;
+pub(super) use self::view::{Contents, Planned};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use super::args::BugReport;
 use super::auth::terminal;
 use super::output::{Exit, Failure, Output};
 use super::{screen, text};
-
-/// A part of the report.
-#[derive(Debug)]
-struct Section {
-    title: &'static str,
-    /// Its content, before anything is shown.
-    about: &'static str,
-    text: String,
-}
-
-/// A report: what is shown before it is written, and the answer in JSON after.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Planned {
-    pub(in crate::cli) file: PathBuf,
-    pub(in crate::cli) sections: Vec<Contents>,
-}
-
-/// One of its sections.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Contents {
-    pub(in crate::cli) title: &'static str,
-    #[serde(skip)]
-    pub(in crate::cli) about: &'static str,
-    pub(in crate::cli) lines: usize,
-}
 
 /// Says what the report would contain, asks, and writes it.
 pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! Texts about a bug report, before it is written and after.
 
-use crate::cli::bugreport::Planned;
+use super::view::Planned;
 use crate::cli::text::{Style, inline};
 
 /// The column of the sections' descriptions.

@@ -3,24 +3,16 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::super::output::{Exit, Failure, Output};
-use super::super::start;
+use super::super::programs;
 use super::place::{Place, talk};
 use super::render;
+use super::view::Valid;
 use crate::config::{self, ConfigError};
 use crate::paths::Environment;
 use crate::tools::ProgramCall;
-
-/// A configuration without a mistake.
-#[derive(Serialize)]
-pub(in crate::cli) struct Valid {
-    pub(in crate::cli) valid: bool,
-    /// The file; `None` where there is none.
-    pub(in crate::cli) file: Option<PathBuf>,
-}
 
 /// Checks a file.
 pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result<Exit, Failure> {
@@ -55,7 +47,7 @@ async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Fai
     if let Some(file) = file {
         arguments.extend([OsStr::new("--config"), file.as_os_str()]);
     }
-    let answer = match ProgramCall::new(start::program(), arguments).run().await {
+    let answer = match ProgramCall::new(programs::program(), arguments).run().await {
         Ok(answer) => answer,
         Err(error) if error.is_absence() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),

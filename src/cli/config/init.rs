@@ -4,13 +4,12 @@ use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::super::args::InitFlags;
 use super::super::output::{Exit, Failure, Output};
 use super::super::programs;
 use super::place::Place;
 use super::render;
+use super::view::Written;
 use crate::config;
 use crate::files::{self, Spot};
 
@@ -18,14 +17,6 @@ const STARTER: &str = include_str!("starter.toml");
 
 /// Where packages put the schema, seen from the folder above that of our program.
 const SCHEMA: &str = "share/hermes-proxyd/hermes-proxyd.schema.json";
-
-/// The file that was made.
-#[derive(Serialize)]
-pub(in crate::cli) struct Written {
-    pub(in crate::cli) file: PathBuf,
-    /// The backup of the former file.
-    pub(in crate::cli) backup: Option<PathBuf>,
-}
 
 /// Writes the file.
 pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, Failure> {

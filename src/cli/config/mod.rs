@@ -5,6 +5,7 @@ mod init;
 mod place;
 pub(in crate::cli) mod render;
 mod show;
+pub(in crate::cli) mod view;
 
 use std::path::PathBuf;
 
@@ -19,9 +20,7 @@ pub(super) use place::sample;
 pub(super) use place::talk;
 #[cfg(test)]
 pub(super) use show::{Effective, sample as settings_sample};
-pub(super) use {
-    check::Valid, check::next_start, init::Written, init::append, init::begin, place::Place,
-};
+pub(super) use {check::next_start, init::append, init::begin, place::Place};
 
 use super::args::ConfigVerb;
 use super::output::{Exit, Failure, Output};
@@ -29,12 +28,22 @@ use super::output::{Exit, Failure, Output};
 /// Does what is asked.
 pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit, Failure> {
     match verb {
-        ConfigVerb::Path => place::path(output).await,
+        ConfigVerb::Path => path(output).await,
         ConfigVerb::Show(flags) => show::show(flags, output).await,
         ConfigVerb::Check { file } => check::check(file, output).await,
         ConfigVerb::Schema => schema(output),
         ConfigVerb::Init(flags) => init::init(flags, output).await,
     }
+}
+
+/// Shows the file's place.
+async fn path(output: &mut Output) -> Result<Exit, Failure> {
+    let place = place::Place::find(None).await?;
+    output.answer(&place, render::place)?;
+    if !output.is_json() {
+        talk(&place.said())?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// Every setting that is in force.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::output::{Exit, Failure, Output};
-use super::super::{connect, screen, start, text};
-use super::render;
+use super::super::connection::connect;
+use super::super::output::Failure;
+use super::super::{programs, screen, text};
 use crate::config;
 use crate::control::judge::Pending;
 use crate::control::protocol::Status;
@@ -68,16 +68,6 @@ pub(super) enum State {
     Unknown,
 }
 
-/// Shows the file's place.
-pub(super) async fn path(output: &mut Output) -> Result<Exit, Failure> {
-    let place = Place::find(None).await?;
-    output.answer(&place, render::place)?;
-    if !output.is_json() {
-        talk(&place.said())?;
-    }
-    Ok(Exit::Ok)
-}
-
 impl Place {
     /// The file that was named, else the one that the running daemon has, else the usual one.
     pub(in crate::cli) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
@@ -110,7 +100,7 @@ impl Place {
             && let Some(Pending::Restart(keys)) = daemon.pending(&env)
         {
             daemon.waiting = keys;
-            daemon.restart = Some(start::commands(&env, Some(daemon.pid)).await);
+            daemon.restart = Some(programs::commands(&env, Some(daemon.pid)).await);
         }
         Ok(Self {
             exists: file.exists(),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::config::{Place, Valid, Written};
+use super::place::Place;
+use super::view::{Valid, Written};
 use crate::cli::text::{Style, inline};
 
 /// The file that counts, alone, so that a script can use it.

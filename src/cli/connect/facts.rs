@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::args::Connect;
-use super::super::connect as reach_daemon;
-use super::super::connection::ask;
+use super::super::connection::{ask, connect};
 use super::super::output::{Exit, Failure};
 use crate::config::{Loaded, Routing, load};
 use crate::containers::{ListenEndpoint, Surroundings, World};
@@ -49,7 +48,7 @@ impl Facts {
     }
 
     async fn of_daemon(config: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
-        match reach_daemon().await {
+        match connect().await {
             Ok(mut client) => {
                 let status = client.status().await?;
                 let served = client.providers().await.ok();

@@ -9,12 +9,12 @@ mod fill;
 mod models;
 mod place;
 pub(super) mod render;
+pub(in crate::cli) mod view;
 mod wires;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use serde::Serialize;
 use url::Url;
 
 use super::args::{Connect, Place};
@@ -22,7 +22,7 @@ use super::args::{Connect, Place};
 use super::connection::Connection;
 use super::models::Model;
 use super::output::{Exit, Failure, Output};
-use super::{screen, start, text};
+use super::{programs, screen, text};
 use crate::config;
 use crate::containers::{
     self, AccessPath, AppTarget, ConnectStep, Engine, ListenEndpoint, Network, Reachability,
@@ -36,61 +36,8 @@ pub(in crate::cli) use fill::File;
 use fill::Values;
 use models::Models;
 use place::Choice;
-
-/// The JSON form of `connect APP`.
-#[derive(Serialize)]
-pub(in crate::cli) struct Connected {
-    /// The app's name on the command line.
-    pub(in crate::cli) app: &'static str,
-    /// The app's name for people.
-    pub(in crate::cli) title: &'static str,
-    /// Where it runs.
-    pub(in crate::cli) from: &'static str,
-    /// The provider behind `base_url`; routes may choose others there.
-    pub(in crate::cli) provider: String,
-    /// The API that the app has to use, by its path below `/v1`; `None` where that is not known.
-    pub(in crate::cli) path: Option<&'static str>,
-    /// Whether its requests are translated to another API of the provider's.
-    pub(in crate::cli) translated: bool,
-    /// What it is configured with.
-    pub(in crate::cli) base_url: String,
-    /// Whether hermes-proxyd runs, and listens where the app looks for it.
-    pub(in crate::cli) ready: bool,
-    /// The key that was made, which can't be shown again.
-    pub(in crate::cli) key: Option<String>,
-    /// The name of the key that the app needs.
-    pub(in crate::cli) key_name: Option<String>,
-    /// The model, where it is known.
-    pub(in crate::cli) model: Option<String>,
-    /// The model for embeddings, where it is known.
-    pub(in crate::cli) embedding_model: Option<String>,
-    /// The files, in the order in which they are needed.
-    pub(in crate::cli) files: Vec<File>,
-    /// What the user must know first: the assumed place, if none was given, and what happened to the
-    /// key. It comes before the files, or first in the notes.
-    #[serde(skip)]
-    pub(in crate::cli) lead: Vec<String>,
-    /// What is to be done, and what goes wrong easily.
-    pub(in crate::cli) notes: Vec<String>,
-}
-
-/// The JSON form of `connect`.
-#[derive(Serialize)]
-pub(in crate::cli) struct Known {
-    /// What can be connected.
-    pub(in crate::cli) apps: Vec<KnownApp>,
-}
-
-/// An app that can be connected.
-#[derive(Serialize)]
-pub(in crate::cli) struct KnownApp {
-    /// Its name on the command line.
-    pub(in crate::cli) app: &'static str,
-    /// Its name for people.
-    pub(in crate::cli) title: &'static str,
-    /// What it is, in a line.
-    pub(in crate::cli) what: &'static str,
-}
+use view::KnownApp;
+use view::{Connected, Known};
 
 /// The way of the app to the daemon.
 struct Plan {
@@ -455,7 +402,7 @@ async fn put_together(
 
 /// What has to be done before the app can reach the daemon.
 async fn first_step(facts: &Facts, lacks_lines: bool) -> String {
-    let commands = start::commands(&facts.environment, facts.pid).await;
+    let commands = programs::commands(&facts.environment, facts.pid).await;
     match (lacks_lines, facts.is_running()) {
         (true, true) => format!(
             "First add the lines to the configuration, then restart hermes-proxyd: {commands}"

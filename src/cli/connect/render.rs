@@ -1,6 +1,6 @@
 //! Texts about connecting an app.
 
-use crate::cli::connect::{Connected, Known};
+use super::view::{Connected, Known};
 use crate::cli::text::{Style, Tone, inline, printable};
 
 /// Text is not broken into narrower columns, in characters.

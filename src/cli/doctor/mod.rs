@@ -4,7 +4,7 @@ pub(in crate::cli) mod render;
 
 use super::args::DoctorFlags;
 use super::output::{Exit, Failure, Output};
-use super::start;
+use super::programs;
 use crate::doctor::{self, DoctorExit, Questions};
 
 /// Looks at everything, and ends as the worst of it says.
@@ -12,7 +12,7 @@ pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Ex
     let report = doctor::examine(Questions {
         config: flags.config,
         containers_only: flags.containers,
-        program: Some(start::program()),
+        program: Some(programs::program()),
     })
     .await;
     output.answer(&report, render::report)?;

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::entry::Entry;
 use super::file::LogFile;
 use crate::cli::args::Logs;
-use crate::cli::connect;
+use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure};
 use crate::control::client::Client;
 use crate::control::protocol::LogPlace;

@@ -2,6 +2,7 @@
 
 mod reading;
 pub(in crate::cli) mod render;
+pub(in crate::cli) mod view;
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::HeaderMap;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ use super::text::inline;
 use super::wire::{Answer, Door, WireError};
 use crate::control::protocol::{CredentialKind, Key, ListenerStatus, Providers, Status};
 use reading::Reading;
+pub(super) use view::Report;
+use view::{Asked, Piece, Wire};
 
 /// What is asked for.
 const WORDS: &str = "Say hello in one short sentence.";
@@ -40,27 +42,6 @@ pub(super) struct Question {
     pub(super) key: Option<Key>,
 }
 
-/// What was sent, before there is an answer.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Asked {
-    /// Where to: a URL up to `/v1`.
-    pub(super) url: String,
-    /// The provider that it is for.
-    pub(super) provider: String,
-    pub(super) model: String,
-    pub(super) stream: bool,
-    /// What the model was asked.
-    pub(super) question: &'static str,
-}
-
-/// A piece of a stream.
-#[derive(Debug, Serialize)]
-pub(super) struct Piece {
-    pub(super) text: String,
-    /// Since the request was sent.
-    pub(super) after_ms: f64,
-}
-
 /// What happens while it is under way.
 #[derive(Debug)]
 pub(super) enum News<'a> {
@@ -68,42 +49,6 @@ pub(super) enum News<'a> {
     Asking(&'a Asked),
     /// A piece of the stream has come.
     Words(&'a Piece),
-}
-
-/// How it went. In JSON, this is what `hermesctl proxy test` prints.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    #[serde(flatten)]
-    pub(super) asked: Asked,
-    pub(super) status: u16,
-    /// As in the daemon's log.
-    pub(super) request_id: Option<String>,
-    /// From the request to the answer's first byte.
-    pub(super) first_byte_ms: f64,
-    pub(super) total_ms: f64,
-    /// What the provider counted, where it tells.
-    pub(super) tokens: Option<Tokens>,
-    /// Why the model stopped, in the provider's word.
-    pub(super) finish_reason: Option<String>,
-    /// The answer.
-    pub(super) text: String,
-    /// What the model thought aloud before it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reasoning: String,
-}
-
-/// What the provider counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Tokens {
-    pub(super) prompt: u64,
-    pub(super) completion: u64,
-}
-
-/// How a provider is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wire {
-    Chat,
-    Responses,
 }
 
 /// Where to, with what is the same for both requests.
@@ -427,26 +372,6 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 /// To a tenth.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// An answer's error, as far as it says one.
-#[derive(Debug, PartialEq, Eq)]
-struct Trouble {
-    code: Option<String>,
-    message: String,
-}
-
-impl Trouble {
-    /// Of the `error` in an answer or an event.
-    fn of(error: &Value) -> Self {
-        let text = |value: Option<&Value>| value?.as_str().map(str::to_owned);
-        Self {
-            code: text(error.get("code")),
-            message: text(error.get("message"))
-                .or_else(|| text(Some(error)))
-                .unwrap_or_else(|| error.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
 use super::super::models;
-use super::{Tokens, Trouble, Wire};
+use super::view::{Tokens, Trouble, Wire};
 
 /// This many characters of an answer that is not JSON are shown.
 const EXCERPT: usize = 200;

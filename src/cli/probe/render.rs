@@ -1,6 +1,6 @@
 //! Texts about a test request.
 
-use crate::cli::probe::{Asked, Piece, Report};
+use super::view::{Asked, Piece, Report};
 use crate::cli::text::{Style, Tone, inline, printable};
 use crate::control::human::count;
 

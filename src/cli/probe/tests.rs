@@ -1,3 +1,4 @@
+use super::view::{Tokens, Trouble};
 use super::*;
 
 fn listeners(list: &[(&str, bool, bool)]) -> Vec<ListenerStatus> {

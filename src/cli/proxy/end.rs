@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::render;
+use super::view::Ended;
 use crate::cli::config::{Place, next_start};
+use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::{connect, text as render};
 use crate::control::client::Client;
 use crate::paths::Environment;
 use crate::service::UserService;
@@ -20,17 +21,6 @@ const ANSWERS: Duration = Duration::from_secs(20);
 /// The service manager knows the daemon's owner in a moment.
 const GLANCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What `hermesctl proxy stop` and `restart` print.
-#[derive(Debug, Serialize)]
-pub(in crate::cli) struct Ended {
-    /// The process that was asked.
-    pub(in crate::cli) pid: u32,
-    /// Requests that were under way.
-    pub(in crate::cli) in_flight: u64,
-    /// The process that runs now; `null` after a stop.
-    pub(in crate::cli) running: Option<u32>,
-}
 
 /// Stops the daemon and waits for its end.
 pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {

@@ -1,17 +1,20 @@
 //! `hermesctl proxy`: the verbs that ask a running daemon.
 
 mod end;
+pub(super) mod render;
 pub(super) mod routes;
+mod start;
 mod test;
+pub(in crate::cli) mod view;
 
-use super::connect;
+use super::connection::connect;
 use super::output::{Exit, Failure, Output};
-use super::text as render;
 
-pub(super) use end::{Ended, restart, stop};
+pub(super) use end::{restart, stop};
+pub(super) use routes::routes;
 #[cfg(test)]
 pub(super) use routes::sample as routes_sample;
-pub(super) use routes::{DecidedBy, Request, Route, Routes, routes};
+pub(super) use start::start;
 pub(super) use test::test;
 
 /// Lists the providers.

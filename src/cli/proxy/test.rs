@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::cli::args::TestFlags;
-use crate::cli::connect;
+use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::probe::render;
 use crate::cli::probe::{self, News, Question};

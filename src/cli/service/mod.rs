@@ -1,15 +1,16 @@
 //! `hermesctl service`: hermes-proxyd as a service of the user.
 
 pub(in crate::cli) mod render;
+pub(in crate::cli) mod view;
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::args::{InstallFlags, ServiceVerb};
+use super::connection::connect;
 use super::output::{Exit, Failure, Output};
-use super::{connect, programs};
+use super::programs;
 use crate::config::{self, ListenAddress};
 use crate::control::judge;
 use crate::control::protocol::{Status, Timestamp};
@@ -19,7 +20,8 @@ use crate::service::{
 };
 use crate::tools::ToolError;
 
-pub(super) use render::Line;
+pub(super) use view::{Line, ServiceJson};
+use view::{Report, Uninstalled};
 
 /// A service that runs answers within this time.
 const ANSWERS: Duration = Duration::from_secs(20);
@@ -28,46 +30,6 @@ const LOOKS: Duration = Duration::from_secs(10);
 /// The home screen does not wait longer for it.
 const GLANCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The JSON form of what a verb did.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) steps: Vec<Line>,
-    pub(super) service: ServiceJson,
-}
-
-/// The JSON form of what uninstalling did.
-#[derive(Debug, Serialize)]
-pub(super) struct Uninstalled {
-    pub(super) steps: Vec<Line>,
-    /// Files and folders that stay.
-    pub(super) kept: Vec<String>,
-}
-
-/// The service in JSON.
-#[derive(Debug, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the fields of a JSON object")]
-pub(super) struct ServiceJson {
-    /// `systemd`, `launchd` or `task_scheduler`.
-    pub(super) manager: &'static str,
-    pub(super) installed: bool,
-    /// The unit, agent or task file.
-    pub(super) file: Option<String>,
-    /// Whether a package or the user wrote it, so that it is not ours to change.
-    pub(super) packaged: bool,
-    pub(super) enabled: bool,
-    pub(super) running: bool,
-    pub(super) pid: Option<u32>,
-    pub(super) since: Option<Timestamp>,
-    pub(super) status: Option<String>,
-    pub(super) socket: Option<bool>,
-    pub(super) linger: Option<bool>,
-    pub(super) last_failure: Option<String>,
-    /// The command that shows the log.
-    pub(super) log_command: String,
-    /// A hermes-proxyd that runs, but not as this service.
-    pub(super) other_pid: Option<u32>,
-}
 
 /// Does what is asked.
 pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Exit, Failure> {

@@ -2,64 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
-use crate::cli::service::{Report, ServiceJson, Uninstalled};
+use super::view::{Line, Report, ServiceJson, Uninstalled};
 use crate::cli::text::{Style, Tone, inline, printable};
-use crate::service::{ServiceStep, StepOutcome};
 
 /// The column of a step's words, after its result.
 const RESULT: usize = 9;
-
-/// One step: what, and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::cli) struct Line {
-    /// What a program branches on.
-    pub(in crate::cli) step: &'static str,
-    pub(in crate::cli) what: String,
-    /// `done`, `already`, or `left`, which means that it was not done.
-    pub(in crate::cli) result: &'static str,
-    /// Why it was not done, or what does it.
-    pub(in crate::cli) advice: Option<String>,
-}
-
-impl Line {
-    pub(in crate::cli) fn done_unless(
-        already: bool,
-        step: &'static str,
-        what: impl Into<String>,
-    ) -> Self {
-        Self {
-            step,
-            what: what.into(),
-            result: if already { "already" } else { "done" },
-            advice: None,
-        }
-    }
-
-    pub(in crate::cli) fn left(
-        step: &'static str,
-        what: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self {
-            step,
-            what: what.into(),
-            result: "left",
-            advice: Some(advice.into()),
-        }
-    }
-}
-
-impl From<ServiceStep> for Line {
-    fn from(step: ServiceStep) -> Self {
-        match step.outcome {
-            StepOutcome::Done => Self::done_unless(false, step.name, step.what),
-            StepOutcome::Already => Self::done_unless(true, step.name, step.what),
-            StepOutcome::Left(advice) => Self::left(step.name, step.what, advice),
-        }
-    }
-}
 
 /// A step as a line, with a second one for what is to be done about it.
 pub(in crate::cli) fn line(line: &Line, style: Style) -> String {

@@ -1,20 +1,12 @@
 //! The provider to set up, if the command line does not name it.
 
 use super::render;
+use super::view::Offer;
 use crate::cli::args::SetupFlags;
 use crate::cli::auth::{Pick, picked};
 use crate::cli::connection::ask;
 use crate::cli::output::{Failure, Output};
 use crate::control::protocol::Providers;
-
-/// A provider that may be meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) struct Offer {
-    pub(in crate::cli) name: String,
-    pub(in crate::cli) display_name: String,
-    pub(in crate::cli) logged_in: bool,
-    default: bool,
-}
 
 /// The provider that a person means, if that is not the default one. Asks only if there are several and a person
 /// can answer.

@@ -3,31 +3,31 @@
 mod choice;
 mod key;
 pub(in crate::cli) mod render;
+pub(in crate::cli) mod view;
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::args::{Auth, AuthVerb, LoginFlags, SetupFlags};
 use super::auth;
 use super::config::{append, begin};
-use super::connection::{Connection, finish};
+use super::connection::{Connection, connect, finish};
 use super::output::{Exit, Failure, Output};
 use super::probe::{self, Question};
 use super::service::Line;
-use super::{connect, service, text};
+use super::{service, text};
 use crate::config;
 use crate::containers::{self, ListenEndpoint};
 use crate::control::judge;
 use crate::control::protocol::{
-    Finding, FindingCode, Key, ListenerStatus, ProviderStatus, Providers, Status,
+    Finding, FindingCode, ListenerStatus, ProviderStatus, Providers, Status,
 };
 use crate::paths::Environment;
 use crate::service::{ServiceError, UserService};
 
-pub(super) use self::choice::Offer;
+use self::view::SetUp;
 
 /// A login that was just made is in use within this time.
 const LOGIN: Duration = Duration::from_secs(20);
@@ -35,25 +35,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// For a setup that ended at its login.
 pub(super) const AGAIN: &str = "`hermesctl setup` continues from here.";
-
-/// The outcome in JSON.
-#[derive(Debug, Serialize)]
-pub(super) struct SetUp {
-    pub(super) steps: Vec<Line>,
-    /// Whether hermes-proxyd runs and a test request was answered.
-    pub(super) ready: bool,
-    /// What an app is configured with; `None` while hermes-proxyd does not run.
-    pub(super) base_url: Option<String>,
-    /// The client key that was made for the first app, where the provider needs one: it can't be shown again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) key: Option<Key>,
-    /// Whether apps need a client key.
-    #[serde(skip)]
-    pub(super) needs_key: bool,
-    /// What is still wrong.
-    pub(super) findings: Vec<Finding>,
-    pub(super) test: Option<probe::Report>,
-}
 
 /// The steps so far, each of which is shown as it is done.
 struct Progress<'a> {

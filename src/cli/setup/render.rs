@@ -1,7 +1,7 @@
 //! The last text of `hermesctl setup`.
 
-use crate::cli::setup::{Offer, SetUp};
-use crate::cli::text::{Style, Tone, inline};
+use super::view::{Offer, SetUp};
+use crate::cli::text::{Style, Tone, inline, words};
 use crate::control::protocol::ProviderStatus;
 
 /// Whose login was found.
@@ -44,7 +44,7 @@ pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
     };
     let mut text = String::new();
     for finding in &outcome.findings {
-        text += &style.prose(&crate::cli::auth::render::words(finding, style));
+        text += &style.prose(&words(finding, style));
     }
     if outcome.findings.is_empty() {
         text = style.paint(Tone::Good, "All is well.") + " ";

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::cli::bugreport::{Contents, Planned};
-use crate::cli::connect::{Connected, File};
+use crate::cli::bugreport::view::{Contents, Planned};
+use crate::cli::connect::File;
+use crate::cli::connect::view::Connected;
 use crate::cli::logs::Entry;
-use crate::cli::probe::{Asked, Report, Tokens};
-use crate::cli::proxy::Ended;
-use crate::cli::service::{Line, ServiceJson};
-use crate::cli::setup::SetUp;
+use crate::cli::probe::view::{Asked, Report, Tokens};
+use crate::cli::proxy::view::Ended;
+use crate::cli::service::view::{Line, ServiceJson};
+use crate::cli::setup::view::SetUp;
 use crate::cli::top::Now;
 use crate::control::protocol::{
     CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,

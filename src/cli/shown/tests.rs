@@ -2,8 +2,8 @@
 
 use chrono::{FixedOffset, Utc};
 
-use crate::cli::auth::Logins;
-use crate::cli::status::Home;
+use crate::cli::auth::view::Logins;
+use crate::cli::status::view::Home;
 use crate::control::judge;
 use crate::control::protocol::{
     ClientImportReport, ClientRevoked, Clients, ErrorReport, ExistingLogin, LoginBegun,
@@ -71,9 +71,9 @@ fn a_state_says_only_what_is_known() {
         status.providers[0].state = now;
         status.providers[0].last_error = error;
         let (provider, findings) = (&status.providers[0], judge::judge(&status));
-        let rows = auth::warnings(provider, &findings, Style::PLAIN).into_iter();
+        let rows = warnings(provider, &findings, Style::PLAIN).into_iter();
         let rows = rows.map(|(_, text)| format!("; {text}"));
-        auth::state(provider, &findings, Style::PLAIN) + &rows.collect::<String>()
+        state(provider, &findings, Style::PLAIN) + &rows.collect::<String>()
     };
     let error = samples::troubled_status().providers.remove(0).last_error;
     assert_eq!(

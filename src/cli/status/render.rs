@@ -4,15 +4,14 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use crate::cli::auth::render::{self as auth, both};
+use super::verdict::{Level, Verdict};
+use super::view::Home;
 use crate::cli::service::ServiceJson;
-use crate::cli::status::{Home, Level, Verdict};
-use crate::cli::text::{Clock, Style, Tone, inline, refresh_result, title};
+use crate::cli::text::{self, Clock, Style, Tone, both, inline, quota_rows, refresh_result, title};
 use crate::control::human::{count, duration};
 use crate::control::judge::{self, Pending};
 use crate::control::protocol::{
-    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, QuotaStatus, QuotaWindow,
-    RequestCounts, Status, Timestamp,
+    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
 };
 
 /// The last line of a screen that is shown again and again.
@@ -237,11 +236,11 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let mut rows = vec![("state", auth::state(provider, findings, style))];
+    let mut rows = vec![("state", text::state(provider, findings, style))];
     if let Some(command) = &provider.login_command {
         rows.push(("log in with", inline(command)));
     }
-    rows.extend(auth::warnings(provider, findings, style));
+    rows.extend(text::warnings(provider, findings, style));
     let login_ends = provider.login.as_ref().and_then(|login| login.ends_at);
     if let Some(at) = login_ends {
         let verb = if at > clock.now { "ends" } else { "ended" };
@@ -278,36 +277,6 @@ where
         rows.push(("failing", mishaps(failing, clock)));
     }
     rows
-}
-
-/// How much of each window is used: `5 h: 12 % used, begins again …`, or `requests: 12 % used, 88 of 100 left`
-pub(in crate::cli) fn quota_rows<Z>(
-    quota: &QuotaStatus,
-    clock: &Clock<'_, Z>,
-) -> Vec<(&'static str, String)>
-where
-    Z: TimeZone,
-    Z::Offset: Display,
-{
-    let row = |window: &QuotaWindow| {
-        // Several limits have one length.
-        let length = window.length_seconds.filter(|_| window.limit.is_none());
-        let length = length.map_or_else(|| inline(&window.name), duration);
-        let left = window.remaining.zip(window.limit);
-        let left = left.map_or_else(String::new, |(left, limit)| {
-            format!(", {} of {} left", count(left), count(limit))
-        });
-        let resets = window.resets_at.filter(|at| *at > clock.now);
-        let resets = resets.map(|at| format!(", begins again {}", both(at, clock)));
-        let used = window.used_percent;
-        format!(
-            "{length}: {used} % used{left}{}",
-            resets.unwrap_or_default()
-        )
-    };
-    let rows = quota.windows.iter().map(row).enumerate();
-    rows.map(|(at, row)| (if at == 0 { "quota" } else { "" }, row))
-        .collect()
 }
 
 /// How many, and the last one: `3, the last one 2 min ago: http_429 (request 49f2c0a51be7d386)`

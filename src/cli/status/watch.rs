@@ -8,7 +8,9 @@ use chrono::Local;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{Home, look, render};
+use super::look::look;
+use super::render;
+use super::view::Home;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::text::{self, Style, Tone};
 use crate::cli::{interrupted, screen};

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::Now;
-use crate::cli::connect;
+use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure};
 use crate::control::client::{Client, ClientError};
 use crate::control::flights::InFlightQuery;

@@ -21,9 +21,10 @@ use self::feed::{Feed, News, look};
 use self::scene::Scene;
 use self::terminal::{Key, Screen};
 use super::args::TopFlags;
+use super::connection::connect;
 use super::output::{Exit, Failure, Output};
 use super::text::Style;
-use super::{connect, interrupted, screen};
+use super::{interrupted, screen};
 use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::protocol::Status;
 

@@ -4,9 +4,7 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use super::both;
-use crate::cli::status::render::quota_rows;
-use crate::cli::text::{Clock, Style, Tone, inline, state_name, title};
+use crate::cli::text::{Clock, Style, Tone, both, inline, quota_rows, state_name, title};
 use crate::control::pools::{Cooldown, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::LogoutReport;
 

@@ -1,6 +1,6 @@
 //! Texts about routes.
 
-use crate::cli::proxy::{DecidedBy, Request, Route, Routes};
+use super::view::{DecidedBy, Request, Route, Routes};
 use crate::cli::text::{Style, inline};
 
 /// All routes, or where one request goes.
