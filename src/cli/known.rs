@@ -8,6 +8,7 @@ use super::connection::connect;
 use super::output::{Exit, Failure};
 use super::runtime::block_on;
 use crate::config;
+use crate::control::protocol::calls;
 use crate::paths::Environment;
 
 /// A person does not wait longer after the Tab key.
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Of the providers: the running daemon's, else the configuration's.
 pub(super) fn providers() -> Vec<String> {
     let asked = in_time(async {
-        let told = connect().await?.providers().await?;
+        let told = connect().await?.call(calls::Providers).await?;
         let names = told.providers.into_iter().map(|one| one.name);
         Ok(names.collect())
     });
@@ -35,7 +36,7 @@ pub(super) fn providers() -> Vec<String> {
 /// Of the client keys, where a daemon runs: starting one for a Tab would cost more than the name.
 pub(super) fn clients() -> Vec<String> {
     let asked = in_time(async {
-        let told = connect().await?.clients().await?;
+        let told = connect().await?.call(calls::Clients).await?;
         let names = told.clients.into_iter().map(|one| one.name);
         Ok(names.collect())
     });

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::connection::{NAME, connect};
 use crate::OWN_REQUEST;
 use crate::control::protocol::Key;
+use crate::control::protocol::calls;
 
 /// How long a connection to this machine may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -193,7 +194,7 @@ impl Answer {
 /// the daemon may be another one by the next request; an old one does not know it.
 async fn own_mark() -> Option<HeaderValue> {
     let asked = timeout(CONNECT, async {
-        connect().await.ok()?.own_mark().await.ok()
+        connect().await.ok()?.call(calls::OwnMark).await.ok()
     });
     let mark = asked.await.ok().flatten()?.mark;
     let mut mark = HeaderValue::from_str(mark.expose()).ok()?;

@@ -10,26 +10,14 @@ use tokio::time::timeout;
 
 use super::codec::{CodecError, Lines, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
-use super::flights::{InFlightQuery, InFlightReport};
-use super::pools::{LoginChoice, LoginList, LoginResetReport};
+use super::protocol::calls::{self, Call};
 use super::protocol::{
-    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientHello, ClientImport,
-    ClientImportReport, ClientRevoked, Clients, ControlError, DaemonHello, Ending, ErrorCode,
-    Greeting, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
-    LoginPasteTaken, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, Outcome,
-    OwnMark, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Request, Status,
-    VERSION, Welcome,
+    ClientHello, ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers,
+    Reply, Request, VERSION, Welcome,
 };
-use super::usage::{UsageQuery, UsageReport};
 
-/// How long the daemon may take for one answer.
+/// How long the daemon may take for its greeting.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The same where the daemon waits for the provider, or for another program's lock.
-const LONG_PATIENCE: Duration = Duration::from_secs(90);
-
-/// The same where the daemon itself answers after two seconds.
-const WAIT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A greeted connection to the daemon.
 pub struct Client {
@@ -161,159 +149,25 @@ impl Client {
         &self.daemon
     }
 
-    /// Asks how the daemon and its providers are.
-    pub async fn status(&mut self) -> Result<Status, ClientError> {
-        self.call(Operation::Status, PATIENCE).await
+    /// Asks for something and waits for the answer.
+    ///
+    /// # Errors
+    /// The daemon's, and those of the connection.
+    pub async fn call<C: Call>(&mut self, call: C) -> Result<C::Reply, ClientError> {
+        self.ask(call.operation(), C::PATIENCE.limit()).await
     }
 
-    /// Asks what requests of our own on the port show.
-    pub async fn own_mark(&mut self) -> Result<OwnMark, ClientError> {
-        self.call(Operation::OwnMark, PATIENCE).await
-    }
-
-    /// Asks for the last lines of the log.
-    pub async fn log(&mut self, from: u64) -> Result<LogTail, ClientError> {
-        self.call(Operation::Log(LogFrom { from }), PATIENCE).await
-    }
-
-    /// Has the daemon stop; it answers before it does.
-    pub async fn stop(&mut self) -> Result<Ending, ClientError> {
-        self.call(Operation::Stop, PATIENCE).await
-    }
-
-    /// Has the daemon stop and start again; it answers before it does.
-    pub async fn restart(&mut self) -> Result<Ending, ClientError> {
-        self.call(Operation::Restart, PATIENCE).await
-    }
-
-    /// Asks which providers are served.
-    pub async fn providers(&mut self) -> Result<Providers, ClientError> {
-        self.call(Operation::Providers, PATIENCE).await
-    }
-
-    /// Asks the same, and has the daemon ask for lists of models that it does not know. A daemon that is older tells what it
-    /// knows.
+    /// Asks for [`calls::Models`]. A daemon that is older tells what it knows.
     ///
     /// # Errors
     /// As every question.
     pub async fn models(&mut self) -> Result<Providers, ClientError> {
-        match self.call(Operation::Models, PATIENCE).await {
+        match self.call(calls::Models).await {
             Err(ClientError::Daemon(error)) if error.code == ErrorCode::UnknownOperation => {
-                self.providers().await
+                self.call(calls::Providers).await
             }
             told => told,
         }
-    }
-
-    /// Has the configuration and the logins read again.
-    pub async fn reload(&mut self) -> Result<ReloadReport, ClientError> {
-        self.call(Operation::Reload, LONG_PATIENCE).await
-    }
-
-    /// Begins a login; takes 90 seconds at most.
-    pub async fn login_begin(&mut self, login: LoginBegin) -> Result<LoginBegun, ClientError> {
-        self.call(Operation::LoginBegin(login), LONG_PATIENCE).await
-    }
-
-    /// Waits for a login, usually for two seconds; an end that is not a login is an error.
-    pub async fn login_wait(&mut self, login: LoginSession) -> Result<LoginProgress, ClientError> {
-        self.call(Operation::LoginWait(login), WAIT_PATIENCE).await
-    }
-
-    /// Gives a login up.
-    pub async fn login_cancel(
-        &mut self,
-        login: LoginSession,
-    ) -> Result<LoginCancelled, ClientError> {
-        self.call(Operation::LoginCancel(login), PATIENCE).await
-    }
-
-    /// Hands over what the user has pasted of a browser's way back.
-    pub async fn login_paste(&mut self, paste: LoginPaste) -> Result<LoginPasteTaken, ClientError> {
-        self.call(Operation::LoginPaste(paste), PATIENCE).await
-    }
-
-    /// Has a login taken out of its files; takes 90 seconds at most.
-    pub async fn logout(&mut self, choice: ProviderChoice) -> Result<LogoutReport, ClientError> {
-        self.call(Operation::Logout(choice), LONG_PATIENCE).await
-    }
-
-    /// Has a credential renewed now; takes 90 seconds at most.
-    pub async fn refresh(&mut self, choice: ProviderChoice) -> Result<RefreshOutcome, ClientError> {
-        self.call(Operation::Refresh(choice), LONG_PATIENCE).await
-    }
-
-    /// Asks for every login of every provider.
-    pub async fn logins(&mut self) -> Result<LoginList, ClientError> {
-        self.call(Operation::Logins, PATIENCE).await
-    }
-
-    /// Has logins used again that are cooling down; takes 90 seconds at most.
-    pub async fn login_reset(
-        &mut self,
-        choice: LoginChoice,
-    ) -> Result<LoginResetReport, ClientError> {
-        self.call(Operation::LoginReset(choice), LONG_PATIENCE)
-            .await
-    }
-
-    /// Has one of several logins taken out of its file; takes 90 seconds at most.
-    pub async fn login_remove(&mut self, choice: LoginChoice) -> Result<LogoutReport, ClientError> {
-        self.call(Operation::LoginRemove(choice), LONG_PATIENCE)
-            .await
-    }
-
-    /// Asks which apps have a key.
-    pub async fn clients(&mut self) -> Result<Clients, ClientError> {
-        self.call(Operation::Clients, PATIENCE).await
-    }
-
-    /// Has a key made for an app; takes 90 seconds at most, like every change of the keys.
-    pub async fn client_add(&mut self, client: ClientAdd) -> Result<NewKey, ClientError> {
-        self.call(Operation::ClientAdd(client), LONG_PATIENCE).await
-    }
-
-    /// Has an app's key taken away.
-    pub async fn client_revoke(
-        &mut self,
-        client: ClientChoice,
-    ) -> Result<ClientRevoked, ClientError> {
-        self.call(Operation::ClientRevoke(client), LONG_PATIENCE)
-            .await
-    }
-
-    /// Has an app's limits changed.
-    pub async fn client_change(
-        &mut self,
-        client: ClientChange,
-    ) -> Result<ClientChanged, ClientError> {
-        self.call(Operation::ClientChange(client), LONG_PATIENCE)
-            .await
-    }
-
-    /// Has an app's key replaced by another.
-    pub async fn client_rotate(&mut self, client: ClientChoice) -> Result<NewKey, ClientError> {
-        self.call(Operation::ClientRotate(client), LONG_PATIENCE)
-            .await
-    }
-
-    /// Has the tokens of another proxy's apps taken over.
-    pub async fn client_import(
-        &mut self,
-        tokens: ClientImport,
-    ) -> Result<ClientImportReport, ClientError> {
-        self.call(Operation::ClientImport(tokens), LONG_PATIENCE)
-            .await
-    }
-
-    /// Asks who used how much; a slow disk may take a while.
-    pub async fn usage(&mut self, query: UsageQuery) -> Result<UsageReport, ClientError> {
-        self.call(Operation::Usage(query), WAIT_PATIENCE).await
-    }
-
-    /// Asks for the requests in flight.
-    pub async fn in_flight(&mut self, query: InFlightQuery) -> Result<InFlightReport, ClientError> {
-        self.call(Operation::InFlight(query), PATIENCE).await
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {
@@ -346,7 +200,7 @@ impl Client {
         }
     }
 
-    async fn call<T: DeserializeOwned>(
+    async fn ask<T: DeserializeOwned>(
         &mut self,
         op: Operation,
         patience: Duration,

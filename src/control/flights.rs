@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::Timestamp;
+use super::protocol::time::Timestamp;
 
 /// So many are listed at most, whatever is asked for.
 pub const MOST: u32 = 200;

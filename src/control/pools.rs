@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{ProviderState, QuotaStatus, Timestamp};
+use super::protocol::provider::{ProviderState, QuotaStatus};
+use super::protocol::time::Timestamp;
 
 /// Which of a provider's logins are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ use super::codec::{CodecError, Lines, MAX_REQUEST};
 use super::endpoint::{BindError, Endpoint, Listener, Stream};
 use super::flights::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
+use super::protocol::calls::{self, Call};
 use super::protocol::{
     ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
     ClientRevoked, Clients, ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom,
@@ -408,57 +409,59 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 (ControlError::new(ErrorCode::Timeout, message), false)
             }
         };
-        self.reply::<()>(None, Err(error)).await?;
+        self.send_reply::<()>(None, Err(error)).await?;
         Ok(goes_on)
     }
 
     async fn perform(&mut self, Request { id, op }: Request) -> Result<(), End> {
         let id = Some(id);
         let handler = Arc::clone(&self.handler);
+        // What answers a call is checked by its type.
+        macro_rules! reply {
+            ($call:ident, $outcome:expr) => {
+                self.reply::<calls::$call>(id, $outcome).await
+            };
+        }
         match op {
-            Operation::Status => self.reply(id, Ok(handler.status().await)).await,
-            Operation::Providers => self.reply(id, Ok(handler.providers().await)).await,
-            Operation::Models => self.reply(id, Ok(handler.models().await)).await,
-            Operation::OwnMark => self.reply(id, handler.own_mark().await).await,
-            Operation::Log(from) => self.reply(id, handler.log(from).await).await,
-            Operation::Stop => self.reply(id, handler.stop().await).await,
-            Operation::Restart => self.reply(id, handler.restart().await).await,
-            Operation::Reload => self.reply(id, handler.reload().await).await,
-            Operation::LoginBegin(login) => self.reply(id, handler.login_begin(login).await).await,
-            Operation::LoginWait(login) => self.reply(id, handler.login_wait(login).await).await,
-            Operation::LoginCancel(login) => {
-                self.reply(id, handler.login_cancel(login).await).await
-            }
-            Operation::LoginPaste(paste) => self.reply(id, handler.login_paste(paste).await).await,
+            Operation::Status => reply!(Status, Ok(handler.status().await)),
+            Operation::Providers => reply!(Providers, Ok(handler.providers().await)),
+            Operation::Models => reply!(Models, Ok(handler.models().await)),
+            Operation::OwnMark => reply!(OwnMark, handler.own_mark().await),
+            Operation::Log(from) => reply!(Log, handler.log(from).await),
+            Operation::Stop => reply!(Stop, handler.stop().await),
+            Operation::Restart => reply!(Restart, handler.restart().await),
+            Operation::Reload => reply!(Reload, handler.reload().await),
+            Operation::LoginBegin(login) => reply!(LoginBegin, handler.login_begin(login).await),
+            Operation::LoginWait(login) => reply!(LoginWait, handler.login_wait(login).await),
+            Operation::LoginCancel(login) => reply!(LoginCancel, handler.login_cancel(login).await),
+            Operation::LoginPaste(paste) => reply!(LoginPaste, handler.login_paste(paste).await),
             Operation::Logout(choice) => {
                 let outcome = self.while_there(handler.logout(choice)).await?;
-                self.reply(id, outcome).await
+                reply!(Logout, outcome)
             }
-            Operation::Refresh(choice) => self.reply(id, handler.refresh(choice).await).await,
-            Operation::Logins => self.reply(id, handler.logins().await).await,
-            Operation::LoginReset(choice) => {
-                self.reply(id, handler.login_reset(choice).await).await
-            }
+            Operation::Refresh(choice) => reply!(Refresh, handler.refresh(choice).await),
+            Operation::Logins => reply!(Logins, handler.logins().await),
+            Operation::LoginReset(choice) => reply!(LoginReset, handler.login_reset(choice).await),
             Operation::LoginRemove(choice) => {
                 let outcome = self.while_there(handler.login_remove(choice)).await?;
-                self.reply(id, outcome).await
+                reply!(LoginRemove, outcome)
             }
-            Operation::Clients => self.reply(id, handler.clients().await).await,
-            Operation::ClientAdd(client) => self.reply(id, handler.client_add(client).await).await,
+            Operation::Clients => reply!(Clients, handler.clients().await),
+            Operation::ClientAdd(client) => reply!(ClientAdd, handler.client_add(client).await),
             Operation::ClientRevoke(client) => {
-                self.reply(id, handler.client_revoke(client).await).await
+                reply!(ClientRevoke, handler.client_revoke(client).await)
             }
             Operation::ClientRotate(client) => {
-                self.reply(id, handler.client_rotate(client).await).await
+                reply!(ClientRotate, handler.client_rotate(client).await)
             }
             Operation::ClientChange(client) => {
-                self.reply(id, handler.client_change(client).await).await
+                reply!(ClientChange, handler.client_change(client).await)
             }
             Operation::ClientImport(tokens) => {
-                self.reply(id, handler.client_import(tokens).await).await
+                reply!(ClientImport, handler.client_import(tokens).await)
             }
-            Operation::Usage(query) => self.reply(id, handler.usage(query).await).await,
-            Operation::InFlight(query) => self.reply(id, handler.in_flight(query).await).await,
+            Operation::Usage(query) => reply!(Usage, handler.usage(query).await),
+            Operation::InFlight(query) => reply!(InFlight, handler.in_flight(query).await),
             Operation::Unknown(name) => {
                 let name: String = name.chars().take(40).collect();
                 let message =
@@ -466,7 +469,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let error = ControlError::new(ErrorCode::UnknownOperation, message).with_hint(
                     "Restart hermes-proxyd if it is older than this client, otherwise update it.",
                 );
-                self.reply::<()>(id, Err(error)).await
+                self.send_reply::<()>(id, Err(error)).await
             }
         }
     }
@@ -488,7 +491,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         done.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
     }
 
-    async fn reply<T: Serialize + Sync>(
+    /// The answer to this call, and to no other.
+    async fn reply<C: Call>(
+        &mut self,
+        id: Option<u64>,
+        outcome: Result<C::Reply, ControlError>,
+    ) -> Result<(), End> {
+        self.send_reply(id, outcome).await
+    }
+
+    async fn send_reply<T: Serialize + Sync>(
         &mut self,
         id: Option<u64>,
         outcome: Result<T, ControlError>,

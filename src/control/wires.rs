@@ -2,7 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::protocol::PathEntry;
+/// A path that is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathEntry {
+    /// Below `/v1`, such as `/chat/completions`.
+    pub path: String,
+    /// The methods it takes, in capitals.
+    pub methods: Vec<String>,
+    /// Which bodies keep their type: `multipart` or `any`; `None` where all are JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// The provider's own path that it is served in terms of; `None` where it is that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated_to: Option<String>,
+}
 
 /// An API for chats. An app speaks one of them, or lets its user choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::config::{
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::life;
+use crate::control::protocol::calls;
 use crate::control::protocol::{DaemonHello, Key, Status};
 use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
@@ -306,10 +307,10 @@ async fn ask(endpoint: &Endpoint) -> ObservedDaemon {
     let asking = async {
         let mut client = Client::connect_within(PATIENCE, endpoint, NAME).await?;
         pid = Some(client.daemon().pid);
-        let status = client.status().await?;
-        let clients = client.clients().await;
+        let status = client.call(calls::Status).await?;
+        let clients = client.call(calls::Clients).await;
         let clients = clients.ok().map(|clients| clients.clients.len());
-        let own_mark = client.own_mark().await.ok().map(|own| own.mark);
+        let own_mark = client.call(calls::OwnMark).await.ok().map(|own| own.mark);
         let hello = client.daemon().clone();
         Ok(ObservedDaemon::Running(Box::new(DaemonAnswers {
             hello,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hermes_proxy::control::client::{Client, ClientError};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
+use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{
     ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
     ClientRevoked, Clients, CommandLine, ControlError, DaemonStatus, ErrorCode, LoginBegin,
@@ -426,15 +427,27 @@ async fn another_protocol_version_is_an_error_with_a_hint() {
 async fn a_panic_in_one_request_ends_that_connection_only() {
     let daemon = Daemon::start();
     let mut client = daemon.client().await.unwrap();
-    assert!(client.providers().await.is_err());
-    daemon.client().await.unwrap().status().await.unwrap();
+    assert!(client.call(calls::Providers).await.is_err());
+    daemon
+        .client()
+        .await
+        .unwrap()
+        .call(calls::Status)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_daemons_error_reaches_the_caller_as_it_is() {
     let daemon = Daemon::start();
     daemon.fake.reload.add_permits(1);
-    let error = daemon.client().await.unwrap().reload().await.unwrap_err();
+    let error = daemon
+        .client()
+        .await
+        .unwrap()
+        .call(calls::Reload)
+        .await
+        .unwrap_err();
     let ClientError::Daemon(error) = error else {
         panic!("{error:?}");
     };
@@ -449,7 +462,13 @@ async fn a_shutdown_lets_a_request_finish_and_removes_the_socket() {
     let idle = daemon.greeted().await;
     busy.send(r#"{"id":1,"op":"reload"}"#).await;
     // Answered after the reload was taken up, as both run in one thread.
-    daemon.client().await.unwrap().status().await.unwrap();
+    daemon
+        .client()
+        .await
+        .unwrap()
+        .call(calls::Status)
+        .await
+        .unwrap();
     daemon.shutdown.cancel();
     assert!(idle.closed().await);
     daemon.fake.reload.add_permits(1);
@@ -513,10 +532,20 @@ async fn a_pipe_serves_one_client_until_it_closes() {
     let (near, _shutdown, served) = piped();
     let mut client = Client::over(near, "test 1").await.unwrap();
     assert_eq!(client.daemon().pid, std::process::id());
-    assert!(client.logout(ProviderChoice::default()).await.is_ok());
+    assert!(
+        client
+            .call(calls::Logout(ProviderChoice::default()))
+            .await
+            .is_ok()
+    );
     // No one else waits for the place of a client that thinks.
     tokio::time::sleep(Duration::from_hours(1)).await;
-    assert!(client.refresh(ProviderChoice::default()).await.is_ok());
+    assert!(
+        client
+            .call(calls::Refresh(ProviderChoice::default()))
+            .await
+            .is_ok()
+    );
     assert!(!served.is_finished());
     drop(client);
     served.await.unwrap();
@@ -548,7 +577,7 @@ async fn each_request_has_its_own_patience() {
         let (near, far) = tokio::io::duplex(4096);
         let answering = TaskTracker::new().spawn(daemon.answer_late(far));
         let mut client = Client::over(near, "test 1").await.unwrap();
-        let begun = client.login_begin(LoginBegin::default()).await;
+        let begun = client.call(calls::LoginBegin(LoginBegin::default())).await;
         let timed_out = matches!(begun, Err(ClientError::Timeout { .. }));
         assert_eq!(timed_out, refused, "{begun:?}");
         answering.abort();

@@ -13,7 +13,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("cli", 4),
     ("config", 21),
     ("containers", 6),
-    ("control", 4),
     ("credentials", 24),
     ("daemon", 12),
     ("doctor", 11),

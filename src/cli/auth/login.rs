@@ -19,6 +19,7 @@ use crate::cli::connection::Connection;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::text::Style;
 use crate::control::client::{Client, ClientError};
+use crate::control::protocol::calls;
 use crate::control::protocol::{
     ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginPage, LoginPaste,
     LoginProgress, LoginSession, LoginWay,
@@ -53,7 +54,7 @@ pub(super) async fn login(
     let opens = !flags.no_browser && reader.room().is_some();
     let mut interrupts = Interrupts::new();
     let begun = tokio::select! {
-        begun = connection.client.login_begin(begin) => begun,
+        begun = connection.client.call(calls::LoginBegin(begin)) => begun,
         () = interrupts.next() => return cancelled(output),
     };
     let ended = match begun {
@@ -220,7 +221,10 @@ impl Watch {
             return Ok(());
         };
         let session = self.session.session;
-        match client.login_paste(LoginPaste { session, text }).await {
+        match client
+            .call(calls::LoginPaste(LoginPaste { session, text }))
+            .await
+        {
             Ok(_) => self.waiting.say("Got it. Logging in …"),
             Err(ClientError::Daemon(error)) if error.code == ErrorCode::LoginPasteRefused => {
                 self.waiting.say(&error.message);
@@ -237,7 +241,7 @@ impl Watch {
     async fn ask(&mut self, client: &mut Client) -> Result<Option<LoginProgress>, ClientError> {
         let mut asked = pin!(async {
             sleep(PAUSE).await;
-            client.login_wait(self.session).await
+            client.call(calls::LoginWait(self.session)).await
         });
         loop {
             tokio::select! {
@@ -257,10 +261,10 @@ impl Watch {
 
 /// Cancels, unless the login was faster.
 async fn give_up(client: &mut Client, session: LoginSession) -> Result<End, ClientError> {
-    let Err(error) = client.login_cancel(session).await else {
+    let Err(error) = client.call(calls::LoginCancel(session)).await else {
         return Ok(End::Cancelled);
     };
-    match client.login_wait(session).await {
+    match client.call(calls::LoginWait(session)).await {
         Ok(LoginProgress::Done(done)) => Ok(End::Done(done)),
         Err(ClientError::Daemon(end)) if end.code == ErrorCode::NoSuchSession => Ok(End::Cancelled),
         Ok(LoginProgress::Pending(_)) | Err(_) => Err(error),

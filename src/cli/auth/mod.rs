@@ -32,6 +32,7 @@ use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
 use crate::control::judge;
 use crate::control::pools::LoginChoice;
+use crate::control::protocol::calls;
 use crate::control::protocol::{
     CredentialKind, Finding, FindingCode, ProviderChoice, ProviderStatus, RefreshResult,
 };
@@ -104,14 +105,14 @@ async fn refresh(
 ) -> Result<Exit, Failure> {
     let label = choice.label.clone();
     let (outcome, command) = ask(config, async |client| {
-        let outcome = client.refresh(choice).await?;
+        let outcome = client.call(calls::Refresh(choice)).await?;
         let mut command = None;
         if matches!(
             outcome.result,
             RefreshResult::Rejected | RefreshResult::NoLogin
         ) {
             // The daemon knows which of the logins has ended.
-            let status = client.status().await.ok();
+            let status = client.call(calls::Status).await.ok();
             let providers = status.into_iter().flat_map(|status| status.providers);
             let mut chosen = providers.filter(|one| one.name == outcome.provider);
             let of_pool = |one: ProviderStatus| one.pool.and_then(|pool| pool.login_command);
@@ -194,7 +195,7 @@ async fn logout(
     let (talks, provider) = (!output.is_json(), choice.provider.clone());
     let report = ask(config, async |client| {
         tokio::select! {
-            report = client.logout(choice) => report.map(Some),
+            report = client.call(calls::Logout(choice)) => report.map(Some),
             () = waited_for(config, talks) => Ok(None),
         }
     });
@@ -283,6 +284,6 @@ fn unconfirmed(provider: &ProviderStatus) -> Failure {
 async fn logins(config: Option<&Path>) -> Result<Logins, Failure> {
     let connection = Connection::open(config).await?;
     let running = connection.is_to_daemon();
-    let status = finish(connection, async |client| client.status().await).await?;
+    let status = finish(connection, async |client| client.call(calls::Status).await).await?;
     Ok(Logins::of(status, running))
 }

@@ -8,10 +8,11 @@ use super::render;
 use crate::cli::connection::ask;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::control::pools::LoginChoice;
+use crate::control::protocol::calls;
 
 /// Shows every login of every provider.
 pub(super) async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
-    let list = ask(config, async |client| client.logins().await).await?;
+    let list = ask(config, async |client| client.call(calls::Logins).await).await?;
     output.answer(&list, |list, style| {
         render::pools::list(list, &Local, style)
     })?;
@@ -24,7 +25,10 @@ pub(super) async fn reset(
     config: Option<&Path>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let report = ask(config, async |client| client.login_reset(choice).await).await?;
+    let report = ask(config, async |client| {
+        client.call(calls::LoginReset(choice)).await
+    })
+    .await?;
     output.answer(&report, render::pools::reset)?;
     Ok(Exit::Ok)
 }
@@ -36,7 +40,10 @@ pub(super) async fn remove(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let label = choice.label.clone().unwrap_or_default();
-    let report = ask(config, async |client| client.login_remove(choice).await).await?;
+    let report = ask(config, async |client| {
+        client.call(calls::LoginRemove(choice)).await
+    })
+    .await?;
     output.answer(&report, |report, style| {
         render::pools::removed(report, &label, style)
     })?;

@@ -15,6 +15,7 @@ use super::store::Stores;
 use super::view::Section;
 use crate::config::{self, Setting, Variables};
 use crate::control::protocol::Clients;
+use crate::control::protocol::calls;
 use crate::doctor::{self, QUESTION, Questions};
 use crate::files::Spot;
 use crate::paths::Environment;
@@ -31,7 +32,7 @@ const LARGEST: u64 = 1 << 20;
 pub(super) async fn sections() -> Vec<Section> {
     let env = Environment::from_process();
     let mut redactor = Redactor::default();
-    let clients = ask(None, async |daemon| daemon.clients().await).await;
+    let clients = ask(None, async |daemon| daemon.call(calls::Clients).await).await;
     people(&env, clients.as_ref().ok(), &mut redactor);
     let in_force = settings::in_force().await;
     let settings = in_force.as_deref().unwrap_or_default();
@@ -291,7 +292,7 @@ fn configuration(in_force: Result<Vec<Setting>, Failure>) -> String {
 async fn status() -> String {
     match connect().await {
         Ok(mut client) => {
-            let mut status = client.status().await.map_err(Failure::from);
+            let mut status = client.call(calls::Status).await.map_err(Failure::from);
             // Addresses of apps stay out, as in the report on the keys.
             if let Ok(status) = &mut status {
                 let both = [&mut status.refused, &mut status.refused_apps];
@@ -307,7 +308,7 @@ async fn status() -> String {
 }
 
 async fn providers() -> String {
-    let providers = ask(None, async |daemon| daemon.providers().await).await;
+    let providers = ask(None, async |daemon| daemon.call(calls::Providers).await).await;
     pretty(&providers)
 }
 

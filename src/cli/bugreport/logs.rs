@@ -6,6 +6,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::cli::connection::connect;
+use crate::control::protocol::LogFrom;
+use crate::control::protocol::calls;
 use crate::control::protocol::{LogPlace, LogTail};
 use crate::doctor::QUESTION;
 use crate::paths::{Environment, older_log};
@@ -40,7 +42,12 @@ pub(super) async fn last_lines(environment: &Environment) -> String {
 }
 
 async fn of_daemon() -> Option<LogTail> {
-    connect().await.ok()?.log(0).await.ok()
+    connect()
+        .await
+        .ok()?
+        .call(calls::Log(LogFrom { from: 0 }))
+        .await
+        .ok()
 }
 
 /// Of a file and the one before it; `None` where there is nothing.

@@ -13,6 +13,7 @@ use super::args::{ClientAddFlags, ClientChangeFlags, ClientVerb, Clients, LimitF
 use super::connection::{Connection, ask};
 use super::output::{Exit, Failure, Output};
 use super::{screen, text};
+use crate::control::protocol::calls;
 use crate::control::protocol::{
     ClientAdd, ClientChange, ClientChoice, ClientImport, ClientImportReport, ClientLimit,
     ClientLimits, ImportOutcome, ImportedKey, Key, NewKey,
@@ -42,7 +43,10 @@ async fn add(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let client = wanted(flags.name, flags.limits);
-    let new = ask(config, async |daemon| daemon.client_add(client).await).await?;
+    let new = ask(config, async |daemon| {
+        daemon.call(calls::ClientAdd(client)).await
+    })
+    .await?;
     show(&new, false, output)
 }
 
@@ -79,7 +83,10 @@ async fn change(
         set: wanted(flags.name, flags.limits),
         clear: cleared.collect(),
     };
-    let changed = ask(config, async |daemon| daemon.client_change(client).await).await?;
+    let changed = ask(config, async |daemon| {
+        daemon.call(calls::ClientChange(client)).await
+    })
+    .await?;
     output.answer(&changed, |changed, style| {
         render::changed(changed, &Local, style)
     })?;
@@ -87,7 +94,7 @@ async fn change(
 }
 
 async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
-    let clients = ask(config, async |daemon| daemon.clients().await).await?;
+    let clients = ask(config, async |daemon| daemon.call(calls::Clients).await).await?;
     output.answer(&clients, |clients, style| {
         render::list(clients, &Local, style)
     })?;
@@ -96,14 +103,20 @@ async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failur
 
 async fn revoke(name: String, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let client = ClientChoice { name };
-    let revoked = ask(config, async |daemon| daemon.client_revoke(client).await).await?;
+    let revoked = ask(config, async |daemon| {
+        daemon.call(calls::ClientRevoke(client)).await
+    })
+    .await?;
     output.answer(&revoked, render::revoked)?;
     Ok(Exit::Ok)
 }
 
 async fn rotate(name: String, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let client = ClientChoice { name };
-    let new = ask(config, async |daemon| daemon.client_rotate(client).await).await?;
+    let new = ask(config, async |daemon| {
+        daemon.call(calls::ClientRotate(client)).await
+    })
+    .await?;
     show(&new, true, output)
 }
 
@@ -134,7 +147,11 @@ async fn import(file: &Path, config: Option<&Path>, output: &mut Output) -> Resu
     let mut connection = Connection::open(config).await?;
     let mut report = ClientImportReport::default();
     for keys in batches(tokens) {
-        match connection.client.client_import(ClientImport { keys }).await {
+        match connection
+            .client
+            .call(calls::ClientImport(ClientImport { keys }))
+            .await
+        {
             Ok(part) => report.results.extend(part.results),
             Err(error) => return Err(connection.explain(error).await),
         }

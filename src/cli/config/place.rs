@@ -11,6 +11,7 @@ use super::super::{programs, screen, text};
 use crate::config;
 use crate::control::judge::Pending;
 use crate::control::protocol::Status;
+use crate::control::protocol::calls;
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -73,7 +74,7 @@ impl Place {
     pub(in crate::cli) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
         let env = Environment::from_process();
         let daemon = match connect().await {
-            Ok(mut client) => client.status().await.ok(),
+            Ok(mut client) => client.call(calls::Status).await.ok(),
             // A daemon that can't be asked does not contradict.
             Err(_) => None,
         };

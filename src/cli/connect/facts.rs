@@ -8,6 +8,7 @@ use super::super::output::{Exit, Failure};
 use crate::config::{Loaded, Routing, load};
 use crate::containers::{ListenEndpoint, Surroundings, World};
 use crate::control::protocol::Providers;
+use crate::control::protocol::calls;
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -50,8 +51,8 @@ impl Facts {
     async fn of_daemon(config: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
         match connect().await {
             Ok(mut client) => {
-                let status = client.status().await?;
-                let served = client.providers().await.ok();
+                let status = client.call(calls::Status).await?;
+                let served = client.call(calls::Providers).await.ok();
                 let names = status.providers.iter().map(|one| one.name.clone());
                 let listeners = status.listeners.iter();
                 let file = status.daemon.config_file;
@@ -76,7 +77,7 @@ impl Facts {
             }
             Err(failure) if failure.exit == Exit::NotRunning => {
                 let facts = Self::of_config(config, environment)?;
-                let served = ask(config, async |client| client.providers().await).await;
+                let served = ask(config, async |client| client.call(calls::Providers).await).await;
                 Ok(Self {
                     served: served.ok(),
                     ..facts

@@ -29,6 +29,7 @@ use crate::containers::{
     WayKind,
 };
 use crate::control::client::ClientError;
+use crate::control::protocol::calls;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
 use apps::{APPS, App, Speaks};
 use facts::Facts;
@@ -305,14 +306,17 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
     };
     let choice = ClientChoice { name: name.clone() };
     let client = &mut connection.client;
-    let (new, note) = match client.client_add(add).await {
+    let (new, note) = match client.call(calls::ClientAdd(add)).await {
         Err(ClientError::Daemon(error)) if error.code == ErrorCode::ClientExists => {
             if flags.new_key {
                 let note = format!(
                     "{name} has a new key, which is in the files below; the old one no longer \
                      works. The key is shown only once: save it now."
                 );
-                (client.client_rotate(choice).await.map(Some), note)
+                (
+                    client.call(calls::ClientRotate(choice)).await.map(Some),
+                    note,
+                )
             } else {
                 let note = format!(
                     "{name} already has a key, and keys are shown only once. Replace \

@@ -15,7 +15,9 @@ use crate::cli::args::Logs;
 use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure};
 use crate::control::client::Client;
+use crate::control::protocol::LogFrom;
 use crate::control::protocol::LogPlace;
+use crate::control::protocol::calls;
 use crate::paths::{self, Environment};
 use crate::tools::{ProgramCall, ProgramStream, ToolError};
 
@@ -87,7 +89,7 @@ impl Source {
     async fn of_daemon(flags: &Logs) -> Option<Self> {
         let asking = async {
             let mut client = connect().await.ok()?;
-            let tail = client.log(0).await.ok()?;
+            let tail = client.call(calls::Log(LogFrom { from: 0 })).await.ok()?;
             Some((client, tail))
         };
         let (client, tail) = timeout(PATIENCE, asking).await.ok()??;
@@ -220,7 +222,7 @@ impl Source {
                 next,
             } => {
                 if lines.is_empty() && waits {
-                    let tail = client.log(*next).await?;
+                    let tail = client.call(calls::Log(LogFrom { from: *next })).await?;
                     *next = tail.next;
                     lines.extend(tail.lines);
                 }

@@ -10,6 +10,7 @@ use crate::cli::config::{Place, next_start};
 use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::control::client::Client;
+use crate::control::protocol::calls;
 use crate::paths::Environment;
 use crate::service::UserService;
 
@@ -32,7 +33,7 @@ pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {
             service.stop().await?;
             0
         }
-        None => client.stop().await?.in_flight,
+        None => client.call(calls::Stop).await?.in_flight,
     };
     gone(client).await?;
     let ended = Ended {
@@ -55,7 +56,7 @@ pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure
             service.restart().await?;
             0
         }
-        None => client.restart().await?.in_flight,
+        None => client.call(calls::Restart).await?.in_flight,
     };
     gone(client).await?;
     let ended = Ended {
@@ -71,7 +72,7 @@ pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure
 async fn gone(mut client: Client) -> Result<(), Failure> {
     let pid = client.daemon().pid;
     let deadline = Instant::now() + DRAIN;
-    while client.status().await.is_ok() {
+    while client.call(calls::Status).await.is_ok() {
         if Instant::now() > deadline {
             return Err(still_there(pid));
         }
@@ -85,7 +86,7 @@ async fn answering() -> Result<u32, Failure> {
     let deadline = Instant::now() + ANSWERS;
     loop {
         if let Ok(mut client) = connect().await
-            && let Ok(status) = client.status().await
+            && let Ok(status) = client.call(calls::Status).await
         {
             return Ok(status.daemon.pid);
         }

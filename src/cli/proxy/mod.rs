@@ -9,6 +9,7 @@ pub(in crate::cli) mod view;
 
 use super::connection::connect;
 use super::output::{Exit, Failure, Output};
+use crate::control::protocol::calls;
 
 pub(super) use end::{restart, stop};
 pub(super) use routes::routes;
@@ -26,7 +27,7 @@ pub(super) async fn providers(output: &mut Output) -> Result<Exit, Failure> {
 
 /// Has the daemon read its configuration again.
 pub(super) async fn reload(output: &mut Output) -> Result<Exit, Failure> {
-    let report = connect().await?.reload().await?;
+    let report = connect().await?.call(calls::Reload).await?;
     output.answer(&report, render::reload)?;
     Ok(if report.providers_unreadable.is_empty() {
         Exit::Ok

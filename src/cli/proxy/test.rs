@@ -9,6 +9,7 @@ use crate::cli::output::{Exit, Failure, Output};
 use crate::cli::probe::render;
 use crate::cli::probe::{self, News, Question};
 use crate::control::protocol::Key;
+use crate::control::protocol::calls;
 
 /// Where a key may be instead of in a file.
 const KEY_VARIABLE: &str = "HERMES_CLIENT_KEY";
@@ -24,8 +25,8 @@ pub(in crate::cli) async fn test(flags: TestFlags, output: &mut Output) -> Resul
         stream: flags.stream,
     };
     let mut client = connect().await?;
-    let status = client.status().await?;
-    let providers = client.providers().await?;
+    let status = client.call(calls::Status).await?;
+    let providers = client.call(calls::Providers).await?;
     if question.stream {
         output.in_lines();
     }

@@ -13,6 +13,7 @@ use super::output::{Exit, Failure, Output};
 use super::programs;
 use crate::config::{self, ListenAddress};
 use crate::control::judge;
+use crate::control::protocol::calls;
 use crate::control::protocol::{Status, Timestamp};
 use crate::paths::Environment;
 use crate::service::{
@@ -204,7 +205,7 @@ async fn other_process(state: &ServiceState) -> Option<u32> {
 async fn answering(service: &UserService) -> Result<Status, Failure> {
     let started = Instant::now();
     loop {
-        let answer = async { Ok::<_, Failure>(connect().await?.status().await?) }.await;
+        let answer = async { Ok::<_, Failure>(connect().await?.call(calls::Status).await?) }.await;
         match answer {
             Ok(status) if !is_looking(&status) || started.elapsed() > LOOKS => return Ok(status),
             Err(failure) if failure.exit != Exit::NotRunning => return Err(failure),

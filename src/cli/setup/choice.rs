@@ -7,6 +7,7 @@ use crate::cli::auth::{Pick, picked};
 use crate::cli::connection::ask;
 use crate::cli::output::{Failure, Output};
 use crate::control::protocol::Providers;
+use crate::control::protocol::calls;
 
 /// The provider that a person means, if that is not the default one. Asks only if there are several and a person
 /// can answer.
@@ -19,7 +20,7 @@ pub(super) async fn choose(
         return Ok(None);
     }
     // The following steps report faults.
-    let Ok(all) = ask(None, async |daemon| daemon.providers().await).await else {
+    let Ok(all) = ask(None, async |daemon| daemon.call(calls::Providers).await).await else {
         return Ok(None);
     };
     let offers = offers(&all);

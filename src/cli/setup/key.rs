@@ -3,6 +3,7 @@
 use crate::cli::connection::{Connection, finish};
 use crate::cli::output::Failure;
 use crate::config;
+use crate::control::protocol::calls;
 use crate::control::protocol::{ClientAdd, NewKey};
 use crate::paths::Environment;
 
@@ -32,14 +33,14 @@ pub(super) fn is_needed(environment: &Environment, provider: Option<&str>) -> bo
 pub(super) async fn first() -> Result<Option<NewKey>, Failure> {
     let connection = Connection::open(None).await?;
     let made = finish(connection, async |daemon| {
-        if !daemon.clients().await?.clients.is_empty() {
+        if !daemon.call(calls::Clients).await?.clients.is_empty() {
             return Ok(None);
         }
         let add = ClientAdd {
             name: FIRST.to_owned(),
             ..ClientAdd::default()
         };
-        daemon.client_add(add).await.map(Some)
+        daemon.call(calls::ClientAdd(add)).await.map(Some)
     });
     made.await
 }

@@ -21,6 +21,7 @@ use super::{service, text};
 use crate::config;
 use crate::containers::{self, ListenEndpoint};
 use crate::control::judge;
+use crate::control::protocol::calls;
 use crate::control::protocol::{
     Finding, FindingCode, ListenerStatus, ProviderStatus, Providers, Status,
 };
@@ -98,7 +99,7 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
         Ok(mut client) => {
             let chosen = flags.provider.as_deref();
             let status = in_use(&mut client, chosen).await?;
-            let providers = client.providers().await?;
+            let providers = client.call(calls::Providers).await?;
             let base_url = match chosen {
                 Some(name) => {
                     let mut all = providers.providers.iter();
@@ -234,7 +235,7 @@ async fn configuration(environment: &Environment, provider: Option<&str>) -> Res
     // One that runs knows nothing of it yet.
     let changed = written || table.is_some();
     if changed && let Ok(mut client) = connect().await {
-        client.reload().await?;
+        client.call(calls::Reload).await?;
     }
     let what = format!("configuration {}", file.display());
     Ok(Line::done_unless(!changed, "configuration", what))
@@ -272,7 +273,7 @@ fn check_provider(environment: &Environment, name: &str) -> Result<(), Failure> 
 /// Finds the provider's login or makes one; how hermesctl ends, if there is none then.
 async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option<Exit>, Failure> {
     let connection = Connection::open(None).await?;
-    let status = finish(connection, async |client| client.status().await).await?;
+    let status = finish(connection, async |client| client.call(calls::Status).await).await?;
     let chosen = flags.provider.as_deref();
     let is_meant = |one: &&ProviderStatus| chosen.map_or(one.default, |name| one.name == name);
     let Some(provider) = status.providers.iter().find(is_meant) else {
@@ -382,7 +383,7 @@ async fn in_use(
 ) -> Result<Status, Failure> {
     let deadline = Instant::now() + LOGIN;
     loop {
-        let status = client.status().await?;
+        let status = client.call(calls::Status).await?;
         let is_meant = |one: &&ProviderStatus| chosen.map_or(one.default, |name| one.name == name);
         let mut meant = status.providers.iter().filter(is_meant);
         let waits = meant.any(|one| {

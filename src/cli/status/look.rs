@@ -4,6 +4,7 @@ use super::view::Home;
 use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure};
 use crate::cli::service;
+use crate::control::protocol::calls;
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -22,8 +23,8 @@ async fn ask() -> Result<Home, Failure> {
         Err(failure) if failure.exit == Exit::NotRunning => return Ok(Home::of(None, None)),
         Err(failure) => return Err(failure),
     };
-    let status = client.status().await?;
+    let status = client.call(calls::Status).await?;
     // They are a detail: a daemon that can't tell them is shown without.
-    let clients = client.clients().await.ok();
+    let clients = client.call(calls::Clients).await.ok();
     Ok(Home::of(Some(status), clients.map(|told| told.clients)))
 }

@@ -12,6 +12,7 @@ use crate::cli::output::{Exit, Failure};
 use crate::control::client::{Client, ClientError};
 use crate::control::flights::InFlightQuery;
 use crate::control::protocol::ErrorCode;
+use crate::control::protocol::calls;
 
 /// After a failure it is looked again this soon: a restart takes less than a second.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -83,13 +84,13 @@ async fn look_again(client: &mut Option<Client>, query: InFlightQuery) -> Result
 
 /// Looks once.
 pub(super) async fn look(client: &mut Client, query: InFlightQuery) -> Result<Now, Failure> {
-    let flights = match client.in_flight(query).await {
+    let flights = match client.call(calls::InFlight(query)).await {
         Err(ClientError::Daemon(error)) if error.code == ErrorCode::UnknownOperation => {
             return Err(too_old(&client.daemon().version));
         }
         flights => flights?,
     };
-    let status = client.status().await?;
+    let status = client.call(calls::Status).await?;
     Ok(Now::of(status, flights))
 }
 

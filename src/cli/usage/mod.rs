@@ -7,13 +7,17 @@ use chrono::NaiveDate;
 use super::args::{Usage, UsageBy};
 use super::connection::ask;
 use super::output::{Exit, Failure, Output};
+use crate::control::protocol::calls;
 use crate::control::usage::{UsageBy as By, UsageQuery};
 
 /// Shows who used how much.
 pub(super) async fn usage(flags: Usage, output: &mut Output) -> Result<Exit, Failure> {
     let query = query(&flags)?;
     let config = flags.config.as_deref();
-    let report = ask(config, async |daemon| daemon.usage(query).await).await?;
+    let report = ask(config, async |daemon| {
+        daemon.call(calls::Usage(query)).await
+    })
+    .await?;
     if flags.csv {
         output.answer(&report, |report, _| render::csv(report))?;
     } else {

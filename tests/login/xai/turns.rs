@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hermes_proxy::control::client::Client;
 use hermes_proxy::control::endpoint::Endpoint;
+use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{ProviderChoice, RefreshResult};
 use mock_cloud::{Endpoint as Portal, Fault, Login, MockCloud, Options, PortalFault};
 use serde_json::{Value, json};
@@ -104,7 +105,7 @@ async fn renewed(world: &World, label: &str) -> RefreshResult {
         store: None,
         label: Some(label.to_owned()),
     };
-    let outcome = control.refresh(choice).await.unwrap();
+    let outcome = control.call(calls::Refresh(choice)).await.unwrap();
     let is_well = matches!(
         outcome.result,
         RefreshResult::Refreshed | RefreshResult::Adopted
@@ -196,7 +197,7 @@ async fn a_daemon_that_is_killed_over_a_mark_and_two_rotations_loses_no_login() 
                     store: None,
                     label: Some(label.to_owned()),
                 };
-                control.refresh(choice).await.ok()
+                control.call(calls::Refresh(choice)).await.ok()
             })
         });
         tokio::time::sleep(Duration::from_millis(15 + 25 * round)).await;
@@ -291,7 +292,7 @@ async fn a_row_that_is_taken_away_while_it_is_renewed_comes_back_with_the_new_to
             store: None,
             label: Some("two".to_owned()),
         };
-        control.refresh(choice).await.ok()
+        control.call(calls::Refresh(choice)).await.ok()
     });
     let is_spent = |cloud: &MockCloud| cloud.counts().refreshes == 1;
     world.cloud.wait_for(PATIENCE, is_spent).await;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use hermes_proxy::control::client::Client;
 use hermes_proxy::control::endpoint::Endpoint;
+use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{ProviderChoice, RefreshResult};
 use mock_cloud::Family;
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ impl World {
                 store: None,
                 label: Some(row.id.clone()),
             };
-            let outcome = control.refresh(choice).await.unwrap();
+            let outcome = control.call(calls::Refresh(choice)).await.unwrap();
             if outcome.result == RefreshResult::Refreshed {
                 return;
             }

@@ -8,6 +8,7 @@ use crate::cli::config::in_force_config;
 use crate::cli::connection::connect;
 use crate::cli::output::{Exit, Failure, Output};
 use crate::config::{AllowedPath, By, ByPath, Config, Listener, ProviderName};
+use crate::control::protocol::calls;
 
 use view::{Address, DecidedBy, Request, Routes};
 
@@ -143,7 +144,13 @@ fn below_v1(path: &str) -> Result<String, Failure> {
 
 /// Whether the running daemon forwards this path to that provider.
 async fn is_served(provider: &str, path: &str) -> Option<bool> {
-    let providers = connect().await.ok()?.providers().await.ok()?.providers;
+    let providers = connect()
+        .await
+        .ok()?
+        .call(calls::Providers)
+        .await
+        .ok()?
+        .providers;
     let provider = providers.iter().find(|one| one.name == provider)?;
     let segments: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let fits = |path: &str| AllowedPath::new(path, &[]).fits(&segments).is_some();

@@ -1,0 +1,27 @@
+//! The messages of the control protocol: plain data, no behaviour beyond its JSON form. A file for each noun; [`calls`] has
+//! what can be asked, and what answers it.
+
+pub mod calls;
+mod client;
+mod daemon;
+mod error;
+mod finding;
+mod greeting;
+mod key;
+mod login;
+pub(super) mod provider;
+mod status;
+pub(super) mod time;
+
+pub use self::calls::{Call, Operation, Outcome, Patience, Reply, Request};
+pub use self::client::*;
+pub use self::daemon::*;
+pub use self::error::*;
+pub use self::finding::*;
+pub use self::greeting::*;
+pub use self::key::*;
+pub use self::login::*;
+pub use self::provider::*;
+pub use self::status::*;
+pub use self::time::*;
+pub use super::wires::PathEntry;
