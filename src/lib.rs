@@ -5,6 +5,7 @@
 //! - [`clock`], [`backoff`], [`secret`], [`paths`], [`files`], [`tools`]: wall time, delays, token
 //!   types that never print, locations, replacing private files, programs that are run for their
 //!   output.
+//! - `causes`, `suggest`, `redact`: an error with its causes, "did you mean", texts without secrets.
 //! - `sse`: the tokenizer of event streams.
 //! - [`translate`]: the two wires of OpenAI's API, translated into each other.
 //! - [`config`]: the file, validated into values that are always valid.
@@ -26,6 +27,7 @@
 //! - [`cli`]: hermesctl, the command line.
 
 pub mod backoff;
+mod causes;
 pub mod cli;
 pub mod clients;
 pub mod clock;
@@ -43,9 +45,11 @@ pub mod page;
 pub mod paths;
 pub mod provider;
 pub mod proxy;
+mod redact;
 pub mod secret;
 pub mod service;
 mod sse;
+mod suggest;
 pub mod tools;
 pub mod translate;
 pub mod usage;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::causes::with_causes;
 use crate::control::client::ClientError;
 use crate::control::protocol::{
     ControlError, ErrorCode, Finding, FindingCode, ProviderStatus, Severity,
@@ -132,7 +133,7 @@ impl Failure {
 
     /// A failure in the words of an error and of what caused it.
     pub(super) fn of_error(error: &dyn std::error::Error) -> Self {
-        Self::new(capital(&sentence(error)))
+        Self::new(capital(&ended(with_causes(error))))
     }
 
     /// Whether it has this code.
@@ -233,7 +234,7 @@ impl From<ToolError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let failure = Self::new(sentence(&error));
+        let failure = Self::new(ended(with_causes(&error)));
         match error {
             ClientError::NotRunning { .. } => failure
                 .with_code(Exit::NotRunning, "not_running")
@@ -287,19 +288,6 @@ fn refused(error: ControlError) -> Failure {
         ..failure
     };
     failure.with_code(exit, code)
-}
-
-/// The error and its causes as one sentence. Some errors tell their cause themselves.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if !text.ends_with(&cause.to_string()) {
-            text = format!("{text}: {cause}");
-        }
-        source = cause.source();
-    }
-    ended(text)
 }
 
 fn capital(text: &str) -> String {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::files::quoted;
+use crate::suggest::did_you_mean;
 
 /// Why client keys can't be read or changed. What the file held before is still there, whole, and
 /// the keys in force stay as they were.
@@ -164,12 +165,8 @@ impl ClientsError {
     /// No client of this name among `names`.
     pub(super) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Self {
         let name = shortened(name);
-        let near = |other: &&str| strsim::damerau_levenshtein(&name, other) <= 2;
-        let similar = names
-            .filter(near)
-            .min_by_key(|other| strsim::damerau_levenshtein(&name, other));
         Self::Unknown {
-            similar: similar.map(str::to_owned),
+            similar: did_you_mean(&name, names),
             name,
         }
     }

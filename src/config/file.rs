@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::error::{ConfigError, did_you_mean};
+use super::error::ConfigError;
 use super::reader::{Field, Place, Report, Section, Wrong};
 use super::shape::Key;
 use super::{
@@ -16,6 +16,7 @@ use super::{
     routing, units, values,
 };
 use crate::paths::Environment;
+use crate::suggest::did_you_mean;
 
 const KIB: u64 = 1 << 10;
 const TIB: u64 = 1 << 40;

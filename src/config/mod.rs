@@ -41,7 +41,6 @@ pub use self::environment::{
     CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, ENV_SETTINGS, EnvSetting, Lookup, XAI_BASE_URL,
     XAI_TOKEN_TIMEOUT, env_setting_names, is_xai, seconds,
 };
-pub(crate) use self::error::did_you_mean;
 pub use self::error::{ConfigError, Problem};
 pub use self::file::{login_meant, login_needs_key, login_providers, login_table, parse};
 pub use self::listen::{Auth, ListenAddress, Listener};

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::error::did_you_mean;
 use super::{Config, DEFAULT_PORT, ListenAddress, LogFormat, Provider, ProviderName, values};
+use crate::suggest::did_you_mean;
 
 /// Settings of the command line, which win over the file's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

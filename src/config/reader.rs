@@ -11,10 +11,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::did_you_mean;
 pub(super) use super::report::{Field, Place, Report, Wrong};
 use super::shape::{Takes, words};
 use super::units;
+use crate::suggest::did_you_mean;
 
 /// Names under which people try to put a secret into the file.
 const SECRETS: [&str; 16] = [

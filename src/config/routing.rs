@@ -11,9 +11,9 @@ mod read;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::error::did_you_mean;
 use super::reader::dotted;
 use super::{ProviderName, login_providers};
+use crate::suggest::did_you_mean;
 
 pub use self::glob::ModelGlob;
 pub(super) use self::read::{check, read};

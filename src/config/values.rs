@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use hyper::header::HeaderName;
 use url::{Host, Url};
 
-use super::error::did_you_mean;
 use super::reader::Wrong;
 use super::{ListenAddress, ProviderName, listen};
 use crate::paths::Environment;
+use crate::suggest::did_you_mean;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 

@@ -42,6 +42,7 @@ use crate::control::wires::Wires;
 use crate::credentials::{self, StandingKind, StatusEvent, StoreFiles};
 use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
+use crate::suggest::did_you_mean;
 
 /// A reload that hermesctl asked for, with the way back.
 pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ControlError>>;
@@ -523,7 +524,7 @@ impl ControlHandler {
                 return ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint);
             }
             let hint = format!("The providers are: {}", known.join(", "));
-            let meant = config::did_you_mean(&name, known.iter().copied());
+            let meant = did_you_mean(&name, known.iter().copied());
             let meant = meant.map(|near| format!("Did you mean {near:?}? "));
             let hint = meant.unwrap_or_default() + &hint;
             ControlError::new(ErrorCode::UnknownProvider, message).with_hint(hint)

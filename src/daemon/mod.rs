@@ -60,6 +60,7 @@ use self::args::Args;
 use self::control::StopKind;
 use self::providers::FleetError;
 use self::run::{ConfigSource, StartError};
+use crate::causes::with_causes;
 use crate::paths::Environment;
 
 /// The command line is wrong, as clap has it.
@@ -119,21 +120,6 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
     }
-}
-
-/// The error and its causes, without repetitions.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn start(args: Args) -> Result<(), StartError> {

@@ -1,6 +1,5 @@
 //! A hook that is a web address: the notice is posted there.
 
-use std::error::Error;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -8,6 +7,7 @@ use hyper::header::CONTENT_TYPE;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+use crate::causes::with_causes;
 use crate::provider;
 
 /// The waits between attempts; one more attempt than these is made.
@@ -97,7 +97,7 @@ async fn attempt(client: &reqwest::Client, url: &Url, json: &str) -> Result<(), 
         .await
         .map_err(|error| WebhookFault::Unreachable {
             host: host.clone(),
-            reason: causes(&error.without_url()),
+            reason: with_causes(&error.without_url()),
         })?;
     let status = answer.status();
     if status.is_success() {
@@ -110,7 +110,7 @@ async fn attempt(client: &reqwest::Client, url: &Url, json: &str) -> Result<(), 
 /// takes memory. It is read from files, so not on the serving thread.
 async fn client() -> Result<reqwest::Client, WebhookFault> {
     let build = || {
-        let tls = provider::client_config(None).map_err(|error| causes(&error))?;
+        let tls = provider::client_config(None).map_err(|error| with_causes(&error))?;
         reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(crate::USER_AGENT)
@@ -119,7 +119,7 @@ async fn client() -> Result<reqwest::Client, WebhookFault> {
             .proxy(provider::Proxies::from_env().for_reqwest())
             .pool_max_idle_per_host(0)
             .build()
-            .map_err(|error| causes(&error))
+            .map_err(|error| with_causes(&error))
     };
     let built = tokio::task::spawn_blocking(build).await;
     built
@@ -129,15 +129,4 @@ async fn client() -> Result<reqwest::Client, WebhookFault> {
 
 fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
-}
-
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

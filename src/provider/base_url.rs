@@ -6,6 +6,8 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use url::Url;
 
+use crate::redact;
+
 /// A provider's base URL: scheme, host and port, and the path that every request starts with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -28,7 +30,9 @@ impl BaseUrl {
     /// # Errors
     /// When it is not http or https, has no host, or has user information, a query or a fragment.
     pub fn new(url: &Url) -> Result<Self, BaseUrlError> {
-        Self::split(url).ok_or_else(|| BaseUrlError { url: redacted(url) })
+        Self::split(url).ok_or_else(|| BaseUrlError {
+            url: redact::url(url),
+        })
     }
 
     fn split(url: &Url) -> Option<Self> {
@@ -135,16 +139,6 @@ fn is_clear_path(reference: &str) -> bool {
     let path = reference.split(['?', '#']).next().unwrap_or_default();
     let first = path.split('/').next().unwrap_or_default();
     !path.contains("//") && !first.contains(':')
-}
-
-/// The URL without what could be a password or token.
-fn redacted(url: &Url) -> String {
-    format!(
-        "{}://{}{}",
-        url.scheme(),
-        url.host_str().unwrap_or_default(),
-        url.path()
-    )
 }
 
 impl fmt::Display for BaseUrl {

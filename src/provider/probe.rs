@@ -1,7 +1,6 @@
 //! Probes an address of a provider: whether it can be reached by the path of requests, and what its
 //! clock says. The request contains nothing private.
 
-use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +12,7 @@ use url::Url;
 
 use super::proxies::Proxies;
 use super::token_client::is_loopback;
+use crate::causes::{find, root};
 
 /// An address that a provider is reached at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,12 +144,7 @@ fn explain(error: &reqwest::Error, limit: Duration) -> Unreachable {
     if error.is_timeout() {
         return Unreachable::TimedOut(limit);
     }
-    // The last cause is the system's own message; the others only say where it occurred.
-    let mut last: &dyn Error = error;
-    while let Some(cause) = last.source() {
-        last = cause;
-    }
-    Unreachable::Connect(last.to_string())
+    Unreachable::Connect(root(error).to_string())
 }
 
 fn certificate_fault(error: &rustls::Error) -> Option<CertificateFault> {
@@ -173,19 +168,6 @@ fn certificate_fault(error: &rustls::Error) -> Option<CertificateFault> {
         CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
         _ => CertificateFault::Other,
     })
-}
-
-/// The first `T` in the chain of causes. An I/O error hides the error that it wraps from its
-/// `source`.
-fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .map(|wrapped| wrapped as &(dyn Error + 'static));
-    error
-        .downcast_ref::<T>()
-        .or_else(|| wrapped.and_then(find::<T>))
-        .or_else(|| error.source().and_then(find::<T>))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The OAuth wire that providers share: one POST, bounded in time and size, and what its answer
 //! means (RFC 6749 §5).
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,9 @@ use zeroize::Zeroizing;
 
 use super::proxies::Proxies;
 use super::{Skew, TokenError, verdict};
+use crate::causes::{chain, root, with_causes};
 use crate::clock::{Clock, SystemClock};
+use crate::redact::GONE;
 use crate::secret::Secret;
 
 /// The largest token answer; a larger one is rejected.
@@ -312,7 +313,7 @@ pub(super) fn shortened(text: &str, carried: &[Secret]) -> String {
     let is_secret = |word: &str| word.len() > 40 || carried.iter().any(|secret| secret.is_in(word));
     let words = text
         .split_whitespace()
-        .map(|word| if is_secret(word) { "[redacted]" } else { word });
+        .map(|word| if is_secret(word) { GONE } else { word });
     let line: String = words.collect::<Vec<_>>().join(" ");
     line.chars()
         .filter(|c| !c.is_control())
@@ -353,29 +354,19 @@ fn unanswered(error: reqwest::Error, retry_after: Option<Duration>, told: bool) 
     let error = error.without_url();
     let sent = told && !(error.is_connect() || error.is_builder());
     if sent {
-        let what = format!("the answer from {host} was lost: {}", causes(&error));
+        let what = format!("the answer from {host} was lost: {}", with_causes(&error));
         return TokenError::Lost { what, retry_after };
     }
     let what = if error.is_connect() {
         format!("can't reach {host}: {}", unconnected(&error))
     } else {
-        format!("the request to {host} failed: {}", causes(&error))
+        format!("the request to {host} failed: {}", with_causes(&error))
     };
     TokenError::Transient {
         may_be_spent: false,
         what,
         retry_after,
     }
-}
-
-/// An error and its causes, the outermost first.
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    let chain: Vec<_> = chain(error).map(ToString::to_string).collect();
-    chain.join(": ")
 }
 
 /// Why there is no connection, for a reader who knows nothing of our layers.
@@ -394,8 +385,7 @@ fn unconnected(error: &reqwest::Error) -> String {
     if kinds.into_iter().any(|kind| away.contains(&kind)) {
         return "the network is unreachable; this machine may be offline".to_owned();
     }
-    let root = chain().last().map(ToString::to_string);
-    root.unwrap_or_else(|| error.to_string())
+    root(error).to_string()
 }
 
 /// Whether an answer with this status, other than a grant, leaves the token's fate open.

@@ -24,6 +24,7 @@ use tower_service::Service;
 
 use self::wire::Wire;
 use super::dial::{BoxError, Dial, ResolveError};
+use crate::causes;
 use crate::provider::Proxies;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -193,26 +194,15 @@ impl AsyncWrite for Transport {
 }
 
 fn classify(error: BoxError) -> ConnectError {
-    if has_source::<ResolveError>(&*error) {
+    if causes::find::<ResolveError>(&*error).is_some() {
         ConnectError::Dns(error)
-    } else if has_source::<rustls::Error>(&*error) {
+    } else if causes::find::<rustls::Error>(&*error).is_some() {
         ConnectError::Tls(error)
     } else if timed_out(&*error) {
         ConnectError::TimedOut
     } else {
         ConnectError::Tcp(error)
     }
-}
-
-/// Whether a `T` is in the chain of causes. An I/O error hides the error that it wraps from its
-/// `source`, and wrappers nest.
-fn has_source<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    error.is::<T>()
-        || wrapped.is_some_and(|wrapped| has_source::<T>(wrapped))
-        || error.source().is_some_and(has_source::<T>)
 }
 
 /// Whether the system gave a connection up by a limit of its own.

@@ -1,8 +1,6 @@
 //! The connections to one provider, kept alive over HTTP/1.1 and HTTP/2, and what it means when
 //! no answer comes.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use super::error::{ErrorKind, ProxyError};
 use super::pool::{Answer, Cause, Failure, Http1Error, IDLE, Pool};
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
+use crate::causes::{self, with_causes};
 use crate::clock::Clock;
 use crate::config::Timeouts;
 use crate::provider::Skew;
@@ -173,7 +172,7 @@ impl Client {
             if !again {
                 return Err(failure);
             }
-            tracing::debug!(error = %chain(&failure.cause), "the request is sent again");
+            tracing::debug!(error = %with_causes(&failure.cause), "the request is sent again");
             request = build();
         }
     }
@@ -259,8 +258,8 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
 }
 
 fn explain(cause: &Cause, host: &str) -> ProxyError {
-    tracing::debug!(host, error = %chain(cause), "no answer from the provider");
-    if source::<std::io::Error>(cause).is_some_and(want::is_of_ours) {
+    tracing::debug!(host, error = %with_causes(cause), "no answer from the provider");
+    if causes::find::<std::io::Error>(cause).is_some_and(want::is_of_ours) {
         return want::error(&format!("{host} can't be reached"));
     }
     let connect = match cause {
@@ -300,31 +299,6 @@ fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
         message.push_str("; the server may speak http: see `base_url` of this provider");
     }
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
-}
-
-fn source<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// The error and its causes on one line. None of them holds a header or a body.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let cause = error.to_string();
-        if !text.ends_with(&cause) {
-            write!(text, ": {cause}").ok();
-        }
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Module and what it may use of ours.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("backoff", &[]),
+    ("causes", &[]),
+    ("redact", &[]),
+    ("suggest", &[]),
     ("clock", &[]),
     ("secret", &[]),
     ("paths", &[]),
@@ -20,23 +23,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sse", &[]),
     ("translate", &["sse"]),
     ("files", &[]),
-    ("config", &["files", "paths"]),
+    ("config", &["files", "paths", "suggest"]),
     ("control", &["files", "paths"]),
-    ("provider", &["clock", "config", "files", "secret"]),
+    (
+        "provider",
+        &["causes", "clock", "config", "files", "redact", "secret"],
+    ),
     (
         "credentials",
         &["backoff", "clock", "files", "paths", "provider", "secret"],
     ),
-    ("clients", &["clock", "files", "secret"]),
+    ("clients", &["clock", "files", "secret", "suggest"]),
     ("metrics", &[]),
     ("usage", &["clock", "files", "sse"]),
     ("containers", &["config", "control"]),
-    ("hooks", &["config", "files", "provider"]),
+    ("hooks", &["causes", "config", "files", "provider"]),
     ("page", &["control"]),
     ("service", &["files", "paths", "tools"]),
     (
         "proxy",
         &[
+            "causes",
             "clients",
             "clock",
             "config",
@@ -52,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "causes",
             "clients",
             "clock",
             "config",
@@ -66,6 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "provider",
             "proxy",
             "secret",
+            "suggest",
             "usage",
         ],
     ),
@@ -88,6 +97,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "causes",
             "config",
             "containers",
             "control",
@@ -95,7 +105,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "files",
             "manual",
             "paths",
+            "redact",
             "service",
+            "suggest",
             "tools",
         ],
     ),
@@ -205,6 +217,9 @@ const STAYS: &[(&str, &[&str])] = &[
 
 /// Files that do no I/O and wait for nothing.
 const PURE: &[&str] = &[
+    "causes.rs",
+    "redact.rs",
+    "suggest.rs",
     "cli/args/meant.rs",
     "cli/auth/code_screen.rs",
     "cli/auth/letters.rs",
@@ -213,7 +228,6 @@ const PURE: &[&str] = &[
     "cli/logs/entry.rs",
     "cli/logs/since.rs",
     "cli/probe/reading.rs",
-    "cli/bugreport/redact.rs",
     "cli/bugreport/shape.rs",
     "cli/text/page.rs",
     "cli/connect/apps.rs",
@@ -671,7 +685,7 @@ const MAY_NAME_IT: &[&str] = &[
     // What variables of the environment mean.
     "manual/pages.rs",
     // What looks like a secret, and what does not.
-    "cli/bugreport/redact.rs",
+    "redact.rs",
     // Samples, for tests alone.
     "cli/doctor/render.rs",
     "cli/shown/samples.rs",

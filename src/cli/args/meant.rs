@@ -2,6 +2,8 @@
 
 use clap::Command;
 
+use crate::suggest::did_you_mean;
+
 /// The names that people use elsewhere for our commands. The first matching row counts; one with a
 /// noun counts within that noun alone.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -82,10 +84,10 @@ fn instead(
         return same;
     }
     let siblings = noun.unwrap_or(root).get_subcommands();
-    let near = nearest(&word, siblings.map(|one| one.get_name().to_owned()));
+    let near = did_you_mean(&word, siblings.map(|one| one.get_name().to_owned()));
     let Some(near) = near else {
         let names = all.iter().filter_map(last);
-        let Some(near) = nearest(&word, names) else {
+        let Some(near) = did_you_mean(&word, names) else {
             return Vec::new();
         };
         let same = all.iter().filter(|line| last(line).as_ref() == Some(&near));
@@ -104,7 +106,7 @@ fn with_verb(root: &Command, line: &str, following: Option<&str>) -> String {
     let verbs = root.find_subcommand(noun).map(Command::get_subcommands);
     let verbs = verbs.into_iter().flatten();
     let verbs = verbs.map(|verb| verb.get_name().to_owned());
-    match following.and_then(|word| nearest(word, verbs)) {
+    match following.and_then(|word| did_you_mean(word, verbs)) {
         Some(verb) => format!("{noun} {verb}"),
         None => line.to_owned(),
     }
@@ -122,17 +124,6 @@ fn verbs(root: &Command) -> Vec<String> {
         }
     }
     lines
-}
-
-/// The name that the word, in lower case, is most likely a slip of.
-pub(in crate::cli) fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let slips = (word.len() / 3).max(1);
-    let near = names.map(|name| {
-        let distance = strsim::damerau_levenshtein(word, &name.to_lowercase());
-        (distance, name)
-    });
-    let near = near.filter(|(distance, _)| *distance <= slips).min();
-    near.map(|(_, name)| name)
 }
 
 #[cfg(test)]

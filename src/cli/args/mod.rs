@@ -9,7 +9,7 @@ mod connect;
 mod doctor;
 mod logs;
 mod man;
-pub(super) mod meant;
+mod meant;
 mod proxy;
 mod service;
 mod suggest;

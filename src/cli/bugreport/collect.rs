@@ -10,7 +10,6 @@ use super::super::connection::{ask, connect};
 use super::super::output::Failure;
 use super::super::{config as settings, programs};
 use super::logs;
-use super::redact::Redactor;
 use super::store::Stores;
 use super::view::Section;
 use crate::config::{self, Setting, Variables};
@@ -19,6 +18,7 @@ use crate::control::protocol::calls;
 use crate::doctor::{self, QUESTION, Questions};
 use crate::files::Spot;
 use crate::paths::Environment;
+use crate::redact::Redactor;
 use crate::tools::ProgramCall;
 
 /// What systemd knows of the service that helps.

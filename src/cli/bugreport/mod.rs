@@ -2,7 +2,6 @@
 
 mod collect;
 mod logs;
-mod redact;
 pub(super) mod render;
 mod shape;
 mod store;

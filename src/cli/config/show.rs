@@ -15,6 +15,7 @@ use super::place::{Place, talk};
 use crate::config::{self, EnvSetting, Loaded, Setting, Variables};
 use crate::doctor;
 use crate::paths::Environment;
+use crate::redact;
 
 /// Where the logins are, by the environment.
 const HOME: (&str, &str) = ("hermes_home", "HERMES_HOME");
@@ -166,7 +167,7 @@ fn of_environment(providers: &[String], variables: &Variables) -> Vec<Shown> {
     let env = |name: &str| variables.get(name);
     let shown = |key: &str, (variable, value): (&'static str, String)| Shown {
         key: key.to_owned(),
-        value: Value::String(without_secrets(&value)),
+        value: Value::String(Url::parse(&value).map_or(value, |url| redact::url(&url))),
         origin: match variables.file_of(variable) {
             Some(file) => Origin::HermesEnv {
                 file: file.to_owned(),
@@ -182,19 +183,6 @@ fn of_environment(providers: &[String], variables: &Variables) -> Vec<Shown> {
     let settings =
         settings.filter_map(|setting| Some(shown(setting.setting, setting.value(&env)?)));
     home.into_iter().chain(settings).collect()
-}
-
-/// A URL without what could be a password or a token.
-fn without_secrets(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else {
-        return text.to_owned();
-    };
-    // A URL that can't have them has none.
-    url.set_username("").ok();
-    url.set_password(None).ok();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 /// A TOML value as JSON.

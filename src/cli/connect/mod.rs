@@ -31,6 +31,7 @@ use crate::containers::{
 use crate::control::client::ClientError;
 use crate::control::protocol::calls;
 use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
+use crate::suggest::did_you_mean;
 use apps::{APPS, App, Speaks};
 use facts::Facts;
 pub(in crate::cli) use fill::File;
@@ -180,7 +181,7 @@ fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure>
         let message = format!("No provider {name:?} is configured.");
         let known_ones = format!("The providers are: {}", known.join(", "));
         let names = known.iter().map(String::as_str);
-        let hint = match config::did_you_mean(name, names) {
+        let hint = match did_you_mean(name, names) {
             // It is built in, and has only to be set up.
             _ if config::login_table(name).is_some() => {
                 format!("Set it up first: hermesctl setup --provider {name}")

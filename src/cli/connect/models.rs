@@ -8,11 +8,11 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::super::args::meant;
 use super::super::models::{self, Model};
 use super::super::wire::{Door, WireError};
 use super::fill::is_plain;
 use crate::control::protocol::Key;
+use crate::suggest::did_you_mean;
 
 /// Apps give up sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ fn unlisted(named: &str, listed: &[Model]) -> String {
     const SHOWN: usize = 5;
     let names = || listed.iter().map(|model| model.id.clone());
     let plain = || names().filter(|name| is_plain(name));
-    let near = meant::nearest(&named.to_lowercase(), plain());
+    let near = did_you_mean(named, plain());
     let like = near.map(|near| format!("Did you mean {near}?"));
     let like = like.unwrap_or_else(|| {
         let more = if plain().count() > SHOWN { ", …" } else { "" };

@@ -1,8 +1,10 @@
 //! Removes what others must not see from a text: secrets first, then names of people and places;
 //! pure.
 
+use url::Url;
+
 /// What takes a secret's place.
-const GONE: &str = "[redacted]";
+pub(crate) const GONE: &str = "[redacted]";
 
 /// Names of values that are secrets, as the names end.
 const SECRET_NAMES: [&str; 14] = [
@@ -42,14 +44,14 @@ const OUR_WORDS: [&str; 9] = [
 
 /// What is known to be taken out, and what it is called then.
 #[derive(Debug, Default)]
-pub(super) struct Redactor {
+pub(crate) struct Redactor {
     secrets: Vec<String>,
     names: Vec<(String, String)>,
 }
 
 impl Redactor {
     /// This text is a secret wherever it occurs.
-    pub(super) fn secret(&mut self, text: &str) {
+    pub(crate) fn secret(&mut self, text: &str) {
         let text = text.trim();
         if text.len() >= 6 && !self.secrets.iter().any(|known| known == text) {
             self.secrets.push(text.to_owned());
@@ -60,7 +62,7 @@ impl Redactor {
     }
 
     /// This word is a name; here it has another one.
-    pub(super) fn name(&mut self, word: &str, instead: &str) {
+    pub(crate) fn name(&mut self, word: &str, instead: &str) {
         let ours = OUR_WORDS.contains(&word.to_ascii_lowercase().as_str());
         if word.len() >= 2 && !ours {
             self.names.push((word.to_owned(), instead.to_owned()));
@@ -70,7 +72,7 @@ impl Redactor {
     }
 
     /// The text without secrets; names and addresses stay.
-    pub(super) fn without_secrets(&self, text: &str) -> String {
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
             text = text.replace(secret.as_str(), GONE);
@@ -80,7 +82,7 @@ impl Redactor {
     }
 
     /// The text without them.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
             text = text.replace(secret.as_str(), GONE);
@@ -95,6 +97,17 @@ impl Redactor {
         });
         lines.collect()
     }
+}
+
+/// A URL without what could be a password or a token: no user, password, query and fragment.
+pub(crate) fn url(url: &Url) -> String {
+    let mut url = url.clone();
+    // A URL that can't have them has none.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }
 
 /// URLs without user, password, query and fragment.
