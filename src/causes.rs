@@ -35,7 +35,7 @@ pub(crate) fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 }
 
 /// The innermost cause: the system's own message, where the others say only where it occurred.
-pub(crate) fn root(error: &(dyn Error + 'static)) -> &(dyn Error + 'static) {
+pub(crate) fn root<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     chain(error).last().unwrap_or(error)
 }
 

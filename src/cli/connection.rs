@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::output::{Exit, Failure};
-use super::programs;
+use super::{platform, programs};
 use crate::control::client::{Client, ClientError};
 use crate::control::endpoint::Endpoint;
 use crate::control::life;
@@ -204,24 +204,4 @@ async fn hear(mut stderr: ChildStderr) -> String {
         heard.drain(..excess);
     }
     String::from_utf8_lossy(&heard).into_owned()
-}
-
-#[cfg(unix)]
-mod platform {
-    use tokio::process::Command;
-
-    /// Ctrl-C is for hermesctl, which then tells the process what to do.
-    pub(super) fn keep_from_ctrl_c(command: &mut Command) {
-        command.process_group(0);
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use tokio::process::Command;
-
-    /// `CREATE_NEW_PROCESS_GROUP`: Ctrl-C is for hermesctl, which then tells the process what to do.
-    pub(super) fn keep_from_ctrl_c(command: &mut Command) {
-        command.creation_flags(0x200);
-    }
 }

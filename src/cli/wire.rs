@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::connection::{NAME, connect};
+use super::platform;
 use crate::OWN_REQUEST;
 use crate::control::protocol::Key;
 use crate::control::protocol::calls;
@@ -124,7 +125,7 @@ impl Door {
                 exchange(stream, request).await
             }
             Place::Unix(path) => {
-                let stream = in_time(platform::connect(path)).await?;
+                let stream = in_time(platform::connect_to_socket(path)).await?;
                 exchange(stream, request).await
             }
         }
@@ -229,19 +230,4 @@ where
         body,
         _connection: tracker,
     })
-}
-
-#[cfg(unix)]
-mod platform {
-    pub(super) async fn connect(path: &str) -> std::io::Result<tokio::net::UnixStream> {
-        tokio::net::UnixStream::connect(path).await
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    #[expect(clippy::unused_async, reason = "the same shape as on Unix")]
-    pub(super) async fn connect(_path: &str) -> std::io::Result<tokio::net::TcpStream> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
 }

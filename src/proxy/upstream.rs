@@ -282,8 +282,8 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
         (None, _) => "protocol: the connection broke before an answer arrived",
     };
     let cause = connect
-        .and_then(Error::source)
-        .map(chain)
+        .and_then(std::error::Error::source)
+        .map(with_causes)
         .unwrap_or_default();
     unreachable(host, what, &cause)
 }

@@ -117,7 +117,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const STAYS: &[(&str, &[&str])] = &[
     (
         "tokio::process",
-        &["cli/connection.rs", "hooks/command.rs", "tools.rs"],
+        &[
+            "cli/connection.rs",
+            "cli/platform/",
+            "hooks/command.rs",
+            "tools.rs",
+        ],
     ),
     ("interprocess", &["control/endpoint.rs"]),
     ("winsafe", &["control/endpoint.rs"]),

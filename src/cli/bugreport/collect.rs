@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::connection::{ask, connect};
 use super::super::output::Failure;
-use super::super::{config as settings, programs};
+use super::super::{config as settings, platform, programs};
 use super::logs;
 use super::store::Stores;
 use super::view::Section;
@@ -352,38 +352,5 @@ fn text_of(toml: &str) -> String {
     match value {
         Some(toml::Value::String(text)) => text,
         Some(_) | None => String::new(),
-    }
-}
-
-#[cfg(unix)]
-mod platform {
-    /// The machine's name.
-    pub(super) fn host() -> Option<String> {
-        let uname = rustix::system::uname();
-        uname.nodename().to_str().ok().map(str::to_owned)
-    }
-
-    /// The system and its kernel.
-    pub(super) fn system() -> String {
-        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let mut lines = release.lines();
-        let name = lines.find_map(|line| line.strip_prefix("PRETTY_NAME="));
-        let uname = rustix::system::uname();
-        let parts = [uname.sysname(), uname.release(), uname.machine()];
-        let parts = parts.map(|part| part.to_string_lossy().into_owned());
-        format!("{} {}", name.unwrap_or("?"), parts.join(" "))
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    /// The machine's name.
-    pub(super) fn host() -> Option<String> {
-        std::env::var("COMPUTERNAME").ok()
-    }
-
-    /// The system.
-    pub(super) fn system() -> String {
-        std::env::var("OS").unwrap_or_else(|_| std::env::consts::OS.to_owned())
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::args::BugReport;
 use super::auth::terminal;
 use super::output::{Exit, Failure, Output};
-use super::{screen, text};
+use super::{platform, screen, text};
 
 /// Says what the report would contain, asks, and writes it.
 pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {
@@ -71,35 +71,9 @@ fn free_name() -> PathBuf {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let written = platform::create(file).and_then(|mut new| new.write_all(text.as_bytes()));
+    let written = platform::create_private(file).and_then(|mut new| new.write_all(text.as_bytes()));
     written.map_err(|error| {
         Failure::new(format!("{} can't be written: {error}.", file.display()))
             .with_hint("Use --output to name a file that does not exist yet.")
     })
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::fs::{File, OpenOptions};
-    use std::io;
-    use std::os::unix::fs::OpenOptionsExt;
-    use std::path::Path;
-
-    /// A new file for its user alone.
-    pub(super) fn create(file: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(file)
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::fs::{File, OpenOptions};
-    use std::io;
-    use std::path::Path;
-
-    /// A new file; the folder's own permissions guard it.
-    pub(super) fn create(file: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).open(file)
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::shape;
+use crate::cli::platform::access;
 
 /// A file that is larger is not looked into.
 const LARGEST: u64 = 4 << 20;
@@ -35,7 +36,7 @@ impl Stores {
             self.line(folder, "does not exist");
             return;
         };
-        self.line(folder, &platform::access(folder));
+        self.line(folder, &access(folder));
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
@@ -52,7 +53,7 @@ impl Stores {
             self.line(file, "does not exist");
             return;
         };
-        let about = format!("{}, {} bytes", platform::access(file), metadata.len());
+        let about = format!("{}, {} bytes", access(file), metadata.len());
         self.line(file, &about);
         if !metadata.is_file() || metadata.len() > LARGEST {
             return;
@@ -76,33 +77,5 @@ impl Stores {
     fn line(&mut self, path: &Path, about: &str) {
         let name = path.display().to_string();
         self.text.extend([&name, ": ", about, "\n"]);
-    }
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
-    use std::path::Path;
-
-    /// Whose it is, and who may use it.
-    pub(super) fn access(path: &Path) -> String {
-        let Ok(metadata) = fs::symlink_metadata(path) else {
-            return "can't be checked".to_owned();
-        };
-        let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-        let kind = if metadata.is_symlink() { "link, " } else { "" };
-        let owner = if ours { "ours" } else { "of another user" };
-        format!("{kind}mode {:04o}, {owner}", metadata.mode() & 0o7777)
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::path::Path;
-
-    /// Files are in the user's profile.
-    pub(super) fn access(_path: &Path) -> String {
-        "in the profile".to_owned()
     }
 }

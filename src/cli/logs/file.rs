@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::paths::older_log;
 
+use crate::cli::platform::are_two;
+
 /// A log's file. It is read in place: hermesctl has nothing else to do meanwhile.
 pub(super) struct LogFile {
     path: PathBuf,
@@ -115,26 +117,6 @@ impl LogFile {
         };
         let file = self.lines.get_mut();
         let read = file.stream_position()?;
-        Ok(now.len() < read || platform::are_two(&now, &file.metadata()?))
-    }
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::fs::Metadata;
-    use std::os::unix::fs::MetadataExt;
-
-    pub(super) fn are_two(one: &Metadata, other: &Metadata) -> bool {
-        (one.dev(), one.ino()) != (other.dev(), other.ino())
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::fs::Metadata;
-
-    /// Here the size has to tell.
-    pub(super) fn are_two(_: &Metadata, _: &Metadata) -> bool {
-        false
+        Ok(now.len() < read || are_two(&now, &file.metadata()?))
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::control::protocol::Timestamp;
-use crate::service::{StepOutcome, ServiceStep};
+use crate::service::{ServiceStep, StepOutcome};
 
 /// The JSON form of what a verb did.
 #[derive(Debug, Serialize)]

@@ -12,8 +12,9 @@ use super::look::look;
 use super::render;
 use super::view::Home;
 use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::platform::interrupted;
+use crate::cli::screen;
 use crate::cli::text::{self, Style, Tone};
-use crate::cli::{interrupted, screen};
 
 /// Another screen, where nothing scrolls, without a cursor and without broken lines.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
@@ -23,7 +24,7 @@ const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 /// Shows it every so many seconds until Ctrl-C.
 pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Failure> {
     let pause = Duration::from_secs(seconds);
-    let mut ended = pin!(interrupted::ended());
+    let mut ended = pin!(interrupted());
     let mut canvas = if output.is_json() || screen::size().is_none() {
         None
     } else {

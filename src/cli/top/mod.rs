@@ -23,8 +23,9 @@ use self::terminal::{Key, Screen};
 use super::args::TopFlags;
 use super::connection::connect;
 use super::output::{Exit, Failure, Output};
+use super::platform::interrupted;
+use super::screen;
 use super::text::Style;
-use super::{interrupted, screen};
 use crate::control::flights::{InFlightQuery, InFlightReport};
 use crate::control::protocol::Status;
 
@@ -87,7 +88,7 @@ fn can_be_painted() -> Result<(), Failure> {
 }
 
 async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
-    let mut ended = pin!(interrupted::ended());
+    let mut ended = pin!(interrupted());
     let mut resumed = platform::Resumed::listen();
     let mut screen = Screen::open()?;
     loop {
