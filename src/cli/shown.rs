@@ -520,6 +520,19 @@ fn without_colours(text: &str) -> String {
     first + &rest.collect::<String>()
 }
 
+/// The first thing that a user reads is seen whole, in a window of the usual width that is 50 rows high.
+#[test]
+fn the_help_of_hermesctl_fits_on_a_screen() {
+    let mut command = Arguments::command().term_width(USUAL);
+    for help in [command.render_help(), command.render_long_help()] {
+        let help = help.to_string();
+        let widest = help.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(USUAL), "{widest:?} columns:\n{help}");
+        let rows = help.lines().count();
+        assert!(rows < 50, "{rows} rows:\n{help}");
+    }
+}
+
 /// What `--help` says of each command: `tests/golden/cli/help/NAME.txt`.
 #[test]
 fn every_help_is_as_it_was() {

@@ -4,9 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 
-use crate::paths::older_log;
-
 use crate::cli::platform::are_two;
+use crate::paths::older_log;
 
 /// A log's file. It is read in place: hermesctl has nothing else to do meanwhile.
 pub(super) struct LogFile {
