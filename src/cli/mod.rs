@@ -28,6 +28,7 @@ mod setup;
 #[cfg(test)]
 mod shown;
 mod status;
+mod terminal;
 mod text;
 mod top;
 mod usage;

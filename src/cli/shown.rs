@@ -45,6 +45,7 @@ use crate::cli::setup::view::SetUp;
 use crate::cli::setup::{begin_again, unconfirmed};
 use crate::cli::status::render as home;
 use crate::cli::status::view::Home;
+use crate::cli::terminal::Room;
 use crate::cli::text::*;
 use crate::cli::top::Now;
 use crate::cli::usage::render as usage;
@@ -357,7 +358,7 @@ fn logins() -> Vec<Shown> {
             return String::new();
         };
         let columns = style.columns();
-        let room = login_screens::Room { columns, rows: 24 };
+        let room = Room { columns, rows: 24 };
         login_screens::screen(code, room, style)
     };
     let piped = |begun: &LoginBegun, _| match begun {

@@ -171,11 +171,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     (
         "console::",
-        &[
-            "cli/auth/terminal.rs",
-            "cli/auth/waiting.rs",
-            "cli/screen.rs",
-        ],
+        &["cli/terminal.rs", "cli/auth/waiting.rs", "cli/screen.rs"],
     ),
     ("crossterm", &["cli/top/terminal.rs"]),
     ("ratatui", &["cli/top/"]),

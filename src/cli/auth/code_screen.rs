@@ -3,6 +3,7 @@
 
 use super::letters;
 use super::qr::Qr;
+use crate::cli::terminal::Room;
 use crate::cli::text::{Style, Tone, inline};
 use crate::control::human::duration;
 use crate::control::protocol::LoginCode;
@@ -12,13 +13,6 @@ const QUIET: [usize; 2] = [4, 2];
 
 const INDENT: usize = 2;
 const GAP: usize = 3;
-
-/// How large a terminal is.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::cli) struct Room {
-    pub(in crate::cli) columns: usize,
-    pub(in crate::cli) rows: usize,
-}
 
 /// For a terminal. Leaves a row for the line that shows the progress.
 pub(in crate::cli) fn screen(code: &LoginCode, room: Room, style: Style) -> String {

@@ -11,12 +11,12 @@ use tokio::signal::ctrl_c;
 use tokio::time::{Interval, interval, sleep};
 
 use super::pastes::Pastes;
-use super::terminal::{Reader, say};
 use super::waiting::Waiting;
 use super::{browser, code_screen, page_screen, render};
 use crate::cli::args::LoginFlags;
 use crate::cli::connection::Connection;
 use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::terminal::{Reader, say};
 use crate::cli::text::Style;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::calls;

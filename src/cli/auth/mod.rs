@@ -9,7 +9,6 @@ mod pastes;
 mod pools;
 mod qr;
 pub(super) mod render;
-pub(super) mod terminal;
 pub(in crate::cli) mod view;
 mod waiting;
 
@@ -21,15 +20,15 @@ use tokio::signal::ctrl_c;
 use tokio::time::{sleep, timeout};
 
 #[cfg(test)]
-pub(super) use code_screen::{Room, plain, screen};
+pub(super) use code_screen::{plain, screen};
 #[cfg(test)]
 pub(super) use page_screen::screen as page;
-pub(super) use terminal::{Pick, agreed, picked};
 use view::Logins;
 
 use super::args::{Auth, AuthVerb, LogoutFlags};
 use super::connection::{Connection, ask, finish};
 use super::output::{Exit, Failure, Output};
+use super::terminal;
 use crate::control::judge;
 use crate::control::pools::LoginChoice;
 use crate::control::protocol::calls;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use console::Term;
 use tokio::time::Instant;
 
-use super::terminal::{Reader, say};
+use crate::cli::terminal::{Reader, say};
 use crate::cli::text::inline;
 
 /// Columns for the spinner before the text, and for what a terminal adds after it.

@@ -15,9 +15,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::BugReport;
-use super::auth::terminal;
 use super::output::{Exit, Failure, Output};
-use super::{platform, screen, text};
+use super::{platform, screen, terminal, text};
 
 /// Says what the report would contain, asks, and writes it.
 pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {

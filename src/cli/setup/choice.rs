@@ -3,9 +3,9 @@
 use super::render;
 use super::view::Offer;
 use crate::cli::args::SetupFlags;
-use crate::cli::auth::{Pick, picked};
 use crate::cli::connection::ask;
 use crate::cli::output::{Failure, Output};
+use crate::cli::terminal::{Pick, picked};
 use crate::control::protocol::Providers;
 use crate::control::protocol::calls;
 

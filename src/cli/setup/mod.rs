@@ -17,7 +17,7 @@ use super::connection::{Connection, connect, finish};
 use super::output::{Exit, Failure, Output};
 use super::probe::{self, Question};
 use super::service::Line;
-use super::{service, text};
+use super::{service, terminal, text};
 use crate::config;
 use crate::containers::{self, ListenEndpoint};
 use crate::control::judge;
@@ -145,7 +145,7 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
     let plan = plan(&file, flags);
     let asked = !output.is_json();
     let answer = if asked {
-        auth::agreed(&format!("{plan}. Continue?"))
+        terminal::agreed(&format!("{plan}. Continue?"))
     } else {
         None
     };

@@ -4,15 +4,21 @@ use std::io::{self, IsTerminal, Write};
 
 use console::Term;
 
-use super::code_screen::Room;
-use crate::cli::screen;
-use crate::cli::text::Style;
+use super::screen;
+use super::text::Style;
 
 /// Rows and columns of a terminal that does not tell.
 const USUAL: (u16, u16) = (24, 80);
 
 /// So often a question is asked.
 const TRIES: usize = 5;
+
+/// How large a terminal is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+}
 
 /// Who reads standard error, and so what is said there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +82,12 @@ pub(super) fn say(text: &str) {
 }
 
 /// A person's yes or no; no if there is no person, which is `None`.
-pub(in crate::cli) fn confirmed(question: &str) -> Option<bool> {
+pub(super) fn confirmed(question: &str) -> Option<bool> {
     decided(&format!("{question} [y/N] "), false)
 }
 
 /// The same where Enter means yes.
-pub(in crate::cli) fn agreed(question: &str) -> Option<bool> {
+pub(super) fn agreed(question: &str) -> Option<bool> {
     decided(&format!("{question} [Y/n] "), true)
 }
 
@@ -98,7 +104,7 @@ fn decided(question: &str, enter: bool) -> Option<bool> {
 
 /// What a person picks out of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Pick {
+pub(super) enum Pick {
     /// This one, counted from 0.
     One(usize),
     /// None of them.
@@ -108,7 +114,7 @@ pub(in crate::cli) enum Pick {
 }
 
 /// Has a person pick one of `count`, by its number in this list; Enter means `enter`.
-pub(in crate::cli) fn picked(list: &str, count: usize, enter: usize) -> Pick {
+pub(super) fn picked(list: &str, count: usize, enter: usize) -> Pick {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Pick::Unasked;
     }
