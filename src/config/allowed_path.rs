@@ -3,6 +3,7 @@
 
 use hyper::Method;
 
+use super::form::AsText;
 use super::reader::Wrong;
 
 const METHODS: [Method; 6] = [
@@ -239,6 +240,12 @@ fn is_id(segment: &str) -> bool {
     (1..=LONGEST_ID).contains(&segment.len())
         && segment.bytes().all(byte)
         && segment.bytes().any(|b| b != b'.')
+}
+
+impl AsText for AllowedPath {
+    fn as_text(&self) -> String {
+        self.to_string()
+    }
 }
 
 #[cfg(test)]

@@ -5,25 +5,53 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::reader::{Field, Place, Report, Section, Wrong};
+use super::changes::Changes;
+use super::form::{AsText, Flag, Optional, Path, Text, Word};
+use super::reader::{Place, Report, Section, Wrong};
+use super::table::{Table, table};
+use super::writer::Writer;
 use super::{DEFAULT_PORT, ProviderName, values};
-use crate::paths::Environment;
 
 /// Who may use a Unix socket, when the file does not say: its owner.
-const OWNER_ONLY: u32 = 0o600;
+const OWNER_ONLY: Mode = Mode(0o600);
 
-/// One address that clients connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Where.
-    pub address: ListenAddress,
-    /// The provider that `/v1` means here, when it is not the default one.
-    pub provider: Option<ProviderName>,
-    /// Whether a client key is needed.
-    pub auth: Auth,
-    /// The operator's word that everyone who can reach an address of other machines may use it.
-    pub allow_unauthenticated: bool,
+table! {
+    /// One address that clients connect to.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Listener {
+        beside {
+            /// Where.
+            pub address: ListenAddress;
+        }
+
+        /// Whether apps need a client key (`hermesctl clients add NAME`). auto: only on an address that other
+        /// machines or containers can reach; keys: always.
+        pub auth: Auth = Word(&Auth::NAMES), or Auth::Auto, on restart;
+        /// true lets everyone who can reach the address use your subscription without a key; keep it false
+        /// unless you want exactly that.
+        pub allow_unauthenticated: bool = Flag, or false, on restart;
+        /// The provider that is served at /v1 of this address, if it is not `default_provider`.
+        pub provider: Option<ProviderName> = Optional(Text("nous", values::provider_name)), or None, on restart;
+    }
 }
+
+table! {
+    /// Where a listener listens: an address, or a Unix socket.
+    pub(super) struct AddressKeys {
+        /// An IP address or a network interface, with a port, such as "docker0:8645"; it may appear on this
+        /// machine later. `localhost` means 127.0.0.1, which includes `[::1]`; port 0 lets the system choose.
+        address: Option<ListenAddress> = Optional(Text("127.0.0.1:8645", values::listen_address)), or None, on restart;
+        /// The socket's file; a leading %t is the runtime folder. Mount the folder, not the file, which is
+        /// replaced at a restart.
+        unix: Option<PathBuf> = Optional(Path("%t/hermes-proxyd/proxy.sock", values::socket_path)), or None, on restart;
+        /// Who may connect: "0600" (the default) is only you, "0660" your group too.
+        mode: Option<Mode> = Optional(Text("0600", |text| values::socket_mode(text).map(Mode))), or None, on restart;
+    }
+}
+
+/// The permissions of a Unix socket, in octal in the file.
+#[derive(Clone, Copy, PartialEq)]
+struct Mode(u32);
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,12 +91,8 @@ impl Auth {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self {
-            address: ListenAddress::Ip(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
-            provider: None,
-            auth: Auth::Auto,
-            allow_unauthenticated: false,
-        }
+        let address = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT));
+        Self::with_defaults(ListenAddress::Ip(address))
     }
 }
 
@@ -124,52 +148,32 @@ impl fmt::Display for ListenAddress {
 }
 
 /// A listener whose provider and neighbours are not checked yet.
-pub(super) struct ListenerFields {
-    /// `None` if it can't be read, so that it duplicates no other address.
-    address: Option<Field<ListenAddress>>,
-    pub(super) provider: Option<Field<ProviderName>>,
-    auth: Auth,
-    allow_unauthenticated: bool,
+pub(super) struct Unchecked {
+    pub(super) listener: Listener,
+    /// `None` if the address can't be read, so that it duplicates no other.
+    address: Option<Place>,
+    /// `None` without a provider.
+    pub(super) provider: Option<Place>,
 }
 
-impl ListenerFields {
-    pub(super) fn listener(self) -> Listener {
-        let default = Listener::default();
-        Listener {
-            address: self.address.map_or(default.address, |field| field.value),
-            provider: self.provider.map(|field| field.value),
-            auth: self.auth,
-            allow_unauthenticated: self.allow_unauthenticated,
-        }
-    }
-}
+/// Reads one of the tables.
+pub(super) fn read(table: &Section<'_>) -> Unchecked {
+    let keys = AddressKeys::read(table, AddressKeys::default());
+    let listener = Listener::read(table, Listener::default());
 
-pub(super) fn listener(table: &Section<'_>, env: &Environment) -> ListenerFields {
-    let default = Listener::default();
-    let tcp = table.text("address", "127.0.0.1:8645", values::listen_address);
-    let unix = table.text("unix", "%t/hermes-proxyd/proxy.sock", |text| {
-        values::socket_path(text, env)
-    });
-    let mode = table.text("mode", "0600", values::socket_mode);
-    let provider = table.text("provider", "nous", values::provider_name);
-    let auth = table.choice("auth", &Auth::NAMES);
-    let allow = table.flag("allow_unauthenticated");
-
-    let auth = auth.map_or(default.auth, |field| field.value);
-    let allow_unauthenticated = allow.is_some_and(|field| field.value);
-    if allow_unauthenticated && auth == Auth::Keys {
+    if listener.allow_unauthenticated && listener.auth == Auth::Keys {
         let message = "contradicts `auth = \"keys\"`; remove one of the two";
         table
             .report()
             .add(&table.place("allow_unauthenticated"), message);
     }
-    let mode = mode.map_or(OWNER_ONLY, |field| field.value);
+    let Mode(mode) = keys.mode.unwrap_or(OWNER_ONLY);
     if table.has("mode") && !table.has("unix") {
         let message = "only a Unix socket has a mode; set `unix`, or remove this";
         table.report().add(&table.place("mode"), message);
     }
     let everyone = mode & 0o007 != 0;
-    if everyone && auth == Auth::Auto && !allow_unauthenticated {
+    if everyone && listener.auth == Auth::Auto && !listener.allow_unauthenticated {
         let message = "everyone on this machine could use your subscription; use \"0660\" at most, \
                        or set `auth = \"keys\"` in this [[listen]]";
         table.report().add(&table.place("mode"), message);
@@ -180,31 +184,70 @@ pub(super) fn listener(table: &Section<'_>, env: &Environment) -> ListenerFields
             table.report().add(&table.place("unix"), message);
             None
         }
-        (true, false) => tcp,
-        (false, true) => unix.map(|Field { value: path, place }| Field {
-            value: ListenAddress::Unix { path, mode },
-            place,
-        }),
-        (false, false) => Some(Field {
-            value: default.address,
-            place: table.place("address"),
-        }),
+        (true, false) => keys.address.zip(table.right("address")),
+        (false, true) => {
+            let address = keys.unix.map(|path| ListenAddress::Unix { path, mode });
+            address.zip(table.right("unix"))
+        }
+        (false, false) => Some((listener.address.clone(), table.place("address"))),
     };
-    ListenerFields {
-        address,
-        provider,
-        auth,
-        allow_unauthenticated,
+    let (address, place) = address.unzip();
+    Unchecked {
+        address: place,
+        provider: table.right("provider"),
+        listener: Listener {
+            address: address.unwrap_or(listener.address),
+            ..listener
+        },
+    }
+}
+
+impl Listener {
+    /// Writes its table.
+    pub(super) fn write_all(&self, table: &mut Writer<'_>) {
+        let mut keys = AddressKeys::default();
+        match &self.address {
+            ListenAddress::Ip(_) | ListenAddress::Interface { .. } => {
+                keys.address = Some(self.address.clone());
+            }
+            ListenAddress::Unix { path, mode } => {
+                keys.unix = Some(path.clone());
+                keys.mode = Some(Mode(*mode));
+            }
+        }
+        keys.write(table);
+        self.write(table);
+    }
+
+    /// Names the keys that differ from the new ones.
+    pub(super) fn compare_all(&self, new: &Self, changes: &mut Changes) {
+        changes.restart("address", &self.address, &new.address);
+        self.compare(new, changes);
+    }
+}
+
+impl AsText for ListenAddress {
+    fn as_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl AsText for Mode {
+    fn as_text(&self) -> String {
+        format!("{:04o}", self.0)
     }
 }
 
 /// Reports listeners that want the same address.
 pub(super) fn check_duplicates<'l>(
     report: &Report,
-    listeners: impl Iterator<Item = &'l ListenerFields>,
+    listeners: impl Iterator<Item = &'l Unchecked>,
 ) {
     let mut seen: BTreeMap<&ListenAddress, &Place> = BTreeMap::new();
-    for Field { value, place } in listeners.filter_map(|fields| fields.address.as_ref()) {
+    for one in listeners {
+        let (value, Some(place)) = (&one.listener.address, &one.address) else {
+            continue;
+        };
         match seen.iter().find(|(address, _)| address.collides(value)) {
             Some((_, first)) => {
                 let message = format!("{value} is already the address of {first}");

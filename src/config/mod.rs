@@ -5,35 +5,47 @@
 //! reload can apply.
 
 mod allowed_path;
+mod changes;
 mod diff;
 mod environment;
 mod error;
+#[cfg(test)]
+mod example;
 mod file;
+mod form;
+mod hook;
 mod listen;
 mod load;
 mod oauth2;
 mod overrides;
 mod own;
+mod provider;
 mod reader;
 mod reference;
 mod report;
 mod routing;
 mod schema;
 mod shape;
+mod table;
+mod tables;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod units;
 mod values;
 mod variables;
+mod writer;
 mod written;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::header::HeaderName;
-use url::Url;
+use self::form::{AsText, Optional, Path, Text, Wait};
+use self::table::table;
+use self::tables::OPTIONAL_WAIT;
 
 pub use self::allowed_path::{AllowedPath, BodyKind};
 pub use self::diff::{Diff, diff};
@@ -42,19 +54,27 @@ pub use self::environment::{
     XAI_TOKEN_TIMEOUT, env_setting_names, is_xai, seconds,
 };
 pub use self::error::{ConfigError, Problem};
-pub use self::file::{login_meant, login_needs_key, login_providers, login_table, parse};
+pub use self::file::parse;
+pub use self::hook::{Hook, HookAction, NoticeKind};
 pub use self::listen::{Auth, ListenAddress, Listener};
 pub use self::load::{Loaded, digest_of, load};
 pub use self::oauth2::{Flow, OAuth2};
 pub use self::overrides::{OverrideError, Overrides};
 pub use self::own::OwnListenerError;
+pub use self::provider::kind::{
+    KeySource, ProviderKind, login_meant, login_needs_key, login_providers, login_table,
+};
+pub use self::provider::{PoolStrategy, Provider, UserAgent};
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing, is_at_or_below};
 pub use self::schema::schema;
-pub use self::shape::{Key, Takes, shape};
+pub use self::shape::shape;
+pub use self::tables::{Guard, Limits, Log, LogFormat, Timeouts, Usage};
+pub use self::takes::{Key, Takes};
 pub use self::values::{base_url_flaw, is_private};
 pub use self::variables::Variables;
-pub use self::written::{Setting, settings, to_toml};
+pub use self::writer::Setting;
+pub use self::written::{settings, to_toml};
 
 /// Whether `guard.allowed_hosts` may name this host.
 pub fn can_allow_host(name: &str) -> bool {
@@ -114,258 +134,29 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderName(String);
 
-/// Who may ask: which `Host` and `Origin` values are accepted besides loopback's own, and whether
-/// other users of this machine are refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guard {
-    /// Whether a client on loopback must run as our own user or root, unless it has a key (Linux).
-    pub peer_check: bool,
-    /// Host names without a port, compared case-insensitively.
-    pub allowed_hosts: Vec<String>,
-    /// Origins of web pages (`https://app.example`), compared exactly.
-    pub allowed_origins: Vec<String>,
-}
-
-/// Sizes in bytes, and counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// A request's body.
-    pub body: u64,
-    /// A request's header block.
-    pub headers: usize,
-    /// Client connections open at once, over all listeners.
-    pub connections: usize,
-    /// How much of one request's body is kept for the one replay after an upstream 401.
-    pub replay_body: usize,
-    /// Bytes for replays and translated bodies, of all requests and answers together.
-    pub replay_total: usize,
-    /// How much of one request's body is read to find its model, where where it goes depends on that.
-    pub route_body: usize,
-}
-
-/// When a wait ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// A client's header block must have come within this time.
-    pub headers: Duration,
-    /// How long a client's connection stays open without a request.
-    pub keep_alive: Duration,
-    /// The longest silence while a client sends its body.
-    pub body: Duration,
-    /// Name look-up, TCP and TLS to the provider together.
-    pub connect: Duration,
-    /// How long a connection to the provider is used for new requests; then its name is looked up
-    /// again.
-    pub reuse: Duration,
-    /// From the request's last byte to the provider's response head.
-    pub response_head: Duration,
-    /// The longest silence between two pieces of the provider's answer.
-    pub idle: Duration,
-    /// How long a request waits for a token that is being refreshed after it has expired.
-    pub credential: Duration,
-    /// How long a shutdown lets running requests finish.
-    pub drain: Duration,
-}
-
-/// Logging.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The least severe level that is written, or a list of `level` and `target=level`
-    /// (`info,hermes_proxy::credentials=debug`), as `tracing_subscriber`'s `Targets` reads it.
-    pub level: String,
-    /// The form of a line.
-    pub format: LogFormat,
-}
-
-/// Counting who used how much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Whether requests are counted.
-    pub enabled: bool,
-    /// For how many days counts are kept, today being one.
-    pub keep_days: u32,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// journald when systemd started us, else pretty.
-    Auto,
-    /// Fields to the journal.
-    Journald,
-    /// For a person at a terminal.
-    Pretty,
-    /// One JSON object a line.
-    Json,
-}
-
-/// A program or web address that is told about changes of a login.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
-    /// The events that it gets; at least one.
-    pub events: Vec<NoticeKind>,
-    /// How it is called.
-    pub action: HookAction,
-    /// The limit for telling it once, with all attempts.
-    pub timeout: Duration,
-}
-
-/// How a hook is called.
-#[derive(Clone, PartialEq, Eq)]
-pub enum HookAction {
-    /// A program with its arguments, run without a shell; at least one.
-    Command(Vec<String>),
-    /// Where the notice is posted to.
-    Url(Url),
-}
-
-/// An event of a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NoticeKind {
-    /// It is dead: only the user can renew it.
-    LoginEnded,
-    /// It will end soon, and nothing renews it.
-    LoginEndsSoon,
-    /// It works again.
-    LoginRestored,
-    /// It was renewed and could not be written to the disk.
-    LoginNotSaved,
-    /// Its file can't be read.
-    LoginUnreadable,
-    /// A window of its quota is used to four fifths.
-    QuotaLow,
-    /// A window of its quota is used up.
-    QuotaSpent,
-    /// That window has room again.
-    QuotaFree,
-}
-
-/// One provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Provider {
-    /// Which protocol it speaks.
-    pub kind: ProviderKind,
-    /// Whether no setting asks for it: it is not in the file, no listener names it, and it is not
-    /// the default provider. Then it exists once it has a login.
-    pub implied: bool,
-    /// Where requests go instead of the provider's own base URL. The operator's word: not
-    /// checked against the provider's hosts.
-    pub base_url: Option<Url>,
-    /// Paths that are forwarded besides the provider's own.
-    pub extra_paths: Vec<AllowedPath>,
-    /// Request headers that are forwarded besides the standard ones.
-    pub forward_headers: Vec<HeaderName>,
-    /// Which `User-Agent` the provider sees.
-    pub user_agent: UserAgent,
-    /// Whether an event stream that ends after a `finish_reason`, but without the `data: [DONE]`
-    /// that SDKs wait for, gets one.
-    pub append_done: bool,
-    /// After how long a silence between two events an event stream gets an SSE comment, so that a reverse proxy
-    /// doesn't cut it; zero for never.
-    pub keep_alive_comment: Duration,
-    /// Whether bodies are turned into what the provider takes, and back: by the provider's own rules, and from one
-    /// wire of OpenAI's API to the other where it lacks the one that an app speaks.
-    pub translate: bool,
-    /// PEM certificates that are trusted for this provider besides the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The limit for one request to the token endpoint. At its default, [`ProviderKind::token_timeout`],
-    /// the environment decides.
-    pub token_timeout: Duration,
-    /// About how long before its expiry a token is refreshed (up to a tenth more, at random); a
-    /// short-lived token is refreshed after some 80 % of its life.
-    pub refresh_lead: Duration,
-    /// Which of several logins a request goes with.
-    pub pool: PoolStrategy,
-}
-
-/// Which of several logins of one provider a request goes with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PoolStrategy {
-    /// The first one by priority that is not cooling down.
-    #[default]
-    FillFirst,
-    /// One after the other.
-    RoundRobin,
-}
-
-/// The protocol of a provider, with the settings that only it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProviderKind {
-    /// Nous Portal, with the login of Hermes Agent's store.
-    Nous {
-        /// Where tokens are refreshed instead of the portal's own URL. The operator's word.
-        portal_url: Option<Url>,
-    },
-    /// xAI Grok, with the login of Hermes Agent's store.
-    Xai {
-        /// The issuer that replaces xAI's own, to discover the endpoints of its logins. It is
-        /// trusted as the operator's word.
-        issuer_url: Option<Url>,
-    },
-    /// OpenAI Codex, with the login of Hermes Agent's store.
-    Codex {
-        /// Where the login is made and tokens are refreshed instead of OpenAI's own issuer. The operator's
-        /// word.
-        issuer_url: Option<Url>,
-    },
-    /// Any provider that speaks OAuth 2.0, with a login in our own store.
-    OAuth2(Box<OAuth2>),
-    /// A fixed API key, never refreshed.
-    Static {
-        /// Where the key is read from.
-        api_key: KeySource,
-    },
-}
-
-impl ProviderKind {
-    /// The limit for one request to the token endpoint where nothing else is said: Hermes Agent's own.
-    pub fn token_timeout(&self) -> Duration {
-        match self {
-            Self::Xai { .. } | Self::Codex { .. } => Duration::from_secs(20),
-            Self::OAuth2(_) | Self::Nous { .. } | Self::Static { .. } => Duration::from_secs(15),
-        }
+table! {
+    /// The keys above the file's first table, except those of [`Routing`].
+    struct Top {
+        /// The provider that is served at `http://127.0.0.1:8645/v1`.
+        default_provider: ProviderName = Text("nous", values::provider_name), or ProviderName::nous(), on reload;
+        /// Hermes Agent's home, where its login is stored. Without this key: `$HERMES_HOME`, else `~/.hermes`
+        /// (Windows: `%LOCALAPPDATA%\hermes`).
+        hermes_home: Option<PathBuf> = Optional(Path("~/.hermes", values::path)), or None, on restart;
+        /// How long a provider's list of models is answered from memory. An app that asks later gets the same list
+        /// while the next one is fetched; "0s" forwards each request for it.
+        models_cache: Duration = Wait(OPTIONAL_WAIT), or Duration::from_mins(10), on reload;
     }
-
-    /// Whether each of its requests needs a client key, at every listener.
-    pub fn needs_client_key(&self) -> bool {
-        match self {
-            Self::Codex { .. } => true,
-            Self::Nous { .. } | Self::Xai { .. } | Self::OAuth2(_) | Self::Static { .. } => false,
-        }
-    }
-
-    /// Where a fixed API key is read from; `None` where a login takes its place.
-    pub fn api_key(&self) -> Option<&KeySource> {
-        match self {
-            Self::Static { api_key } => Some(api_key),
-            Self::Nous { .. } | Self::Xai { .. } | Self::Codex { .. } | Self::OAuth2(_) => None,
-        }
-    }
-}
-
-/// Where a static API key is stored; the key itself is never in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file that holds the key on its first line.
-    File(PathBuf),
-    /// An environment variable's name.
-    Env(String),
-    /// The name of a credential that systemd hands to the service (`LoadCredential=`).
-    Credential(String),
-    /// Nowhere: the server takes requests without a key.
-    Unneeded,
-}
-
-/// Which `User-Agent` the provider sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserAgent {
-    /// `hermes-proxyd/<version>`.
-    Own,
-    /// The client's, unchanged.
-    Client,
 }
 
 impl Config {
+    fn top(&self) -> Top {
+        Top {
+            default_provider: self.default_provider.clone(),
+            hermes_home: self.hermes_home.clone(),
+            models_cache: self.models_cache,
+        }
+    }
+
     /// The kinds of the providers.
     pub fn kinds(&self) -> impl Iterator<Item = &ProviderKind> {
         self.providers.values().map(|provider| &provider.kind)
@@ -407,71 +198,17 @@ impl fmt::Display for ProviderName {
     }
 }
 
-impl Hook {
-    /// A hook of this kind with every other setting at its default.
-    pub fn of_action(action: HookAction) -> Self {
-        Self {
-            events: NoticeKind::NAMES.map(|(_, kind)| kind).to_vec(),
-            action,
-            timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// A URL's path and query, and a program's arguments, may hold a token.
-impl fmt::Debug for HookAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Command(line) => write!(f, "Command({:?})", line.first()),
-            Self::Url(url) => write!(f, "Url({:?})", url.host_str()),
-        }
-    }
-}
-
-impl NoticeKind {
-    /// The kinds by the names that the file and the notices use.
-    pub const NAMES: [(&'static str, Self); 8] = [
-        ("login_ended", Self::LoginEnded),
-        ("login_ends_soon", Self::LoginEndsSoon),
-        ("login_restored", Self::LoginRestored),
-        ("login_not_saved", Self::LoginNotSaved),
-        ("login_unreadable", Self::LoginUnreadable),
-        ("quota_low", Self::QuotaLow),
-        ("quota_spent", Self::QuotaSpent),
-        ("quota_free", Self::QuotaFree),
-    ];
-
-    /// The name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LoginEnded => "login_ended",
-            Self::LoginEndsSoon => "login_ends_soon",
-            Self::LoginRestored => "login_restored",
-            Self::LoginNotSaved => "login_not_saved",
-            Self::LoginUnreadable => "login_unreadable",
-            Self::QuotaLow => "quota_low",
-            Self::QuotaSpent => "quota_spent",
-            Self::QuotaFree => "quota_free",
-        }
-    }
-}
-
-impl LogFormat {
-    /// The formats by the names that the file and the command line use.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("auto", Self::Auto),
-        ("journald", Self::Journald),
-        ("pretty", Self::Pretty),
-        ("json", Self::Json),
-    ];
-}
-
 impl Default for Config {
     fn default() -> Self {
+        let Top {
+            default_provider,
+            hermes_home,
+            models_cache,
+        } = Top::default();
         Self {
-            default_provider: ProviderName::nous(),
-            hermes_home: None,
-            models_cache: Duration::from_mins(10),
+            default_provider,
+            hermes_home,
+            models_cache,
             listeners: vec![Listener::default()],
             guard: Guard::default(),
             limits: Limits::default(),
@@ -485,85 +222,8 @@ impl Default for Config {
     }
 }
 
-impl Default for Guard {
-    fn default() -> Self {
-        Self {
-            peer_check: true,
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body: 64 * 1024 * 1024,
-            headers: 64 * 1024,
-            connections: 1024,
-            replay_body: 1024 * 1024,
-            replay_total: 64 * 1024 * 1024,
-            route_body: 16 * 1024 * 1024,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            headers: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            body: Duration::from_mins(1),
-            connect: Duration::from_secs(10),
-            reuse: Duration::from_mins(5),
-            response_head: Duration::from_mins(15),
-            idle: Duration::from_mins(10),
-            credential: Duration::from_secs(10),
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".into(),
-            format: LogFormat::Auto,
-        }
-    }
-}
-
-impl Default for Usage {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            keep_days: 400,
-        }
-    }
-}
-
-impl Provider {
-    /// Nous Portal with every setting at its default.
-    pub fn nous() -> Self {
-        Self::of_kind(ProviderKind::Nous { portal_url: None })
-    }
-
-    /// A provider of this kind with every other setting at its default.
-    pub fn of_kind(kind: ProviderKind) -> Self {
-        Self {
-            append_done: matches!(kind, ProviderKind::Nous { .. }),
-            keep_alive_comment: Duration::ZERO,
-            translate: matches!(kind, ProviderKind::Codex { .. }),
-            implied: false,
-            token_timeout: kind.token_timeout(),
-            kind,
-            base_url: None,
-            extra_paths: Vec::new(),
-            forward_headers: Vec::new(),
-            user_agent: UserAgent::Own,
-            ca_file: None,
-            refresh_lead: Duration::from_mins(5),
-            pool: PoolStrategy::FillFirst,
-        }
+impl AsText for ProviderName {
+    fn as_text(&self) -> String {
+        self.to_string()
     }
 }

@@ -6,29 +6,13 @@ use std::path::PathBuf;
 use hyper::header::{HeaderName, HeaderValue};
 use url::{Host, Url};
 
-use super::reader::{Field, Section, Wrong};
+use super::form::{AsText, Optional, Path, Text, Texts, UnlessEmpty, Word};
+use super::reader::{Section, Wrong};
+use super::table::table;
 use super::values;
-use crate::paths::Environment;
 
 /// How a user logs in, as the file calls it.
-pub(super) const FLOWS: [(&str, Flow); 2] = [("device", Flow::Device), ("browser", Flow::Browser)];
-
-/// The keys that only this type has, besides `issuer_url`.
-pub(super) const KEYS: [&str; 13] = [
-    "token_url",
-    "device_url",
-    "authorize_url",
-    "allowed_hosts",
-    "flow",
-    "redirect_uri",
-    "client_id",
-    "client_secret_file",
-    "scopes",
-    "audience",
-    "form_fields",
-    "refresh_token_header",
-    "headers",
-];
+const FLOWS: [(&str, Flow); 2] = [("device", Flow::Device), ("browser", Flow::Browser)];
 
 /// What a request to a token endpoint says itself.
 const OF_OAUTH: [&str; 14] = [
@@ -48,37 +32,52 @@ const OF_OAUTH: [&str; 14] = [
     "state",
 ];
 
-/// A provider that speaks OAuth 2.0: where its logins are made, and as whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OAuth2 {
-    /// Who issues the tokens; its discovery document (RFC 8414) names the endpoints that are not set.
-    pub issuer_url: Option<Url>,
-    /// Where tokens are granted and refreshed.
-    pub token_url: Option<Url>,
-    /// Where device codes are asked for (RFC 8628).
-    pub device_url: Option<Url>,
-    /// The page that the user logs in on.
-    pub authorize_url: Option<Url>,
-    /// Hosts, besides the issuer's, that its discovery document may name.
-    pub allowed_hosts: Vec<String>,
-    /// How the user logs in.
-    pub flow: Flow,
-    /// Where the page sends the browser back to, where the provider takes one address alone.
-    pub redirect_uri: Option<Url>,
-    /// As which client.
-    pub client_id: String,
-    /// The file with the client's secret, where it has one.
-    pub client_secret_file: Option<PathBuf>,
-    /// The scopes of the login.
-    pub scopes: Vec<String>,
-    /// Whom the tokens are for.
-    pub audience: Option<String>,
-    /// Further fields of every request to the token, device and authorization endpoints.
-    pub form_fields: Vec<(String, String)>,
-    /// The header that carries the refresh token instead of the form.
-    pub refresh_token_header: Option<HeaderName>,
-    /// Headers that every request to the provider carries.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+table! {
+    /// A provider that speaks OAuth 2.0: where its logins are made, and as whom.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct OAuth2 {
+        beside {
+            /// Who issues the tokens; its discovery document (RFC 8414) names the endpoints that are not set.
+            pub issuer_url: Option<Url>;
+        }
+
+        /// Where tokens are granted and renewed; needed without `issuer_url`.
+        pub token_url: Option<Url> = Optional(Text("https://auth.example.com/oauth/token", values::endpoint)),
+            or None, on reload;
+        /// Where codes are asked for; needed for `flow = "device"` without `issuer_url`.
+        pub device_url: Option<Url> = Optional(Text("https://auth.example.com/oauth/device", values::endpoint)),
+            or None, on reload;
+        /// The login page; needed for `flow = "browser"` without `issuer_url`.
+        pub authorize_url: Option<Url> = Optional(Text("https://auth.example.com/oauth/authorize", values::endpoint)),
+            or None, on reload;
+        /// Hosts, besides the issuer's own, that its discovery document may send your tokens to.
+        pub allowed_hosts: Vec<String> = UnlessEmpty(Texts("login.example.com", values::host_name)),
+            or Vec::new(), on reload;
+        /// How you log in: device (with a code) or browser (on a page).
+        pub flow: Flow = Word(&FLOWS), or Flow::default(), on reload;
+        /// Where the page sends the browser back to, if the provider accepts only one address. Without this key it
+        /// is `http://127.0.0.1` with a free port and the path /callback.
+        pub redirect_uri: Option<Url> = Optional(Text("http://localhost:1455/auth/callback", redirect_uri)),
+            or None, on reload;
+        /// The client id that the provider has registered for you, or for programs like this one.
+        pub client_id: String = Text("my-client", word), or String::new(), on reload;
+        /// The file with the client's secret, if the provider has given you one. Only you may be able to read it.
+        pub client_secret_file: Option<PathBuf> = Optional(Path("~/.config/hermes-proxyd/example.secret", values::path)),
+            or None, on reload;
+        /// The scopes of the login. Many providers give a refresh token only with `"offline_access"`.
+        pub scopes: Vec<String> = UnlessEmpty(Texts("offline_access", scope)), or Vec::new(), on reload;
+        /// The audience of the tokens, if the provider asks for one.
+        pub audience: Option<String> = Optional(Text("https://api.example.com", word)), or None, on reload;
+        /// Further fields of every request to the provider's login and token endpoints, as "name=value".
+        pub form_fields: Vec<(String, String)> = UnlessEmpty(Texts("resource=https://api.example.com", form_field)),
+            or Vec::new(), on reload;
+        /// The header that carries the refresh token; without this key it is in the form, as RFC 6749 says.
+        pub refresh_token_header: Option<HeaderName> = Optional(Text("x-refresh-token", values::forwarded_header)),
+            or None, on reload;
+        /// Headers of every request to the provider, which override those of the app, as "name: value".
+        pub headers: Vec<(HeaderName, HeaderValue)> = UnlessEmpty(Texts("x-organization: example", header)),
+            or Vec::new(), on reload;
+    }
 }
 
 /// How a user logs in.
@@ -91,68 +90,19 @@ pub enum Flow {
     Browser,
 }
 
-/// What of a table belongs to this type, as it was read.
-pub(super) struct Keys {
-    token_url: Option<Field<Url>>,
-    device_url: Option<Field<Url>>,
-    authorize_url: Option<Field<Url>>,
-    allowed_hosts: Option<Vec<Field<String>>>,
-    flow: Option<Field<Flow>>,
-    redirect_uri: Option<Field<Url>>,
-    client_id: Option<Field<String>>,
-    client_secret_file: Option<Field<PathBuf>>,
-    scopes: Option<Vec<Field<String>>>,
-    audience: Option<Field<String>>,
-    form_fields: Option<Vec<Field<(String, String)>>>,
-    refresh_token_header: Option<Field<HeaderName>>,
-    headers: Option<Vec<Field<(HeaderName, HeaderValue)>>>,
-}
-
-impl Keys {
-    /// Reads the keys, for any type of the table.
-    pub(super) fn read(table: &Section<'_>, env: &Environment) -> Self {
-        let url = |key, example| table.text(key, example, values::endpoint);
-        Self {
-            token_url: url("token_url", "https://auth.example.com/oauth/token"),
-            device_url: url("device_url", "https://auth.example.com/oauth/device"),
-            authorize_url: url("authorize_url", "https://auth.example.com/oauth/authorize"),
-            allowed_hosts: table.list("allowed_hosts", "login.example.com", values::host_name),
-            flow: table.choice("flow", &FLOWS),
-            redirect_uri: table.text(
-                "redirect_uri",
-                "http://localhost:1455/auth/callback",
-                redirect_uri,
-            ),
-            client_id: table.text("client_id", "my-client", word),
-            client_secret_file: table.text(
-                "client_secret_file",
-                "~/.config/hermes-proxyd/example.secret",
-                |text| values::path(text, env),
-            ),
-            scopes: table.list("scopes", "offline_access", scope),
-            audience: table.text("audience", "https://api.example.com", word),
-            form_fields: table.list(
-                "form_fields",
-                "resource=https://api.example.com",
-                form_field,
-            ),
-            refresh_token_header: table.text(
-                "refresh_token_header",
-                "x-refresh-token",
-                values::forwarded_header,
-            ),
-            headers: table.list("headers", "x-organization: example", header),
-        }
+impl OAuth2 {
+    /// With every other key at its default.
+    pub(super) fn of_issuer(issuer_url: Option<Url>) -> Self {
+        Self::with_defaults(issuer_url)
     }
 
-    /// The settings of a provider of this type; `None` where something is missing.
-    pub(super) fn settings(self, table: &Section<'_>, issuer: Option<Url>) -> Option<OAuth2> {
+    /// The settings of a provider of this type; `None` without a client.
+    pub(super) fn checked(self, table: &Section<'_>) -> Option<Self> {
         let missing = |key: &'static str, what: &str| {
             table
                 .report()
                 .add(&table.place(key), format!("is missing: {what}"));
         };
-        let flow = self.flow.map_or(Flow::default(), |field| field.value);
         if !table.has("client_id") {
             missing(
                 "client_id",
@@ -160,7 +110,7 @@ impl Keys {
             );
         }
         if !table.has("issuer_url") {
-            let (needed, what) = match flow {
+            let (needed, what) = match self.flow {
                 Flow::Device => ("device_url", "asks for codes"),
                 Flow::Browser => ("authorize_url", "shows the login page"),
             };
@@ -177,118 +127,28 @@ impl Keys {
                 missing(needed, &format!("it {what}; or name the `issuer_url`"));
             }
         }
-        if table.has("redirect_uri") && flow == Flow::Device {
+        if table.has("redirect_uri") && self.flow == Flow::Device {
             let message = "is for flow = \"browser\" only";
             table.report().add(&table.place("redirect_uri"), message);
         }
-        let value = |field: Option<Field<Url>>| field.map(|field| field.value);
-        Some(OAuth2 {
-            issuer_url: issuer,
-            token_url: value(self.token_url),
-            device_url: value(self.device_url),
-            authorize_url: value(self.authorize_url),
-            allowed_hosts: all(self.allowed_hosts),
-            flow,
-            redirect_uri: value(self.redirect_uri),
-            client_id: self.client_id.map(|field| field.value)?,
-            client_secret_file: self.client_secret_file.map(|field| field.value),
-            scopes: all(self.scopes),
-            audience: self.audience.map(|field| field.value),
-            form_fields: all(self.form_fields),
-            refresh_token_header: self.refresh_token_header.map(|field| field.value),
-            headers: all(self.headers),
-        })
+        (!self.client_id.is_empty()).then_some(self)
     }
 }
 
-fn all<T>(fields: Option<Vec<Field<T>>>) -> Vec<T> {
-    let fields = fields.into_iter().flatten();
-    fields.map(|field| field.value).collect()
+/// `name=value`.
+impl AsText for (String, String) {
+    fn as_text(&self) -> String {
+        let (name, value) = self;
+        format!("{name}={value}")
+    }
 }
 
-/// A setting as the file has it: one text, or a list.
-pub(super) enum Text {
-    One(String),
-    Several(Vec<String>),
-}
-
-/// The settings with their keys, as the file has them; unset ones are omitted.
-pub(super) fn texts(settings: &OAuth2) -> Vec<(&'static str, Text)> {
-    let OAuth2 {
-        issuer_url,
-        token_url,
-        device_url,
-        authorize_url,
-        allowed_hosts,
-        flow,
-        redirect_uri,
-        client_id,
-        client_secret_file,
-        scopes,
-        audience,
-        form_fields,
-        refresh_token_header,
-        headers,
-    } = settings;
-    let url = |url: &Option<Url>| url.as_ref().map(|url| Text::One(url.to_string()));
-    let several = |texts: Vec<String>| (!texts.is_empty()).then_some(Text::Several(texts));
-    let word = FLOWS.iter().find(|(_, known)| known == flow);
-    let form_fields = form_fields.iter();
-    let headers = headers.iter().map(|(name, value)| {
-        let value = value.to_str().unwrap_or_default();
-        format!("{name}: {value}")
-    });
-    let secret = client_secret_file.as_ref();
-    [
-        ("issuer_url", url(issuer_url)),
-        ("token_url", url(token_url)),
-        ("device_url", url(device_url)),
-        ("authorize_url", url(authorize_url)),
-        ("allowed_hosts", several(allowed_hosts.clone())),
-        ("flow", word.map(|(word, _)| Text::One((*word).to_owned()))),
-        ("redirect_uri", url(redirect_uri)),
-        ("client_id", Some(Text::One(client_id.clone()))),
-        (
-            "client_secret_file",
-            secret.map(|file| Text::One(file.to_string_lossy().into_owned())),
-        ),
-        ("scopes", several(scopes.clone())),
-        ("audience", audience.clone().map(Text::One)),
-        (
-            "form_fields",
-            several(
-                form_fields
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect(),
-            ),
-        ),
-        (
-            "refresh_token_header",
-            refresh_token_header
-                .as_ref()
-                .map(|name| Text::One(name.to_string())),
-        ),
-        ("headers", several(headers.collect())),
-    ]
-    .into_iter()
-    .filter_map(|(key, text)| Some((key, text?)))
-    .collect()
-}
-
-/// The keys whose values differ.
-pub(super) fn differing(old: &OAuth2, new: &OAuth2) -> Vec<&'static str> {
-    let differs = |key: &&str| {
-        let of = |settings: &OAuth2| {
-            let text = texts(settings).into_iter().find(|(name, _)| name == key);
-            text.map(|(_, text)| match text {
-                Text::One(text) => vec![text],
-                Text::Several(texts) => texts,
-            })
-        };
-        of(old) != of(new)
-    };
-    let keys = std::iter::once("issuer_url").chain(KEYS);
-    keys.filter(differs).collect()
+/// `name: value`.
+impl AsText for (HeaderName, HeaderValue) {
+    fn as_text(&self) -> String {
+        let (name, value) = self;
+        format!("{name}: {}", value.to_str().unwrap_or_default())
+    }
 }
 
 /// What VSCHAR is in RFC 6749 appendix A, without the space.

@@ -11,9 +11,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(super) use super::report::{Field, Place, Report, Wrong};
-use super::shape::{Takes, words};
+pub(super) use super::report::{Place, Report};
+use super::takes::{Takes, words};
 use super::units;
+pub(super) use super::wrong::Wrong;
+use crate::paths::Environment;
 use crate::suggest::did_you_mean;
 
 /// Names under which people try to put a secret into the file.
@@ -45,6 +47,7 @@ pub(super) struct Section<'a> {
     /// The table's key without what differs between files: `listen[]`, `providers.<name>`.
     pattern: String,
     asked: RefCell<Vec<&'static str>>,
+    env: &'a Environment,
 }
 
 impl<'a> Section<'a> {
@@ -52,6 +55,7 @@ impl<'a> Section<'a> {
     pub(super) fn read_root<T>(
         report: &'a Report,
         table: &'a DeTable<'a>,
+        env: &'a Environment,
         read: impl FnOnce(&Self) -> T,
     ) -> T {
         let root = Self {
@@ -63,6 +67,7 @@ impl<'a> Section<'a> {
             },
             pattern: String::new(),
             asked: RefCell::default(),
+            env,
         };
         root.read(read)
     }
@@ -70,6 +75,11 @@ impl<'a> Section<'a> {
     /// Where problems go.
     pub(super) fn report(&self) -> &'a Report {
         self.report
+    }
+
+    /// What a leading `~` or `%t` of a path stands for.
+    pub(super) fn env(&self) -> &'a Environment {
+        self.env
     }
 
     /// Whether the key is present, with a right or a wrong value.
@@ -93,13 +103,33 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Where the key is, if it is present with a right value.
+    pub(super) fn right(&self, key: &str) -> Option<Place> {
+        let place = self.place(key);
+        (self.has(key) && !self.report.is_wrong(&place)).then_some(place)
+    }
+
+    /// The places of an array's items; empty if one of them is wrong.
+    pub(super) fn right_items(&self, key: &str) -> Vec<Place> {
+        let value = self.table.and_then(|table| table.get(key));
+        let items = value.and_then(|value| value.get_ref().as_array());
+        let (Some(items), Some(array)) = (items, self.right(key)) else {
+            return Vec::new();
+        };
+        let place = |(index, item): (usize, &Spanned<DeValue<'_>>)| Place {
+            line: self.report.line(&item.span()),
+            key: format!("{}[{index}]", array.key),
+        };
+        items.iter().enumerate().map(place).collect()
+    }
+
     /// A string that `convert` understands.
     pub(super) fn text<T>(
         &self,
         key: &'static str,
         example: &str,
         convert: impl FnOnce(&str) -> Result<T, Wrong>,
-    ) -> Option<Field<T>> {
+    ) -> Option<T> {
         self.text_of(key, Takes::Text(example.to_owned()), example, convert)
     }
 
@@ -109,22 +139,18 @@ impl<'a> Section<'a> {
         takes: Takes,
         example: &str,
         convert: impl FnOnce(&str) -> Result<T, Wrong>,
-    ) -> Option<Field<T>> {
+    ) -> Option<T> {
         let (place, value) = self.value(key, takes)?;
         let Some(text) = value.as_str() else {
             let expected = format!("a string such as {key} = {example:?}");
             self.report.wrong_type(&place, &expected, value);
             return None;
         };
-        self.report.accept(place, convert(text))
+        self.report.accept(&place, convert(text))
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        key: &'static str,
-        choice: &[(&str, T)],
-    ) -> Option<Field<T>> {
+    pub(super) fn choice<T: Copy>(&self, key: &'static str, choice: &[(&str, T)]) -> Option<T> {
         let example = choice.first().map_or("", |(word, _)| word);
         let takes = Takes::Word(words(choice));
         self.text_of(key, takes, example, |text| choose(text, choice))
@@ -135,7 +161,7 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         choice: &[(&str, T)],
-    ) -> Option<Vec<Field<T>>> {
+    ) -> Option<Vec<T>> {
         let example = choice.first().map_or("", |(word, _)| word);
         let takes = Takes::Words(words(choice));
         self.list_of(key, takes, example, |text| choose(text, choice))
@@ -147,7 +173,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         example: &str,
         convert: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<Vec<Field<T>>> {
+    ) -> Option<Vec<T>> {
         self.list_of(key, Takes::Texts(example.to_owned()), example, convert)
     }
 
@@ -157,7 +183,7 @@ impl<'a> Section<'a> {
         takes: Takes,
         example: &str,
         convert: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<Vec<Field<T>>> {
+    ) -> Option<Vec<T>> {
         let (place, value) = self.value(key, takes)?;
         let expected = format!("an array of strings such as {key} = [{example:?}]");
         let Some(items) = value.as_array() else {
@@ -173,7 +199,7 @@ impl<'a> Section<'a> {
                 self.report.wrong_type(&place, &expected, item.get_ref());
                 return None;
             };
-            self.report.accept(place, convert(text))
+            self.report.accept(&place, convert(text))
         };
         Some(items.iter().enumerate().filter_map(item).collect())
     }
@@ -184,7 +210,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         example: (&str, &str),
         convert: impl Fn(&str, &str) -> Result<T, Wrong>,
-    ) -> Option<Vec<(String, Field<T>)>> {
+    ) -> Option<Vec<(String, T)>> {
         let (name, text) = example;
         let example = format!("{name:?} = {text:?}");
         let (place, value) = self.value(key, Takes::NamedTexts(example.clone()))?;
@@ -210,21 +236,21 @@ impl<'a> Section<'a> {
                 self.report.wrong_type(&place, expected, value.get_ref());
                 return None;
             };
-            let field = self.report.accept(place, convert(name, text))?;
-            Some((name.to_string(), field))
+            let value = self.report.accept(&place, convert(name, text))?;
+            Some((name.to_string(), value))
         };
         Some(table.iter().filter_map(entry).collect())
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&self, key: &'static str) -> Option<Field<bool>> {
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         let (place, value) = self.value(key, Takes::Flag)?;
         let Some(flag) = value.as_bool() else {
             let expected = format!("{key} = true or {key} = false");
             self.report.wrong_type(&place, &expected, value);
             return None;
         };
-        Some(Field { value: flag, place })
+        Some(flag)
     }
 
     /// A whole number within a range.
@@ -232,7 +258,7 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         range: RangeInclusive<u64>,
-    ) -> Option<Field<T>> {
+    ) -> Option<T> {
         let (place, value) = self.value(key, Takes::Count(range.clone()))?;
         let Some(count) = integer(value) else {
             let expected = format!("a whole number such as {key} = {}", range.start());
@@ -240,7 +266,7 @@ impl<'a> Section<'a> {
             return None;
         };
         let count = count.and_then(|count| within(count, &range, u64::to_string));
-        self.report.accept(place, count.and_then(narrow))
+        self.report.accept(&place, count.and_then(narrow))
     }
 
     /// A size in bytes within a range.
@@ -248,7 +274,7 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         range: RangeInclusive<u64>,
-    ) -> Option<Field<T>> {
+    ) -> Option<T> {
         let (place, value) = self.value(key, Takes::Size(range.clone()))?;
         let size = value.as_str().map(units::parse_size);
         let Some(size) = size.or_else(|| integer(value)) else {
@@ -257,7 +283,7 @@ impl<'a> Section<'a> {
             return None;
         };
         let size = size.and_then(|size| within(size, &range, |n| units::format_size(*n)));
-        self.report.accept(place, size.and_then(narrow))
+        self.report.accept(&place, size.and_then(narrow))
     }
 
     /// A duration within a range.
@@ -265,7 +291,7 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         range: RangeInclusive<Duration>,
-    ) -> Option<Field<Duration>> {
+    ) -> Option<Duration> {
         let takes = Takes::Duration(range.clone());
         self.text_of(key, takes, "10s", |text| {
             let duration = units::parse_duration(text)?;
@@ -278,7 +304,7 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         range: RangeInclusive<Duration>,
-    ) -> Option<Field<Duration>> {
+    ) -> Option<Duration> {
         let takes = Takes::Duration(Duration::ZERO..=*range.end());
         self.text_of(key, takes, "10s", |text| {
             let duration = units::parse_duration(text)?;
@@ -396,6 +422,7 @@ impl<'a> Section<'a> {
             place,
             pattern,
             asked: RefCell::default(),
+            env: self.env,
         }
     }
 
@@ -442,6 +469,12 @@ pub(super) const TOP: [&str; 4] = [
     "hermes_home",
     "models_cache",
 ];
+
+/// Whether this is one of them.
+pub(super) fn is_top(key: &str) -> bool {
+    TOP.contains(&key)
+}
+
 pub(super) const TOP_ADVICE: &str =
     "write this at the top of the file, above its first [table]: it belongs to no table";
 
@@ -460,7 +493,7 @@ fn misplaced(name: &str, table: &str) -> Option<&'static str> {
             "the provider of requests that name none is default_provider = \"NAME\"; that of one address is \
              written under its [[listen]]",
         ),
-        name if !table.is_empty() && TOP.contains(&name) => Some(TOP_ADVICE),
+        name if !table.is_empty() && is_top(name) => Some(TOP_ADVICE),
         "model" if table.is_empty() || table.starts_with("providers") => Some(
             "apps name their models; the model of those that name none is default_model = \"NAME\", at the \
              top of the file, above its first [table]",

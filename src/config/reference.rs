@@ -1,10 +1,18 @@
-//! The meaning and the default of each key, put together from the reader's keys, the defaults and
-//! the comments of `config.example.toml`; pure.
+//! The meaning and the default of each key, put together from the reader's keys, the declared texts and the
+//! defaults; pure.
 
 use std::collections::BTreeMap;
 
-use super::shape::{Key, Takes, shape};
-use super::{file, written};
+use super::hook::Target;
+use super::listen::AddressKeys;
+use super::provider::kind::{KeyFields, LoginUrls};
+use super::shape::shape;
+use super::table::{KeyText, Table as _};
+use super::takes::{Key, Takes};
+use super::{
+    Guard, Hook, Limits, Listener, Log, OAuth2, Provider, RouteRule, Routing, Timeouts, Top, Usage,
+    file, provider, written,
+};
 use crate::paths::Environment;
 
 /// The example with every key and its comment.
@@ -81,10 +89,18 @@ impl Entry {
 
 /// Everything that the file may hold, in the reader's order.
 pub fn reference() -> Vec<Entry> {
-    let (texts, defaults) = (texts(), defaults());
+    let (tables, defaults) = (table_texts(), defaults());
+    let declared: BTreeMap<_, _> = declared().into_iter().collect();
+    let text = |pattern: &str| match declared.get(pattern) {
+        Some(lines) => {
+            let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+            lines.join(" ")
+        }
+        None => tables.get(pattern).cloned().unwrap_or_default(),
+    };
     let entry = |key: Key| Entry {
         default: defaults.get(&key.pattern).cloned(),
-        text: texts.get(&key.pattern).cloned().unwrap_or_default(),
+        text: text(&key.pattern),
         key,
     };
     shape().into_iter().map(entry).collect()
@@ -129,7 +145,8 @@ pub fn notation() -> String {
     last.unwrap_or_default().join(" ")
 }
 
-fn defaults() -> BTreeMap<String, String> {
+/// The defaults as TOML, by the keys' patterns.
+pub(super) fn defaults() -> BTreeMap<String, String> {
     let read = file::read(WITH_A_HOOK, "".as_ref(), &Environment::default());
     let settings = read.config.map(|config| written::settings(&config));
     let settings = settings.into_iter().flatten();
@@ -139,45 +156,66 @@ fn defaults() -> BTreeMap<String, String> {
             Some((table, _)) => table.replace("[0]", "[]"),
             None => String::new(),
         };
-        (dotted(&table, setting.key), setting.value)
+        (joined(&table, setting.key), setting.value)
     });
     patterns
         .filter(|(pattern, _)| !WITHOUT_A_DEFAULT.contains(&pattern.as_str()))
         .collect()
 }
 
-/// The example's comments by the keys below them, each at its first occurrence. A key without a
-/// comment shares that of the line before it.
-fn texts() -> BTreeMap<String, String> {
+/// The lines of a declared key's text.
+pub(super) type Declared = &'static [&'static str];
+
+/// The declared keys with their texts.
+pub(super) fn declared() -> Vec<(String, Declared)> {
+    let tables: [(&str, &[KeyText]); 17] = [
+        ("", Top::KEYS),
+        ("", Routing::KEYS),
+        ("listen[]", AddressKeys::KEYS),
+        ("listen[]", Listener::KEYS),
+        ("guard", Guard::KEYS),
+        ("limits", Limits::KEYS),
+        ("timeouts", Timeouts::KEYS),
+        ("log", Log::KEYS),
+        ("usage", Usage::KEYS),
+        ("hooks[]", Target::KEYS),
+        ("hooks[]", Hook::KEYS),
+        ("route[]", RouteRule::KEYS),
+        ("providers.<name>", &provider::HEAD),
+        ("providers.<name>", LoginUrls::KEYS),
+        ("providers.<name>", OAuth2::KEYS),
+        ("providers.<name>", KeyFields::KEYS),
+        ("providers.<name>", Provider::KEYS),
+    ];
+    let keys = tables.into_iter().flat_map(|(table, keys)| {
+        keys.iter()
+            .map(move |(key, text)| (joined(table, key), *text))
+    });
+    keys.collect()
+}
+
+/// The example's comments by the tables that start below them, each at its first occurrence.
+fn table_texts() -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
-    let (mut table, mut comment, mut last) = (String::new(), Vec::new(), String::new());
+    let mut comment = Vec::new();
     for line in EXAMPLE.lines() {
-        let words = line.strip_prefix("# ");
-        if let Some(words) = words.or_else(|| (line == "#").then_some("")) {
+        let code = line.strip_prefix('#').unwrap_or(line);
+        if let Some(words) = line.strip_prefix("# ") {
             comment.push(words);
             continue;
         }
-        let code = line.strip_prefix('#').unwrap_or(line);
-        if !comment.is_empty() {
-            last = comment.join(" ");
-            comment.clear();
+        if let Some(opened) = code.strip_prefix('[') {
+            let table = opened_table(opened);
+            let table = table.trim_end_matches("[]").to_owned();
+            texts.entry(table).or_insert_with(|| comment.join(" "));
         }
-        let pattern = if let Some(opened) = code.strip_prefix('[') {
-            table = opened_table(opened);
-            table.trim_end_matches("[]").to_owned()
-        } else if let Some((key, _)) = code.split_once(" = ") {
-            dotted(&table, key)
-        } else {
-            last.clear();
-            continue;
-        };
-        texts.entry(pattern).or_insert_with(|| last.clone());
+        comment.clear();
     }
     texts
 }
 
 /// The pattern of `[[listen]]`, `[limits]` or `[providers.nous]`, without its first bracket.
-fn opened_table(header: &str) -> String {
+pub(super) fn opened_table(header: &str) -> String {
     let name = header.trim_matches(['[', ']']);
     match name.split_once('.') {
         Some((tables, _)) => format!("{tables}.<name>"),
@@ -186,7 +224,8 @@ fn opened_table(header: &str) -> String {
     }
 }
 
-fn dotted(table: &str, key: &str) -> String {
+/// A key's pattern.
+pub(super) fn joined(table: &str, key: &str) -> String {
     if table.is_empty() {
         key.to_owned()
     } else {

@@ -8,29 +8,14 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use super::error::Problem;
-use super::shape::{Key, Takes};
-
-/// What is wrong with one value.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    /// What is wrong, and what would be right.
-    pub(super) message: String,
-    /// The text that was probably meant.
-    pub(super) suggestion: Option<String>,
-}
+use super::takes::{Key, Takes};
+use super::wrong::Wrong;
 
 /// Where a value is.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) line: usize,
     pub(super) key: String,
-}
-
-/// A value, and where it is.
-#[derive(Debug)]
-pub(super) struct Field<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
 }
 
 /// The problems of one file, the keys that its reader knows, and those that the file has.
@@ -46,21 +31,6 @@ pub(super) struct Report {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)
-    }
-}
-
-impl From<String> for Wrong {
-    fn from(message: String) -> Self {
-        Self {
-            message,
-            suggestion: None,
-        }
-    }
-}
-
-impl From<&str> for Wrong {
-    fn from(message: &str) -> Self {
-        message.to_owned().into()
     }
 }
 
@@ -136,6 +106,24 @@ impl Report {
         });
     }
 
+    /// Whether something is wrong with this key or within it.
+    pub(super) fn is_wrong(&self, place: &Place) -> bool {
+        let problems = self.problems.borrow();
+        let within = |key: &str| {
+            let rest = key.strip_prefix(&place.key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let mut keys = problems.iter().map(|problem| problem.key.as_str());
+        keys.any(within) || self.broken_lines.contains(&place.line)
+    }
+
+    /// Where this key of the file is.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        let line = self.lines.borrow().get(key).copied()?;
+        let key = key.to_owned();
+        Some(Place { line, key })
+    }
+
     /// All problems in the order of their lines, all keys that were asked for, and the lines of those
     /// that were found.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Key>, BTreeMap<String, usize>) {
@@ -162,11 +150,11 @@ impl Report {
         self.line_ends.partition_point(|end| *end < span.start) + 1
     }
 
-    pub(super) fn accept<T>(&self, place: Place, value: Result<T, Wrong>) -> Option<Field<T>> {
+    pub(super) fn accept<T>(&self, place: &Place, value: Result<T, Wrong>) -> Option<T> {
         match value {
-            Ok(value) => Some(Field { value, place }),
+            Ok(value) => Some(value),
             Err(wrong) => {
-                self.add(&place, wrong);
+                self.add(place, wrong);
                 None
             }
         }

@@ -11,11 +11,14 @@ mod read;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::form::{NamedTexts, Optional, Text, Texts, UnlessEmpty};
 use super::reader::dotted;
-use super::{ProviderName, login_providers};
+use super::table::table;
+use super::{ProviderName, login_providers, values};
 use crate::suggest::did_you_mean;
 
 pub use self::glob::ModelGlob;
+use self::read::{alias, model_glob, model_name};
 pub(super) use self::read::{check, read};
 
 /// The endpoints that a default model is for: all of them answer with text.
@@ -26,28 +29,47 @@ const CHATS: [&str; 4] = [
     "/messages",
 ];
 
-/// The file's rules for requests at `/v1`. Without any, no body is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routing {
-    /// In the file's order: the first that matches wins.
-    pub routes: Vec<RouteRule>,
-    /// Other names of models, with what each stands for, which may be an alias again.
-    pub aliases: BTreeMap<String, String>,
-    /// The model of a chat that names none.
-    pub default_model: Option<String>,
+table! {
+    /// The file's rules for requests at `/v1`. Without any, no body is read.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Routing {
+        beside {
+            /// In the file's order: the first that matches wins.
+            pub routes: Vec<RouteRule>;
+        }
+
+        /// The model of a chat at /v1 that names none. It may be an alias, or have its provider in front:
+        /// "xai/grok-4".
+        pub default_model: Option<String> = Optional(Text("grok-4", model_name)), or None, on reload;
+        /// Other names for models, for apps with a fixed list: each line under `[aliases]` is such as
+        /// "gpt-5-mini" = "xai/grok-4".
+        pub aliases: BTreeMap<String, String> = NamedTexts(("gpt-5-mini", "grok-4"), alias),
+            or BTreeMap::new(), on reload;
+    }
 }
 
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteRule {
-    /// Paths below `/v1`, each with its slash and all that is below it; empty: every path.
-    pub paths: Vec<String>,
-    /// Names of models; empty: every model, and requests without one.
-    pub models: Vec<ModelGlob>,
-    /// Where what matches goes.
-    pub provider: ProviderName,
-    /// The model that is asked for instead of the app's.
-    pub model: Option<String>,
+table! {
+    /// One route.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RouteRule {
+        beside {}
+
+        /// Paths below /v1, each with everything below it; without this key: every path.
+        pub paths: Vec<String> = UnlessEmpty(Texts("embeddings", values::route_path)), or Vec::new(), on reload;
+        /// Names of models, in which `*` stands for any text; without this key: every model. With a route by
+        /// model, a model can also be named with its provider: "xai/grok-4".
+        pub models: Vec<ModelGlob> = UnlessEmpty(Texts("grok-*", model_glob)), or Vec::new(), on reload;
+        /// Where these requests go.
+        pub provider: ProviderName = Text("xai", values::provider_name), or ProviderName::nous(), on reload;
+        /// The model that is asked for instead of the app's.
+        pub model: Option<String> = Optional(Text("grok-4", model_name)), or None, on reload;
+    }
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self::with_defaults(Vec::new())
+    }
 }
 
 /// What a request's path says of where it goes.

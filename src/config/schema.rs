@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::reference::{Entry, notation, reference};
-use super::shape::Takes;
+use super::takes::Takes;
 use super::units;
 
 /// The schema, in the draft that editors of TOML know.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Wrong;
+use super::wrong::Wrong;
 
 const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::super::form::AsText;
+
 /// `grok-*`, `*-mini`, or a whole name. Compared exactly, as providers compare names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelGlob(String);
@@ -53,6 +55,12 @@ impl ModelGlob {
 impl fmt::Display for ModelGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl AsText for ModelGlob {
+    fn as_text(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::file::unknown_provider;
-use super::super::reader::{Field, Place, Section, TOP, TOP_ADVICE, Wrong};
-use super::super::{ProviderName, values};
+use super::super::ProviderName;
+use super::super::provider::unknown_provider;
+use super::super::reader::{Place, Section, TOP_ADVICE, Wrong, dotted, is_top};
+use super::super::table::Table;
 use super::{ModelGlob, RouteRule, Routing};
 
 /// No model's name is longer, in bytes.
@@ -17,42 +18,31 @@ const MOST_TOLD: usize = 8;
 #[derive(Debug, Default)]
 pub(in super::super) struct Read {
     pub(in super::super) routing: Routing,
-    /// Every provider that a route names.
-    pub(in super::super) providers: Vec<Field<ProviderName>>,
-    aliases: Vec<(String, Place)>,
-    globs: Vec<Field<ModelGlob>>,
+    /// The provider of every route.
+    providers: Vec<Place>,
+    globs: Vec<(ModelGlob, Place)>,
+}
+
+impl Read {
+    /// Whether a route names this provider.
+    pub(in super::super) fn names(&self, provider: &ProviderName) -> bool {
+        let mut routes = self.routing.routes.iter();
+        routes.any(|route| route.provider == *provider)
+    }
 }
 
 /// Reads them at the file's top level.
 pub(in super::super) fn read(root: &Section<'_>) -> Read {
-    let mut read = Read::default();
-    let default_model = root.text("default_model", "grok-4", model_name);
-    read.routing.default_model = default_model.map(|field| field.value);
-    let aliases = root.named_texts("aliases", ("gpt-5-mini", "grok-4"), |name, model| {
-        if TOP.contains(&name) {
-            return Err(TOP_ADVICE.into());
+    let mut read = Read {
+        routing: Routing::read(root, Routing::default()),
+        ..Read::default()
+    };
+    for one in root.sections("route", route).into_iter().flatten() {
+        read.globs.extend(one.globs);
+        if let Some(provider) = one.provider {
+            read.routing.routes.push(one.route);
+            read.providers.push(provider);
         }
-        model_name(name)?;
-        model_name(model)
-    });
-    for (name, Field { value, place }) in aliases.into_iter().flatten() {
-        read.aliases.push((name.clone(), place));
-        read.routing.aliases.insert(name, value);
-    }
-    for route in root.sections("route", route).into_iter().flatten() {
-        let models = route.models.iter().flatten();
-        let models = models.map(|field| field.value.clone()).collect();
-        read.globs.extend(route.models.into_iter().flatten());
-        let Some(provider) = route.provider else {
-            continue;
-        };
-        read.routing.routes.push(RouteRule {
-            paths: route.paths,
-            models,
-            provider: provider.value.clone(),
-            model: route.model,
-        });
-        read.providers.push(provider);
     }
     read
 }
@@ -60,23 +50,23 @@ pub(in super::super) fn read(root: &Section<'_>) -> Read {
 /// What only shows with everything read: providers that there are not, and names that lead nowhere.
 pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<ProviderName>) {
     let report = root.report();
-    for Field { value, place } in &read.providers {
-        if !names.contains(value) {
-            report.add(place, unknown_provider(value, names));
+    let Routing {
+        routes, aliases, ..
+    } = &read.routing;
+    for (RouteRule { provider, .. }, place) in routes.iter().zip(&read.providers) {
+        if !names.contains(provider) {
+            report.add(place, unknown_provider(provider, names));
         }
     }
-    let aliases = &read.routing.aliases;
-    let places = read.aliases.iter();
-    let places: BTreeMap<_, _> = places.map(|(name, place)| (name.as_str(), place)).collect();
     let mut looked_at = BTreeSet::new();
-    for (name, _) in &read.aliases {
+    for name in aliases.keys() {
         if let Some((first, round)) = cycle(aliases, name, &mut looked_at)
-            && let Some(place) = places.get(first)
+            && let Some(place) = report.place_of(&dotted("aliases", first))
         {
-            report.add(place, format!("is an alias of itself: {round}"));
+            report.add(&place, format!("is an alias of itself: {round}"));
         }
     }
-    for Field { value, place } in &read.globs {
+    for (value, place) in &read.globs {
         if let Some(meant) = aliases.get(value.as_str()).filter(|_| value.is_name()) {
             let message = format!(
                 "matches nothing: {value:?} is an alias under [aliases], and routes look at the model \
@@ -111,19 +101,16 @@ fn cycle<'a>(
     Some((at, shown.join(" -> ")))
 }
 
-/// A route whose provider may be missing.
-struct RouteFields {
-    paths: Vec<String>,
-    models: Option<Vec<Field<ModelGlob>>>,
-    provider: Option<Field<ProviderName>>,
-    model: Option<String>,
+/// A route whose provider is not checked yet.
+struct Unchecked {
+    route: RouteRule,
+    /// `None` if it is missing or wrong.
+    provider: Option<Place>,
+    globs: Vec<(ModelGlob, Place)>,
 }
 
-fn route(table: &Section<'_>) -> RouteFields {
-    let paths = table.list("paths", "embeddings", values::route_path);
-    let models = table.list("models", "grok-*", model_glob);
-    let provider = table.text("provider", "xai", values::provider_name);
-    let model = table.text("model", "grok-4", model_name);
+fn route(table: &Section<'_>) -> Unchecked {
+    let route = RouteRule::read(table, RouteRule::with_defaults());
 
     if !table.has("paths") && !table.has("models") {
         let message = "name `paths`, `models` or both; the provider of all other requests is \
@@ -140,17 +127,25 @@ fn route(table: &Section<'_>) -> RouteFields {
         let message = "is missing: name the provider that these requests go to";
         table.report().add(&table.place("provider"), message);
     }
-    let paths = paths.into_iter().flatten();
-    RouteFields {
-        paths: paths.map(|field| field.value).collect(),
-        models,
-        provider,
-        model: model.map(|field| field.value),
+    let models = route.models.iter().cloned();
+    Unchecked {
+        globs: models.zip(table.right_items("models")).collect(),
+        provider: table.right("provider"),
+        route,
     }
 }
 
+/// Another name for a model.
+pub(super) fn alias(name: &str, model: &str) -> Result<String, Wrong> {
+    if is_top(name) {
+        return Err(TOP_ADVICE.into());
+    }
+    model_name(name)?;
+    model_name(model)
+}
+
 /// A name that an app can send.
-fn model_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn model_name(text: &str) -> Result<String, Wrong> {
     let flaw = if text.is_empty() {
         Some("it is empty")
     } else if text.len() > LONGEST {
@@ -169,7 +164,7 @@ fn model_name(text: &str) -> Result<String, Wrong> {
 }
 
 /// A pattern that can match such a name.
-fn model_glob(text: &str) -> Result<ModelGlob, Wrong> {
+pub(super) fn model_glob(text: &str) -> Result<ModelGlob, Wrong> {
     if let Some(sign) = ['?', '[', ']', '{', '}']
         .into_iter()
         .find(|sign| text.contains(*sign))
