@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap_complete::env::{self, EnvCompleter};
 use clap_complete::shells;
 
-use super::GeneratedFile;
+use super::generated::GeneratedFile;
 use crate::daemon::args;
 
 /// The variable with which a shell asks hermesctl what may stand next; its value is the shell's name.

@@ -1,5 +1,6 @@
 //! The man pages and the completions of shells, made from the command lines of both programs.
 //!
+//! - `generated`: a file with its name.
 //! - `page`: the form of a man page.
 //! - `line`: a command line's shape as parts of a page.
 //! - `pages`: the pages.
@@ -7,20 +8,13 @@
 //! - `completions`: what shells load.
 
 mod completions;
+mod generated;
 mod line;
 mod markdown;
 mod page;
 mod pages;
 
 pub use self::completions::{COMPLETE, Shell, completions, scripts};
+pub use self::generated::GeneratedFile;
 pub use self::markdown::configuration;
 pub use self::pages::{PAGES, pages};
-
-/// A file's name and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GeneratedFile {
-    /// Where it belongs, as a name without folders.
-    pub name: String,
-    /// Its content.
-    pub text: String,
-}

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use super::GeneratedFile;
+use super::generated::GeneratedFile;
 use super::line;
 use super::markdown;
 use super::page::ManPage;

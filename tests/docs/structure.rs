@@ -299,6 +299,7 @@ const PURE: &[&str] = &[
     "doctor/finding.rs",
     "hooks/notice.rs",
     "manual/completions.rs",
+    "manual/generated.rs",
     "manual/line.rs",
     "manual/markdown.rs",
     "manual/page.rs",
