@@ -11,6 +11,7 @@
 
 mod bridge;
 pub(crate) mod reverse_proxies;
+mod traefik;
 mod unix_sockets;
 mod users;
 

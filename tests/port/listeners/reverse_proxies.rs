@@ -1,4 +1,4 @@
-//! Behind nginx and Caddy, configured as the documentation says.
+//! Behind nginx, Caddy and Traefik, configured as the documentation says.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
@@ -19,7 +19,7 @@ pub(crate) struct Front(Child, String);
 impl Front {
     /// Starts a program that serves at the address that it is given, and waits until it does. Over TCP:
     /// for a client on a Unix socket Caddy has no address to tell.
-    fn start(command: impl Fn(&str) -> Command) -> Self {
+    pub(crate) fn start(command: impl Fn(&str) -> Command) -> Self {
         loop {
             // Another program may take the port in between; then there is another one.
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -74,17 +74,17 @@ impl Front {
         &self.1
     }
 
-    fn connect(&self) -> std::io::Result<TcpStream> {
+    pub(crate) fn connect(&self) -> std::io::Result<TcpStream> {
         TcpStream::connect(&self.1)
     }
 
     /// The whole answer to a chat.
-    fn ask(&self, more: &str) -> String {
+    pub(crate) fn ask(&self, more: &str) -> String {
         ask(self.connect().unwrap(), "llm.example", more)
     }
 
     /// What has come of a stream whose second piece comes a minute later, with the first event.
-    fn first_of_stream(&self, key: &str) -> String {
+    pub(crate) fn first_of_stream(&self, key: &str) -> String {
         let more = ",\"stream\":true,\"mock\":{\"delay_chunk_ms\":60000}}";
         let body = chat("x").to_string();
         let body = body.trim_end_matches('}').to_owned() + more;

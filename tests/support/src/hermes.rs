@@ -16,8 +16,7 @@ use crate::{World, program, root};
 /// The folder with the real clients, in which `part` is installed as it is pinned.
 pub fn test_env(part: &str) -> PathBuf {
     static READY: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let folder = std::env::var_os("HERMES_TEST_ENV").filter(|value| !value.is_empty());
-    let folder = folder.map_or_else(|| root().join("target/test-env"), PathBuf::from);
+    let folder = test_folder();
     let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
     if !ready.contains(part) {
         // What it says of its progress goes to the terminal at once; libtest would keep it.
@@ -31,6 +30,25 @@ pub fn test_env(part: &str) -> PathBuf {
         ready.insert(part.to_owned());
     }
     folder.canonicalize().unwrap()
+}
+
+/// The folder that clients are installed below.
+fn test_folder() -> PathBuf {
+    let folder = std::env::var_os("HERMES_TEST_ENV").filter(|value| !value.is_empty());
+    folder.map_or_else(|| root().join("target/test-env"), PathBuf::from)
+}
+
+/// Traefik, which `tests/clients/traefik/setup` installs.
+pub fn traefik() -> PathBuf {
+    let folder = test_folder();
+    let setup = installer(&clients().join("traefik/setup"))
+        .env("HERMES_TEST_ENV", &folder)
+        .status();
+    assert!(
+        setup.unwrap().success(),
+        "tests/clients/traefik/setup failed"
+    );
+    folder.canonicalize().unwrap().join("traefik/bin/traefik")
 }
 
 pub fn clients() -> PathBuf {
