@@ -29,6 +29,9 @@ pub struct InFlightReport {
     /// How many more there are.
     #[serde(default)]
     pub unlisted: u64,
+    /// How many of all, listed or not, have an event stream as their answer; `None` from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u64>,
     /// The last hour.
     #[serde(default)]
     pub last_hour: LastHour,
@@ -82,6 +85,9 @@ pub struct RequestInFlight {
     /// Events of the provider's stream; 0 for other answers and compressed ones.
     #[serde(default)]
     pub events: u64,
+    /// Completion tokens, where the provider has told of some so far. Most tell them at the end of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_out: Option<u64>,
 }
 
 /// What a request is at.

@@ -28,6 +28,7 @@ pub(super) fn report(
         now: Timestamp(now),
         requests: look.listed.into_iter().map(request).collect(),
         unlisted: u64::try_from(look.unlisted).unwrap_or(u64::MAX),
+        streams: u64::try_from(look.streams).ok(),
         last_hour: LastHour {
             requests: minutes.clone().map(|one| one.requests).collect(),
             failed: minutes.map(|one| one.failed).collect(),
@@ -57,6 +58,7 @@ fn request(one: InFlight) -> RequestInFlight {
         bytes_in: one.bytes_in,
         bytes_out: one.bytes_out,
         events: one.events,
+        tokens_out: one.tokens,
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Flight {
     pub(super) first_byte: AtomicU64,
     pub(super) bytes_out: AtomicU64,
     pub(super) events: AtomicU64,
+    /// Completion tokens of a stream, as far as the provider has told them; 0: of none.
+    pub(super) tokens: AtomicU64,
 }
 
 /// A request's row.
@@ -89,6 +91,8 @@ pub struct Look {
     pub listed: Vec<InFlight>,
     /// How many more there are.
     pub unlisted: usize,
+    /// How many of all have an event stream as their answer.
+    pub streams: usize,
     /// The last 60 minutes, the present one last.
     pub minutes: Vec<Minute>,
 }
@@ -133,6 +137,8 @@ pub struct InFlight {
     pub bytes_out: u64,
     /// Events of the provider's stream; 0 where it is compressed.
     pub events: u64,
+    /// Completion tokens of a stream, where the provider has told of some so far.
+    pub tokens: Option<u64>,
 }
 
 impl Default for Flights {
@@ -175,6 +181,7 @@ impl Flights {
         let mut table = self.table();
         let minutes = table.minutes.look(minute);
         let count = table.count;
+        let streams = table.taken().filter(|one| one.is_stream()).count();
         let flights = table.chosen(most, first);
         drop(table);
         let now = Instant::now();
@@ -182,6 +189,7 @@ impl Flights {
         Look {
             unlisted: count - listed.len(),
             listed,
+            streams,
             minutes,
         }
     }
@@ -212,12 +220,15 @@ impl Table {
         Some(std::mem::replace(place, Row::Free(self.free.replace(row))))
     }
 
-    fn chosen(&self, most: usize, first: First) -> Vec<Arc<Flight>> {
-        let taken = self.rows.iter().filter_map(|row| match row {
+    fn taken(&self) -> impl Iterator<Item = &Arc<Flight>> {
+        self.rows.iter().filter_map(|row| match row {
             Row::Taken(flight) => Some(flight),
             Row::Free(_) => None,
-        });
-        let mut all: Vec<&Arc<Flight>> = taken.collect();
+        })
+    }
+
+    fn chosen(&self, most: usize, first: First) -> Vec<Arc<Flight>> {
+        let mut all: Vec<&Arc<Flight>> = self.taken().collect();
         let order = |one: &&Arc<Flight>, other: &&Arc<Flight>| {
             let order = (one.started, one.id).cmp(&(other.started, other.id));
             match first {
@@ -257,7 +268,12 @@ impl Flight {
             first_byte: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
         }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.is_stream.load(Ordering::Relaxed)
     }
 
     /// The first byte of the answer goes out now.
@@ -286,13 +302,14 @@ impl Flight {
             login: self.login.get().cloned(),
             is_uploaded: upload.is_none_or(Upload::is_finished),
             status: Some(self.status.load(Ordering::Relaxed)).filter(|status| *status > 0),
-            is_stream: self.is_stream.load(Ordering::Relaxed),
+            is_stream: self.is_stream(),
             first_byte: Some(read(&self.first_byte))
                 .filter(|micros| *micros > 0)
                 .map(Duration::from_micros),
             bytes_in: upload.map_or(0, Upload::received),
             bytes_out: read(&self.bytes_out),
             events: read(&self.events),
+            tokens: Some(read(&self.tokens)).filter(|tokens| *tokens > 0),
         }
     }
 }

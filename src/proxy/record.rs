@@ -446,8 +446,15 @@ impl Underway {
 
     /// A piece of the provider's answer.
     pub(super) fn reads(&mut self, piece: &[u8]) {
-        if let Some(meter) = &mut self.meter {
-            meter.pass(piece);
+        let Some(meter) = &mut self.meter else {
+            return;
+        };
+        meter.pass(piece);
+        if self.streaming.is_some()
+            && let Some(told) = meter.completion()
+            && let Some(flight) = self.flight()
+        {
+            flight.tokens.store(told, Ordering::Relaxed);
         }
     }
 

@@ -88,6 +88,11 @@ impl Meter {
         }
     }
 
+    /// Completion tokens, as far as the answer has told them; most streams do at their end.
+    pub fn completion(&self) -> Option<u64> {
+        self.tokens().map(|tokens| tokens.completion)
+    }
+
     /// All of it has passed.
     pub fn ends(&mut self) {
         self.look.ends();

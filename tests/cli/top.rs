@@ -221,13 +221,14 @@ type Leave = fn(&mut Terminal);
 async fn it_is_left_by_keys_and_signals_and_leaves_the_terminal_as_it_was() {
     let world = World::new(Options::default()).await;
     let _daemon = world.daemon();
-    let ways: [(&str, Leave, i32); 7] = [
+    let ways: [(&str, Leave, i32); 8] = [
         ("q", |top| top.types("q"), 0),
         ("Esc", |top| top.types("\u{1b}"), 0),
         ("Ctrl-C", |top| top.types("\u{3}"), 130),
         ("SIGINT", |top| top.signal(Signal::INT), 130),
         ("SIGTERM", |top| top.signal(Signal::TERM), 130),
         ("SIGHUP", |top| top.signal(Signal::HUP), 130),
+        ("SIGQUIT", |top| top.signal(Signal::QUIT), 130),
         (
             "a scroll before",
             |top| top.types("\u{1b}[A\u{1b}[6~ojkq"),
@@ -243,6 +244,48 @@ async fn it_is_left_by_keys_and_signals_and_leaves_the_terminal_as_it_was() {
         assert_eq!(ended, Some(code), "{way}: {said:?}");
         assert!(is_left(&said), "{way}: {said:?}");
     }
+}
+
+/// As `kill -STOP` and then `fg` do: the shell takes raw mode away meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_from_outside_and_continued_it_hears_keys_again() {
+    let world = World::new(Options::default()).await;
+    let _daemon = world.daemon();
+    let mut top = Terminal::open(&world, (80, 24), &[]);
+    top.until("q quit");
+    top.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(100));
+    let mut settings = rustix::termios::tcgetattr(&top.slave).unwrap();
+    settings.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    let now = rustix::termios::OptionalActions::Now;
+    rustix::termios::tcsetattr(&top.slave, now, &settings).unwrap();
+    assert!(!top.is_raw());
+    top.signal(Signal::CONT);
+    let started = Instant::now();
+    while !top.is_raw() {
+        assert!(started.elapsed() < PATIENCE, "the terminal is not raw");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Ctrl-Q belongs to the terminal's flow control.
+    top.types("\u{11}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(top.child.try_wait().unwrap().is_none());
+    top.types("q");
+    assert_eq!(top.ends().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_of_an_absurd_size_is_left_as_it_was() {
+    let world = World::new(Options::default()).await;
+    let _daemon = world.daemon();
+    let mut top = Terminal::open(&world, (80, 24), &[]);
+    top.until("q quit");
+    resize(&top.master, (65_535, 65_535));
+    top.signal(Signal::WINCH);
+    let (code, said) = top.ends();
+    assert_eq!(code, Some(1), "{said:?}");
+    let (_, after) = said.rsplit_once(LEFT).unwrap();
+    assert!(after.contains("65535 columns"), "{said:?}");
 }
 
 /// A debug build panics at F12, for this.

@@ -694,7 +694,7 @@ fn the_pictures_of_the_live_view_are_there_and_show_nothing_of_a_machine() {
         for word in ["/tmp", "/home", "/root", "/work", "localhost"] {
             assert!(!picture.contains(word), "{name} shows {word}");
         }
-        for word in ["LAST HOUR", "PROVIDERS", "IN FLIGHT", "ev/s", "waiting"] {
+        for word in ["LAST HOUR", "PROVIDERS", "IN FLIGHT", "tok/s", "waiting"] {
             assert!(picture.contains(word), "{name} lacks {word}");
         }
         assert!(picture.len() < 60_000, "{name}: {} bytes", picture.len());

@@ -120,6 +120,10 @@ async fn a_request_is_told_from_its_head_to_its_last_byte() {
     let number = |field: &str| streams[field].as_u64().unwrap();
     assert!(number("first_byte_ms") <= number("age_ms"), "{streams}");
     assert!(number("bytes_out") >= 10 * number("events"), "{streams}");
+    assert_eq!(
+        (&streams["tokens_out"], &now["streams"]),
+        (&Value::Null, &json!(1))
+    );
     assert_eq!(sum(&now["last_hour"]["requests"]), 3);
     let text = now.to_string();
     assert!(!text.contains("my-secret-question") && !text.contains(key.trim()));
@@ -144,6 +148,34 @@ async fn a_request_is_told_from_its_head_to_its_last_byte() {
     daemon.wait_for_log(id);
     drop(sending);
     once(&world, "the end", |told| told["in_flight"] == 0).await;
+}
+
+/// Some providers tell the usage in each event; `hermesctl top` then shows no estimate.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_told_while_the_provider_tells_them() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let mut running = JoinSet::new();
+    let told = json!({"events": 4000, "delay_chunk_ms": 20, "usage_each": 3});
+    let stream = sends(&daemon, None, &asked("tells", true, &told));
+    running.spawn(async move { stream.send().await.unwrap().text().await.ok() });
+    let mut last = 0;
+    for least in [30, 60, 90] {
+        let now = once(&world, "tokens", |told| {
+            of(told, "tells")["tokens_out"].as_u64() >= Some(least)
+        })
+        .await;
+        let (tokens, events) = (
+            &of(&now, "tells")["tokens_out"],
+            &of(&now, "tells")["events"],
+        );
+        // The first event has none.
+        let expected = 3 * (events.as_u64().unwrap() - 1);
+        assert!(expected.abs_diff(tokens.as_u64().unwrap()) <= 3, "{now:#}");
+        assert!(tokens.as_u64() > Some(last), "{now:#}");
+        last = tokens.as_u64().unwrap();
+    }
+    running.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

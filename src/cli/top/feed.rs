@@ -42,9 +42,13 @@ impl Feed {
         self.news.recv().await
     }
 
-    /// From now on this is asked, and at once.
+    /// From now on this is asked, and at once where more is asked for, or something else.
     pub(super) fn ask(&self, query: InFlightQuery) {
-        self.query.send_replace(query);
+        self.query.send_if_modified(|asked| {
+            let is_more = query.newest != asked.newest || query.most > asked.most;
+            *asked = query;
+            is_more
+        });
     }
 }
 

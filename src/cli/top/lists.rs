@@ -6,8 +6,8 @@ use ratatui::layout::Rect;
 use super::page::{MIDDLE, Page, Tone, WIDE, WIDEST, lines, tone};
 use super::rates::Rate;
 use super::table::{Cell, Column, Room, Table, put};
-use super::words::{age, bytes, several, time, width};
-use crate::control::flights::{RequestInFlight, RequestPhase};
+use super::words::{age, bytes, rate, several, time, width};
+use crate::control::flights::{MOST, RequestInFlight, RequestPhase};
 use crate::control::human::{count, duration};
 use crate::control::judge;
 use crate::control::protocol::{Finding, ProviderStatus, QuotaWindow};
@@ -155,21 +155,21 @@ impl Page<'_> {
     fn summary(&self, rows: usize) -> String {
         let flights = &self.0.now.flights;
         let (listed, connections) = (flights.requests.len(), self.0.now.connections);
-        let streams = flights.requests.iter();
-        let streams = streams
-            .filter(|one| one.phase == RequestPhase::Streaming)
-            .count();
-        let streams = u64::try_from(streams).unwrap_or(u64::MAX);
         let mut parts = vec![several(self.0.now.in_flight, "request")];
-        if flights.unlisted == 0 && streams > 0 {
+        if let Some(streams @ 1..) = flights.streams {
             parts.push(several(streams, "stream"));
         }
         parts.push(several(connections, "connection"));
-        if flights.unlisted > 0 {
-            parts.push(format!("{listed} listed"));
+        let most = match self.0.interval {
+            // A screen asks for what it shows, so more can be had.
+            Some(_) => Some(u64::from(MOST)).filter(|most| self.0.now.in_flight > *most),
+            None => u64::try_from(listed).ok().filter(|_| flights.unlisted > 0),
+        };
+        if let Some(most) = most {
+            parts.push(format!("{most} listed"));
         }
         let passed = self.0.passed;
-        if listed > rows && rows > 0 {
+        if self.0.listable() > rows && rows > 0 {
             let last = (passed + rows).min(listed);
             parts.push(format!("{} to {last} shown", passed + 1));
         }
@@ -225,13 +225,10 @@ impl Page<'_> {
         });
         cells.push(match self.0.rates.of(request) {
             Rate::Unknown => self.cell(Tone::Label, NOTHING),
-            Rate::Events(tenths @ ..100) => {
-                self.cell(Tone::Plain, format!("{}.{} ev/s", tenths / 10, tenths % 10))
-            }
-            Rate::Events(tenths) => {
-                self.cell(Tone::Plain, format!("{} ev/s", count((tenths + 5) / 10)))
-            }
-            Rate::Bytes(rate) => self.cell(Tone::Plain, bytes(rate) + "/s"),
+            Rate::Tokens(tenths) => self.cell(Tone::Plain, rate(tenths) + " tok/s"),
+            Rate::About(tenths) => self.cell(Tone::Plain, format!("~{} tok/s", rate(tenths))),
+            Rate::Events(tenths) => self.cell(Tone::Plain, rate(tenths) + " ev/s"),
+            Rate::Bytes(each) => self.cell(Tone::Plain, bytes(each) + "/s"),
         });
         if room >= WIDE {
             cells.push(self.cell(Tone::Plain, bytes(request.bytes_out)));
@@ -256,7 +253,7 @@ fn columns(room: usize, provider: usize, has_logins: bool) -> Vec<Column> {
         columns.push(Column::left("PATH", Room::Fixed(17)));
     }
     columns.push(Column::right("TTFB", 7));
-    columns.push(Column::right("RATE", 9));
+    columns.push(Column::right("RATE", 11));
     if room >= WIDE {
         columns.push(Column::right("SENT", 7));
     }

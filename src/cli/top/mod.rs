@@ -54,8 +54,10 @@ pub(super) async fn top(flags: TopFlags, output: &mut Output) -> Result<Exit, Fa
     if !is_once {
         can_be_painted()?;
     }
+    // No screen has room for more rows than it has lines.
+    let lines = screen::size().and_then(|(lines, _)| u32::try_from(lines).ok());
     let query = InFlightQuery {
-        most: None,
+        most: lines.filter(|_| !is_once),
         newest: flags.newest,
     };
     let mut client = connect().await?;
@@ -89,21 +91,24 @@ fn can_be_painted() -> Result<(), Failure> {
 
 async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
     let mut ended = pin!(interrupted());
-    let mut resumed = platform::Resumed::listen();
+    let mut resumed = platform::Heard::resumed();
+    let mut quit = platform::Heard::quit();
     let mut screen = Screen::open()?;
     loop {
         scene.clock = Local::now().format("%H:%M:%S").to_string();
         screen.draw(|frame| page::paint(&mut scene, frame.area(), frame.buffer_mut()))?;
+        feed.ask(scene.query());
         tokio::select! {
             biased;
             () = &mut ended => return Ok(Exit::Interrupted),
+            () = quit.next() => return Ok(Exit::Interrupted),
             Some(key) = screen.key() => {
                 match key {
                     Key::Quit => return Ok(Exit::Ok),
                     Key::Interrupt => return Ok(Exit::Interrupted),
                     Key::Suspend => platform::suspend(&mut screen)?,
                     Key::Repaint => screen.repaint()?,
-                    Key::Order => feed.ask(scene.turn()),
+                    Key::Order => scene.turn(),
                     Key::Scroll(rows) => scene.scroll(rows),
                     Key::Top => scene.scroll(isize::MIN),
                     Key::Defect => defect(),
@@ -190,13 +195,19 @@ mod platform {
         screen.again()
     }
 
-    /// Tells when hermesctl goes on that was stopped.
-    pub(super) struct Resumed(Option<unix::Signal>);
+    /// Tells when a signal comes.
+    pub(super) struct Heard(Option<unix::Signal>);
 
-    impl Resumed {
-        pub(super) fn listen() -> Self {
+    impl Heard {
+        /// hermesctl was stopped and goes on.
+        pub(super) fn resumed() -> Self {
             let kind = SignalKind::from_raw(Signal::CONT.as_raw());
             Self(unix::signal(kind).ok())
+        }
+
+        /// It would end with the other screen left as it is.
+        pub(super) fn quit() -> Self {
+            Self(unix::signal(SignalKind::quit()).ok())
         }
 
         pub(super) async fn next(&mut self) {
@@ -225,10 +236,14 @@ mod platform {
         screen.repaint()
     }
 
-    pub(super) struct Resumed;
+    pub(super) struct Heard;
 
-    impl Resumed {
-        pub(super) fn listen() -> Self {
+    impl Heard {
+        pub(super) fn resumed() -> Self {
+            Self
+        }
+
+        pub(super) fn quit() -> Self {
             Self
         }
 

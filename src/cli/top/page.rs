@@ -49,8 +49,7 @@ struct Plan {
 pub(super) fn paint(scene: &mut Scene, area: Rect, buffer: &mut Buffer) {
     let plan = Plan::of_a_screen(scene, area);
     let rows = usize::from(plan.requests.height.saturating_sub(3));
-    let most = scene.now.flights.requests.len().saturating_sub(rows);
-    scene.passed = scene.passed.min(most);
+    scene.shows(rows);
     fill(scene, &plan, buffer);
 }
 

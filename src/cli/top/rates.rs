@@ -9,12 +9,19 @@ const WINDOW: u64 = 5_000;
 /// Over less than this nothing can be told.
 const LEAST: u64 = 200;
 
+/// The paths whose streams are of generated text, by how they end: of these, most providers send an event for each token.
+const OF_TEXT: [&str; 3] = ["/completions", "/responses", "/messages"];
+
 /// What an answer comes at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rate {
     /// It has not begun, or only just.
     Unknown,
-    /// Events of its stream, in tenths a second.
+    /// Tokens that the provider tells while it makes them, in tenths a second.
+    Tokens(u64),
+    /// The same where it does not, by the events of its stream.
+    About(u64),
+    /// Events of a stream of something else, in tenths a second.
     Events(u64),
     /// Bytes a second, where it has no events, or none that can be seen.
     Bytes(u64),
@@ -30,6 +37,8 @@ struct Sample {
     age: u64,
     events: u64,
     bytes: u64,
+    /// 0: none were told.
+    tokens: u64,
 }
 
 impl Sample {
@@ -38,7 +47,15 @@ impl Sample {
             age: request.age_ms,
             events: request.events,
             bytes: request.bytes_out,
+            tokens: request.tokens_out.unwrap_or_default(),
         }
+    }
+
+    /// Tenths or ones a second from `first` on, by `unit`.
+    fn rate_since(self, first: Self, number: fn(&Self) -> u64, unit: u64) -> u64 {
+        let time = self.age.saturating_sub(first.age).max(1);
+        let more = number(&self).saturating_sub(number(&first));
+        (more.saturating_mul(unit) + time / 2) / time
     }
 }
 
@@ -70,24 +87,39 @@ impl Rates {
             age: begun,
             events: 0,
             bytes: 0,
+            tokens: 0,
         };
         let now = Sample::of(request);
+        if let Some(rate) = self.told(request, now) {
+            return Rate::Tokens(rate);
+        }
         let first = self.0.get(&request.id).and_then(VecDeque::front);
         let is_of_the_answer = |first: &&Sample| now.age.saturating_sub(first.age) >= LEAST;
         let first = first.filter(is_of_the_answer).copied();
         let first = first.filter(|first| first.age >= begun).unwrap_or(begin);
-        let time = now.age.saturating_sub(first.age);
-        if time < LEAST {
+        if now.age.saturating_sub(first.age) < LEAST {
             return Rate::Unknown;
         }
-        let rate = |now: u64, before: u64, unit: u64| {
-            (now.saturating_sub(before).saturating_mul(unit) + time / 2) / time
-        };
-        if now.events > 0 {
-            Rate::Events(rate(now.events, first.events, 10_000))
-        } else {
-            Rate::Bytes(rate(now.bytes, first.bytes, 1000))
+        if now.events == 0 {
+            return Rate::Bytes(now.rate_since(first, |one| one.bytes, 1000));
         }
+        let events = now.rate_since(first, |one| one.events, 10_000);
+        if OF_TEXT.iter().any(|end| request.path.ends_with(end)) {
+            Rate::About(events)
+        } else {
+            Rate::Events(events)
+        }
+    }
+
+    /// The rate of tokens that are told while they are made: two looks have seen their number grow. It grows once where all
+    /// are told at the end, whatever was told at the beginning.
+    fn told(&self, request: &RequestInFlight, now: Sample) -> Option<u64> {
+        let samples = self.0.get(&request.id)?;
+        let first = samples.iter().find(|one| one.tokens > 0)?;
+        let pairs = samples.iter().zip(samples.iter().skip(1));
+        let grown = pairs.filter(|(one, next)| one.tokens > 0 && next.tokens > one.tokens);
+        let is_told = grown.count() >= 2 && now.age.saturating_sub(first.age) >= LEAST;
+        is_told.then(|| now.rate_since(*first, |one| one.tokens, 10_000))
     }
 }
 
@@ -119,16 +151,69 @@ mod tests {
         assert_eq!(next(900, 0, 0), Rate::Unknown);
         assert_eq!(next(1100, 3, 300), Rate::Unknown);
         // Since it began.
-        assert_eq!(next(2000, 40, 4000), Rate::Events(400));
+        assert_eq!(next(2000, 40, 4000), Rate::About(400));
         for second in 3..=10 {
             let rate = next(second * 1000, second * 20, 100);
-            assert!(matches!(rate, Rate::Events(150..=400)), "{rate:?}");
+            assert!(matches!(rate, Rate::About(150..=400)), "{rate:?}");
         }
-        assert_eq!(next(11_000, 220, 100), Rate::Events(200));
+        assert_eq!(next(11_000, 220, 100), Rate::About(200));
         // Nothing comes for a while.
-        assert_eq!(next(16_000, 220, 100), Rate::Events(0));
-        assert_eq!(next(16_000, 220, 100), Rate::Events(0));
-        assert_eq!(next(61_000, 270, 100), Rate::Events(11));
+        assert_eq!(next(16_000, 220, 100), Rate::About(0));
+        assert_eq!(next(16_000, 220, 100), Rate::About(0));
+        assert_eq!(next(61_000, 270, 100), Rate::About(11));
+    }
+
+    #[test]
+    fn only_streams_of_text_have_tokens() {
+        for (path, rate) in [
+            ("/chat/completions", Rate::About(200)),
+            ("/responses", Rate::About(200)),
+            ("/messages", Rate::About(200)),
+            ("/images/generations", Rate::Events(200)),
+        ] {
+            let mut report = look(3000, 40, 100);
+            report.requests[0].path = path.to_owned();
+            assert_eq!(Rates::default().of(&report.requests[0]), rate, "{path}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_told_while_they_are_made_are_no_estimate() {
+        let mut rates = Rates::default();
+        let mut next = |age, events, tokens| {
+            let mut report = look(age, events, 0);
+            report.requests[0].tokens_out = tokens;
+            rates.learn(&report);
+            rates.of(&report.requests[0])
+        };
+        // Four tokens an event.
+        assert_eq!(next(2000, 10, Some(40)), Rate::About(100));
+        assert_eq!(next(3000, 20, Some(80)), Rate::About(100));
+        assert_eq!(next(4000, 30, Some(120)), Rate::Tokens(400));
+        assert_eq!(next(5000, 40, Some(180)), Rate::Tokens(467));
+        for second in 6..=20 {
+            let rate = next(second * 1000, second * 10, Some(180 + (second - 5) * 40));
+            assert!(matches!(rate, Rate::Tokens(400..=467)), "{rate:?}");
+        }
+        // It pauses for longer than is looked back.
+        for second in 21..=40 {
+            next(second * 1000, 200, Some(780));
+        }
+        assert_eq!(next(41_000, 200, Some(780)), Rate::About(0));
+
+        // A stream that tells of one token when it begins and of all at its end, as Messages do.
+        let mut rates = Rates::default();
+        let mut next = |age, events, tokens| {
+            let mut report = look(age, events, 0);
+            report.requests[0].tokens_out = tokens;
+            rates.learn(&report);
+            rates.of(&report.requests[0])
+        };
+        for second in 2..=30 {
+            let rate = next(second * 1000, (second - 1) * 20, Some(1));
+            assert_eq!(rate, Rate::About(200));
+        }
+        assert_eq!(next(31_000, 600, Some(2500)), Rate::About(200));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Now;
 use super::rates::Rates;
-use crate::control::flights::InFlightQuery;
+use crate::control::flights::{InFlightQuery, MOST};
 
 /// A look that takes longer than this beyond its interval is told.
 const LATE: Duration = Duration::from_secs(2);
@@ -21,6 +21,10 @@ pub(super) struct Scene {
     pub(super) is_newest_first: bool,
     /// Requests that are scrolled past.
     pub(super) passed: usize,
+    /// So many are to be scrolled past, once they are listed.
+    wanted: usize,
+    /// Requests that there is room for.
+    rows: usize,
     pub(super) is_coloured: bool,
     /// `None` where it is looked once.
     pub(super) interval: Option<Duration>,
@@ -68,6 +72,8 @@ impl Scene {
             link: Link::Alive,
             is_newest_first,
             passed: 0,
+            wanted: 0,
+            rows: 0,
             is_coloured,
             interval: Some(interval),
             clock: String::new(),
@@ -109,18 +115,44 @@ impl Scene {
         Some(age)
     }
 
-    /// The other order; what is to be asked for then.
-    pub(super) fn turn(&mut self) -> InFlightQuery {
+    /// The other order.
+    pub(super) fn turn(&mut self) {
         self.is_newest_first = !self.is_newest_first;
-        self.passed = 0;
-        InFlightQuery {
-            most: None,
-            newest: self.is_newest_first,
-        }
+        self.wanted = 0;
     }
 
     /// So many rows further. How far there are any is known when they are painted.
     pub(super) fn scroll(&mut self, rows: isize) {
-        self.passed = self.passed.saturating_add_signed(rows);
+        self.wanted = self.passed.saturating_add_signed(rows);
+    }
+
+    /// There is room for so many requests.
+    pub(super) fn shows(&mut self, rows: usize) {
+        self.rows = rows;
+        self.wanted = self.wanted.min(self.listable().saturating_sub(rows));
+        let listed = self.now.flights.requests.len();
+        self.passed = self.wanted.min(listed.saturating_sub(rows));
+    }
+
+    /// How many requests can be listed.
+    pub(super) fn listable(&self) -> usize {
+        let listed = self.now.flights.requests.len();
+        if self.interval.is_none() {
+            return listed;
+        }
+        let all = usize::try_from(self.now.in_flight).unwrap_or(usize::MAX);
+        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+        all.min(most.max(listed))
+    }
+
+    /// What is to be asked for: the requests that are shown, and as many behind them, which may be scrolled to.
+    pub(super) fn query(&self) -> InFlightQuery {
+        let page = self.rows.max(1);
+        let pages = self.wanted / page + 2;
+        let most = pages.saturating_mul(page);
+        InFlightQuery {
+            most: Some(u32::try_from(most).unwrap_or(MOST).min(MOST)),
+            newest: self.is_newest_first,
+        }
     }
 }

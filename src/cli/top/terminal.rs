@@ -11,13 +11,15 @@ use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc;
 
 /// A screen is written at once, which a slow line thanks for.
 const BUFFER: usize = 32 * 1024;
+/// A terminal that says it has more cells is not painted on: each takes tens of bytes of memory.
+const MOST_CELLS: u32 = 4_000_000;
 
 /// The other screen, until it is dropped.
 pub(super) struct Screen {
@@ -65,6 +67,7 @@ impl Screen {
     /// Enters it.
     pub(super) fn open() -> io::Result<Self> {
         leave_at_a_panic();
+        can_be_held()?;
         let guard = Guard;
         enter()?;
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, stdout()));
@@ -79,6 +82,7 @@ impl Screen {
 
     /// Paints it.
     pub(super) fn draw(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        can_be_held()?;
         self.terminal.draw(paint).map(drop)
     }
 
@@ -89,6 +93,7 @@ impl Screen {
 
     /// Clears the screen, so that the next painting writes every cell.
     pub(super) fn repaint(&mut self) -> io::Result<()> {
+        can_be_held()?;
         // `Terminal::clear` asks the terminal where its cursor is, which not every one answers.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
@@ -105,9 +110,24 @@ impl Screen {
     /// Enters it again, after another program had the terminal.
     #[cfg(unix)]
     pub(super) fn again(&mut self) -> io::Result<()> {
+        // A shell has ended raw mode meanwhile, and crossterm enters it only after it has ended it itself.
+        disable_raw_mode().ok();
         enter()?;
         self.repaint()
     }
+}
+
+/// Whether there is memory for the cells that the terminal says it has.
+///
+/// # Errors
+/// When there is not.
+fn can_be_held() -> io::Result<()> {
+    let (columns, rows) = size()?;
+    if u32::from(columns) * u32::from(rows) <= MOST_CELLS {
+        return Ok(());
+    }
+    let told = format!("the terminal says that it has {columns} columns and {rows} rows");
+    Err(io::Error::other(told))
 }
 
 fn enter() -> io::Result<()> {
@@ -165,6 +185,9 @@ fn meaning(event: &Event) -> Option<Key> {
 
 fn of_key(key: KeyEvent) -> Option<Key> {
     let is_held = |modifier| key.modifiers.contains(modifier);
+    let is_alone = !key
+        .modifiers
+        .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SUPER);
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "a keyboard has many other keys"
@@ -173,6 +196,8 @@ fn of_key(key: KeyEvent) -> Option<Key> {
         KeyCode::Char('c') if is_held(KeyModifiers::CONTROL) => Key::Interrupt,
         KeyCode::Char('z') if is_held(KeyModifiers::CONTROL) => Key::Suspend,
         KeyCode::Char('l') if is_held(KeyModifiers::CONTROL) => Key::Repaint,
+        // Ctrl-Q is what a terminal sends to go on after Ctrl-S.
+        KeyCode::Char(_) if !is_alone => return None,
         KeyCode::Char('q' | 'Q') | KeyCode::Esc => Key::Quit,
         KeyCode::Char('o') => Key::Order,
         KeyCode::Up | KeyCode::Char('k') => Key::Scroll(-1),
@@ -184,4 +209,27 @@ fn of_key(key: KeyEvent) -> Option<Key> {
         KeyCode::F(12) if cfg!(debug_assertions) => Key::Defect,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_with_another_key_held_is_another_key() {
+        for (letter, modifiers, meant) in [
+            ('q', KeyModifiers::NONE, Some(Key::Quit)),
+            ('Q', KeyModifiers::SHIFT, Some(Key::Quit)),
+            ('q', KeyModifiers::CONTROL, None),
+            ('o', KeyModifiers::CONTROL, None),
+            ('o', KeyModifiers::ALT, None),
+            ('G', KeyModifiers::SHIFT, Some(Key::Scroll(isize::MAX))),
+            ('c', KeyModifiers::CONTROL, Some(Key::Interrupt)),
+            ('c', KeyModifiers::NONE, None),
+            ('z', KeyModifiers::CONTROL, Some(Key::Suspend)),
+        ] {
+            let key = KeyEvent::new(KeyCode::Char(letter), modifiers);
+            assert_eq!(of_key(key), meant, "{letter} {modifiers:?}");
+        }
+    }
 }

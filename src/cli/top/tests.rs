@@ -29,9 +29,13 @@ fn screen(scene: &mut Scene, columns: u16, lines: u16) -> Vec<String> {
 
 /// So many requests of this client and model.
 fn crowd(count: usize, client: &str, model: &str) -> Now {
-    let mut now = samples::now();
-    let one = now.flights.requests[0].clone();
-    now.flights.requests = (0..count)
+    let Now {
+        mut flights,
+        status,
+        ..
+    } = samples::now();
+    let one = flights.requests[0].clone();
+    flights.requests = (0..count)
         .map(|number| RequestInFlight {
             id: format!("{number:016}"),
             client: client.to_owned(),
@@ -40,7 +44,7 @@ fn crowd(count: usize, client: &str, model: &str) -> Now {
             ..one.clone()
         })
         .collect();
-    now
+    Now::of(status, flights)
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,6 +123,42 @@ async fn a_long_list_is_scrolled_to_its_end_and_no_further() {
     assert_eq!(ages(&mut scene).0.last().map(String::as_str), Some("0:48"));
     scene.scroll(isize::MIN);
     assert_eq!(ages(&mut scene).0, first);
+}
+
+/// What the screen shows and the page behind it, which is there before it is scrolled to.
+#[tokio::test(start_paused = true)]
+async fn no_more_is_asked_for_than_is_shown_and_scrolled_to() {
+    let looks = |scene: &mut Scene| {
+        let rows = screen(scene, 80, 24);
+        let query = scene.query();
+        let most = usize::try_from(query.most.unwrap()).unwrap();
+        // The daemon answers.
+        let mut now = crowd(500, "app", "m");
+        now.flights.unlisted = 500 - u64::try_from(most.min(500)).unwrap();
+        now.flights.requests.truncate(most);
+        scene.see(Now::of(now.status, now.flights));
+        (most, rows)
+    };
+    let mut scene = scene(crowd(24, "app", "m"));
+    scene.now.in_flight = 500;
+    let (most, rows) = looks(&mut scene);
+    let shown = rows.iter().filter(|row| row.contains("412 ms")).count();
+    assert_eq!(most, 2 * shown, "{rows:#?}");
+    assert!(
+        rows.iter().any(|row| row.contains("200 listed")),
+        "{rows:#?}"
+    );
+    scene.scroll(10);
+    assert_eq!(looks(&mut scene).0, 2 * shown + 10 / shown * shown);
+    scene.scroll(isize::MAX);
+    assert_eq!(looks(&mut scene).0, 200);
+    let (_, rows) = looks(&mut scene);
+    let last = format!("{} to 200 shown", 201 - shown);
+    assert!(rows.iter().any(|row| row.contains(&last)), "{rows:#?}");
+    scene.scroll(isize::MIN);
+    assert_eq!(looks(&mut scene).0, 2 * shown);
+    scene.turn();
+    assert!(scene.query().newest);
 }
 
 #[tokio::test(start_paused = true)]

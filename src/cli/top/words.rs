@@ -82,6 +82,20 @@ pub(super) fn time(milliseconds: u64) -> String {
     }
 }
 
+/// Of tenths: `0.4`, `41`, `412`, `1.2k`.
+pub(super) fn rate(tenths: u64) -> String {
+    match tenths {
+        0..100 => format!("{}.{}", tenths / 10, tenths % 10),
+        100..9_995 => ((tenths + 5) / 10).to_string(),
+        9_995..99_500 => format!(
+            "{}.{}k",
+            (tenths + 500) / 10_000,
+            (tenths + 500) / 1000 % 10
+        ),
+        99_500.. => count((tenths + 5_000) / 10_000) + "k",
+    }
+}
+
 /// `812 B`, `20 kB`, `1.2 MB`.
 pub(super) fn bytes(bytes: u64) -> String {
     let (size, unit) = match bytes {
@@ -158,6 +172,13 @@ mod tests {
         assert_eq!(
             sizes,
             ["0 B", "999 B", "1.2 kB", "20 kB", "1.2 MB", "12 GB"]
+        );
+        let rates = [0, 4, 99, 100, 414, 9_994, 9_995, 12_043, 99_499, 99_500].map(rate);
+        assert_eq!(
+            rates,
+            [
+                "0.0", "0.4", "9.9", "10", "41", "999", "1.0k", "1.2k", "9.9k", "10k"
+            ]
         );
         let several = [0, 1, 1204].map(|number| several(number, "request"));
         assert_eq!(several, ["no request", "1 request", "1,204 requests"]);

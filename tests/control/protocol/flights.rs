@@ -23,6 +23,7 @@ fn the_messages_about_requests_in_flight() {
         bytes_in: 20_144,
         bytes_out: 1_204_117,
         events: 3_311,
+        tokens_out: Some(3_302),
     };
     let waiting = RequestInFlight {
         id: "0123456789abcdef".into(),
@@ -35,6 +36,7 @@ fn the_messages_about_requests_in_flight() {
         first_byte_ms: None,
         bytes_out: 0,
         events: 0,
+        tokens_out: None,
         ..streaming.clone()
     };
     let phases = [
@@ -54,6 +56,7 @@ fn the_messages_about_requests_in_flight() {
         now: at("2026-11-23T20:31:00Z"),
         requests: [streaming, waiting].into_iter().chain(others).collect(),
         unlisted: 7,
+        streams: Some(9),
         last_hour: LastHour {
             requests: minutes,
             failed,

@@ -359,22 +359,28 @@ fn chat_stream(request: &Value, steering: &Steering) -> Response<AnswerBody> {
         None => reply.split_inclusive(' ').map(str::to_owned).collect(),
         Some(count) => (0..count).map(|index| format!("{index} ")).collect(),
     };
+    let made = std::cell::Cell::new(0);
     let chunk = |delta: Value, finish: Value| {
-        let chunk = json!({
+        let mut chunk = json!({
             "id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1_763_000_000,
             "model": model(request),
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         });
+        if let Some(each) = steering.usage_each {
+            chunk["usage"] = json!({
+                "prompt_tokens": 7, "completion_tokens": made.get(), "total_tokens": 7 + made.get(),
+            });
+            made.set(made.get() + each);
+        }
         Bytes::from(format!("data: {chunk}\n\n"))
     };
-    let mut chunks: VecDeque<Bytes> = words
-        .iter()
-        .map(|word| chunk(json!({"content": word}), Value::Null))
-        .collect();
-    chunks.push_front(chunk(
-        json!({"role": "assistant", "content": ""}),
-        Value::Null,
-    ));
+    let first = chunk(json!({"role": "assistant", "content": ""}), Value::Null);
+    let mut chunks = VecDeque::from([first]);
+    chunks.extend(
+        words
+            .iter()
+            .map(|word| chunk(json!({"content": word}), Value::Null)),
+    );
     if !steering.omit_finish {
         chunks.push_back(chunk(json!({}), json!("stop")));
     }

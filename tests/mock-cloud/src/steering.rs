@@ -39,6 +39,8 @@ pub struct Steering {
     pub omit_done: bool,
     /// Leaves out the chunk with `finish_reason`.
     pub omit_finish: bool,
+    /// Tells the usage in each chunk of a chat, with so many tokens for each.
+    pub usage_each: Option<u64>,
 }
 
 /// How a body is cut.

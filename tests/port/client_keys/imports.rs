@@ -9,6 +9,7 @@ use super::{clients, names, set_mode, sha256, stored, text, tokens};
 
 /// A file that can't be read is reported with the command that repairs it, and the others are imported.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one folder with a file of each kind")]
 fn a_bad_file_in_a_folder_of_tokens_keeps_no_other_token_out() {
     const SOMEBODY: u32 = 65534;
     let home = scratch();

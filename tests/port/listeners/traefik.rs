@@ -35,8 +35,9 @@ fn front(folder: &Path, daemon: &Daemon, read_timeout: &str) -> Front {
         let entry = entry.replace(":443", address).replace("15m", read_timeout);
         assert!(entry.contains(address) && entry.contains(read_timeout));
         let rest = format!(
-            "providers:\n  file:\n    filename: {file:?}\nglobal:\n  checkNewVersion: false\n  \
-             sendAnonymousUsage: false\nlog:\n  level: ERROR\n"
+            "providers:\n  file:\n    filename: '{}'\nglobal:\n  checkNewVersion: false\n  \
+             sendAnonymousUsage: false\nlog:\n  level: ERROR\n",
+            file.display()
         );
         std::fs::write(folder.join("traefik.yml"), entry + &rest).unwrap();
         let mut command = program(&program_of, folder);
