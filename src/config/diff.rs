@@ -174,8 +174,12 @@ mod tests {
                 vec!["listen"],
             ),
             (
-                "[providers.nous]\nportal_url = \"https://p.example\"\nuser_agent = \"client\"",
-                vec!["providers.nous.portal_url", "providers.nous.user_agent"],
+                "[providers.nous]\nportal_url = \"https://p.example\"\nuser_agent = \"client\"\nhttp = \"1.1\"",
+                vec![
+                    "providers.nous.portal_url",
+                    "providers.nous.user_agent",
+                    "providers.nous.http",
+                ],
                 vec![],
             ),
         ] {

@@ -64,7 +64,7 @@ pub use self::own::OwnListenerError;
 pub use self::provider::kind::{
     KeySource, ProviderKind, login_meant, login_needs_key, login_providers, login_table,
 };
-pub use self::provider::{PoolStrategy, Provider, UserAgent};
+pub use self::provider::{HttpVersion, PoolStrategy, Provider, UserAgent};
 pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
 pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing, is_at_or_below};
 pub use self::schema::schema;

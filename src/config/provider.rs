@@ -43,6 +43,11 @@ const COMMENT_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration
 
 const USER_AGENTS: [(&str, UserAgent); 2] =
     [("own", UserAgent::Own), ("client", UserAgent::Client)];
+const HTTP_VERSIONS: [(&str, HttpVersion); 3] = [
+    ("auto", HttpVersion::Auto),
+    ("1.1", HttpVersion::Http1),
+    ("2", HttpVersion::Http2),
+];
 const POOL_STRATEGIES: [(&str, PoolStrategy); 2] = [
     ("fill_first", PoolStrategy::FillFirst),
     ("round_robin", PoolStrategy::RoundRobin),
@@ -72,6 +77,9 @@ table! {
             or Vec::new(), on reload;
         /// The User-Agent that is sent to the provider: own (hermes-proxyd/VERSION) or client (the app's).
         pub user_agent: UserAgent = Word(&USER_AGENTS), or UserAgent::Own, on reload;
+        /// Which HTTP is spoken to the provider over TLS: auto (what is faster of what it speaks: HTTP/2 for many requests at once,
+        /// HTTP/1.1 for few that come fast), 1.1, or 2 (if it speaks it).
+        pub http: HttpVersion = Word(&HTTP_VERSIONS), or HttpVersion::Auto, on reload;
         /// Whether to add the "data: [DONE]" that apps wait for to an event stream that ends after its
         /// `finish_reason` without one. Off for a provider of type static, unless you set this.
         pub append_done: bool = Flag, or matches!(kind, ProviderKind::Nous { .. }), on reload;
@@ -94,6 +102,18 @@ table! {
         /// has the same names.
         pub pool: PoolStrategy = Word(&POOL_STRATEGIES), or PoolStrategy::FillFirst, on reload;
     }
+}
+
+/// Which HTTP a provider is spoken to over TLS. Without TLS it is HTTP/1.1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// What is faster, of what its host speaks.
+    #[default]
+    Auto,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 where its host speaks it.
+    Http2,
 }
 
 /// Which `User-Agent` the provider sees.

@@ -415,7 +415,12 @@ impl Fleet {
             paths,
             adapter: adapter.clone(),
             credentials: pool,
-            client: Client::new(tls, timeouts, self.clock.clone()),
+            client: Client::new(
+                (tls, settings.http),
+                timeouts,
+                self.clock.clone(),
+                former.as_deref().map(|former| &former.client),
+            ),
             forward_headers: settings
                 .forward_headers
                 .iter()

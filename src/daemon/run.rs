@@ -242,6 +242,7 @@ pub(super) async fn run(
         sockets,
     };
     service_manager::ready(&daemon.summary());
+    daemon.gateway.open_ahead();
     stops.live(daemon.view.clone(), ports);
     let requests = (&mut reload_requests, &mut end_requests);
     let end = daemon.work(&mut signals, requests).await;
@@ -517,6 +518,7 @@ impl RunningDaemon {
             ..loaded.config
         };
         self.fleet.look().await;
+        self.gateway.open_ahead();
         Ok(ReloadReport {
             applied: changes.applied,
             needs_restart: changes.needs_restart,

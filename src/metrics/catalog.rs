@@ -48,7 +48,7 @@ families! {
     QUOTA_REMAINING = Gauge "hermes_proxy_quota_remaining" [""] "What is left of the quota, in requests or tokens, where the provider says so.";
     QUOTA_RESET = Gauge "hermes_proxy_quota_reset_timestamp_seconds" ["seconds"] "When the quota starts again, where the provider says so.";
     FINDINGS = Gauge "hermes_proxy_findings" [""] "What is wrong, as hermesctl status shows it: findings by code and severity.";
-    UPSTREAM_CONNECTIONS = Gauge "hermes_proxy_upstream_connections" [""] "Open connections to the provider.";
+    UPSTREAM_CONNECTIONS = Gauge "hermes_proxy_upstream_connections" [""] "Open connections to the provider, with those from before a reload that still carry something.";
     CLIENT_CONNECTIONS = Gauge "hermes_proxy_client_connections" [""] "Open connections of apps.";
     USAGE_UNSAVED = Gauge "hermes_proxy_usage_unsaved" [""] "1 while the counts of usage can not be saved.";
     USAGE_DROPPED = Counter "hermes_proxy_usage_dropped_requests" [""] "Requests that are missing in the counts of usage.";

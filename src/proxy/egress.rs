@@ -25,6 +25,7 @@ use tower_service::Service;
 use self::wire::Wire;
 use super::dial::{BoxError, Dial, ResolveError};
 use crate::causes;
+use crate::config::HttpVersion;
 use crate::provider::Proxies;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -59,60 +60,119 @@ pub(super) enum Transport {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Open(Arc<()>);
 
+/// The names by which protocols are offered and chosen (RFC 7301, RFC 9113 §3.2).
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
+/// What a host has chosen of the protocols that it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    Http1,
+    Http2,
+}
+
 /// Opens connections, each within a limit.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     egress: Egress,
+    /// Offers what the setting allows; and HTTP/1.1 alone.
     tls: Arc<rustls::ClientConfig>,
+    tls_http1: Arc<rustls::ClientConfig>,
     limit: Duration,
     /// One for this, and one for each connection.
     open: Arc<Open>,
 }
 
 impl Connector {
-    pub(super) fn new(mut tls: rustls::ClientConfig, limit: Duration) -> Self {
+    /// `open` counts its connections, with those of connectors before it.
+    pub(super) fn new(
+        mut tls: rustls::ClientConfig,
+        limit: Duration,
+        http: HttpVersion,
+        open: Arc<Open>,
+    ) -> Self {
         let egress = Egress {
             dial: Dial::new(),
             proxies: Arc::new(Proxies::from_env()),
         };
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![HTTP1.to_vec()];
+        let tls_http1 = Arc::new(tls.clone());
+        let tls = match http {
+            HttpVersion::Http1 => tls_http1.clone(),
+            HttpVersion::Auto | HttpVersion::Http2 => {
+                tls.alpn_protocols.insert(0, HTTP2.to_vec());
+                Arc::new(tls)
+            }
+        };
         Self {
             egress,
-            tls: Arc::new(tls),
+            tls,
+            tls_http1,
             limit,
-            open: Arc::default(),
+            open,
         }
     }
 
-    /// How many of its connections are open.
+    /// What counts the connections.
+    pub(super) fn counter(&self) -> Arc<Open> {
+        self.open.clone()
+    }
+
+    /// How many connections are open, with those of connectors before it.
     pub(super) fn connections(&self) -> usize {
         Arc::strong_count(&self.open.0).saturating_sub(1)
     }
 
     /// A connection to where a URL leads, and whether it speaks HTTP/2.
     pub(super) async fn connect(&self, target: &Uri) -> Result<(Transport, bool), ConnectError> {
-        match tokio::time::timeout(self.limit, self.open(target)).await {
+        let (stream, chosen) = self.connect_by(target, &self.tls).await?;
+        Ok((stream, chosen == Some(Chosen::Http2)))
+    }
+
+    /// A connection to a host that speaks HTTP/2, over HTTP/1.1.
+    pub(super) async fn connect_by_http1(&self, target: &Uri) -> Result<Transport, ConnectError> {
+        match self.connect_by(target, &self.tls_http1).await? {
+            (stream, Some(Chosen::Http1)) => Ok(stream),
+            // It may still speak HTTP/2 on it.
+            (_, Some(Chosen::Http2) | None) => Err(ConnectError::Tls(
+                "the host has not agreed to HTTP/1.1".into(),
+            )),
+        }
+    }
+
+    async fn connect_by(
+        &self,
+        target: &Uri,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<(Transport, Option<Chosen>), ConnectError> {
+        match tokio::time::timeout(self.limit, self.open(target, tls)).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(error)) => Err(classify(error)),
             Err(_) => Err(ConnectError::TimedOut),
         }
     }
 
-    async fn open(&self, target: &Uri) -> Result<(Transport, bool), BoxError> {
+    async fn open(
+        &self,
+        target: &Uri,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<(Transport, Option<Chosen>), BoxError> {
         let tcp = self.egress.clone().call(target.clone()).await?.into_inner();
         let wire = Wire::new(tcp);
         let open = Open::clone(&self.open);
         if target.scheme() != Some(&Scheme::HTTPS) {
-            return Ok((Transport::Plain(wire, open), false));
+            return Ok((Transport::Plain(wire, open), None));
         }
         let host = target.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(name.to_owned())?;
-        let tls = TlsConnector::from(self.tls.clone())
-            .connect(name, wire)
-            .await?;
-        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Transport::Tls(Box::new(tls), open), http2))
+        let tls = TlsConnector::from(tls.clone()).connect(name, wire).await?;
+        let chosen = match tls.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => Some(Chosen::Http2),
+            Some(HTTP1) => Some(Chosen::Http1),
+            Some(_) | None => None,
+        };
+        Ok((Transport::Tls(Box::new(tls), open), chosen))
     }
 }
 

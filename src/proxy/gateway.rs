@@ -88,6 +88,18 @@ impl Upstream {
         Some(&target.path)
     }
 
+    /// Opens a connection to it, so that the next request need not wait for one, if it has a login and none is open.
+    /// No request and no credential is sent.
+    fn open_ahead(&self) {
+        if !self.credentials.is_authenticated() {
+            return;
+        }
+        let target = self.credentials.status().base_url;
+        if let Some(target) = target.and_then(|url| url.parse().ok()) {
+            self.client.open_ahead(&target);
+        }
+    }
+
     /// Whether the user has it: it is configured, it is the default provider, or it has a login.
     pub fn is_there(&self) -> bool {
         !self.implied || !self.credentials.is_unused()
@@ -222,6 +234,24 @@ impl Gateway {
     /// The rules in force.
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
+    }
+
+    /// Opens a connection to each provider that has a login, where none is open.
+    pub fn open_ahead(&self) {
+        for upstream in &self.rules().upstreams {
+            upstream.open_ahead();
+        }
+    }
+
+    /// An app has connected to a listener with this setting: the same for its provider, once until it is asked
+    /// for something.
+    pub(super) fn expects_request(&self, listener: Option<&ProviderName>) {
+        let rules = self.rules();
+        let upstream = rules.default_for(listener);
+        let upstream = upstream.and_then(|place| rules.upstreams.get(place));
+        if let Some(upstream) = upstream.filter(|upstream| upstream.client.may_open_ahead()) {
+            upstream.open_ahead();
+        }
     }
 
     /// Puts other rules in force, for requests that come from now on.

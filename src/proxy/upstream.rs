@@ -2,6 +2,7 @@
 //! no answer comes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,7 +17,7 @@ use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::causes::{self, with_causes};
 use crate::clock::Clock;
-use crate::config::Timeouts;
+use crate::config::{HttpVersion, Timeouts};
 use crate::provider::Skew;
 
 /// How often one request is sent at most while the provider says that it did not process it.
@@ -29,6 +30,9 @@ const NO_ANSWER: &str = "protocol: the answer is not valid HTTP, or its head is 
 pub struct Client {
     connector: Connector,
     pool: Arc<ArcSwap<Aged>>,
+    http: HttpVersion,
+    /// A connection was opened ahead of need since the last request.
+    is_ahead: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     reuse: Duration,
     head_limit: Duration,
@@ -64,13 +68,22 @@ enum Remedy {
 }
 
 impl Client {
-    /// A client with this trust store and these limits. Nothing is connected yet.
-    pub fn new(tls: rustls::ClientConfig, timeouts: &Timeouts, clock: Arc<dyn Clock>) -> Self {
-        let connector = Connector::new(tls, timeouts.connect);
-        let pool = Aged::new(Pool::new(connector.clone(), None), clock.now());
+    /// A client with this trust store, HTTP version and these limits. Nothing is connected yet. What is still open
+    /// of `former` is counted here.
+    pub fn new(
+        (tls, http): (rustls::ClientConfig, HttpVersion),
+        timeouts: &Timeouts,
+        clock: Arc<dyn Clock>,
+        former: Option<&Self>,
+    ) -> Self {
+        let open = former.map(|former| former.connector.counter());
+        let connector = Connector::new(tls, timeouts.connect, http, open.unwrap_or_default());
+        let pool = Aged::new(Pool::new(connector.clone(), http, None), clock.now());
         Self {
             connector,
             pool: Arc::new(ArcSwap::from_pointee(pool)),
+            http,
+            is_ahead: Arc::default(),
             clock,
             reuse: timeouts.reuse,
             head_limit: timeouts.response_head,
@@ -88,9 +101,22 @@ impl Client {
         self.clock.now()
     }
 
-    /// How many connections to the provider are open.
+    /// How many connections to the provider are open, with those from before a reload.
     pub fn connections(&self) -> usize {
         self.connector.connections()
+    }
+
+    /// Opens a connection to where this URL leads, unless there is one: the next request need not wait for it. Over TLS alone:
+    /// that takes round trips, while a small server without TLS may serve one connection at a time.
+    pub(super) fn open_ahead(&self, target: &Uri) {
+        if target.scheme_str() == Some("https") {
+            self.pool().pool.origin(target).open_ahead();
+        }
+    }
+
+    /// Whether no connection is open, and none was opened ahead since the last request; from now on, one was.
+    pub(super) fn may_open_ahead(&self) -> bool {
+        self.connections() == 0 && !self.is_ahead.swap(true, Ordering::Relaxed)
     }
 
     /// What the provider's answers tell of this machine's clock.
@@ -112,6 +138,7 @@ impl Client {
     ) -> Result<Response<Answer>, SendError> {
         let first = build();
         let target = first.uri().clone();
+        self.is_ahead.store(false, Ordering::Relaxed);
         tokio::select! {
             biased;
             answer = self.exchange(first, build, upload) => match answer {
@@ -185,7 +212,7 @@ impl Client {
         if aged.is_good(now, self.reuse) {
             return aged;
         }
-        let fresh = Pool::new(self.connector.clone(), Some(&aged.pool));
+        let fresh = Pool::new(self.connector.clone(), self.http, Some(&aged.pool));
         let fresh = Arc::new(Aged::new(fresh, now));
         self.pool.store(fresh.clone());
         fresh
@@ -288,6 +315,11 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
     unreachable(host, what, &cause)
 }
 
+/// Whether a host has said that it speaks none of the protocols that it was offered (RFC 7301 §3.2).
+fn speaks_another(cause: &str) -> bool {
+    cause.contains("NoApplicationProtocol")
+}
+
 fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
     let mut message = format!("hermes-proxyd: {host} can't be reached ({what}");
     if !cause.is_empty() {
@@ -297,6 +329,9 @@ fn unreachable(host: &str, what: &str, cause: &str) -> ProxyError {
     message.push_str("); `hermesctl doctor` checks the connection");
     if cause.contains("corrupt message") {
         message.push_str("; the server may speak http: see `base_url` of this provider");
+    }
+    if speaks_another(cause) {
+        message.push_str("; the server may speak HTTP/2 alone: see `http` of this provider");
     }
     ProxyError::new(ErrorKind::UpstreamUnreachable, message)
 }
@@ -310,7 +345,12 @@ mod tests {
     async fn connections_are_fresh_after_their_time_and_after_a_suspension() {
         let clock = Arc::new(JumpingClock::at("2026-11-25T12:00:00Z"));
         let tls = crate::provider::client_config(None).unwrap();
-        let client = Client::new(tls, &Timeouts::default(), clock.clone());
+        let client = Client::new(
+            (tls, HttpVersion::Auto),
+            &Timeouts::default(),
+            clock.clone(),
+            None,
+        );
         let mut last = client.pool();
         let mut is_fresh = || {
             let now = client.pool();

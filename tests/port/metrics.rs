@@ -357,3 +357,25 @@ async fn who_may_not_ask_gets_nothing_and_a_key_for_one_provider_sees_that_one()
         );
     }
 }
+
+/// A reload makes new connections; those that still carry something are not forgotten.
+#[tokio::test]
+async fn connections_from_before_a_reload_are_counted_until_they_end() {
+    let world = World::new(Options::default()).await;
+    let daemon = world.daemon();
+    let mut hangs = chat("x");
+    hangs["stream"] = true.into();
+    hangs["mock"] = json!({"hang_after_bytes": 10});
+    let sample = "hermes_proxy_upstream_connections{provider=\"nous\"}";
+    let held = post(&daemon, &hangs).await;
+    page_with(&daemon, &[(sample, 1.0)]).await;
+    for count in [2.0, 3.0] {
+        world.write_config(&format!("[timeouts]\nreuse = \"{count}m\"\n"));
+        assert!(world.ctl(&["proxy", "reload"]).status.success());
+        page_with(&daemon, &[(sample, 1.0)]).await;
+        assert_eq!(status_of(&daemon, &chat("x")).await, 200);
+        page_with(&daemon, &[(sample, 2.0)]).await;
+    }
+    drop(held);
+    page_with(&daemon, &[(sample, 1.0)]).await;
+}

@@ -8,11 +8,13 @@
     reason = "a test may fail loudly"
 )]
 
+mod ahead;
 mod garbage;
 mod http1;
 mod http2;
 mod pool;
 mod repeats;
+mod versions;
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};

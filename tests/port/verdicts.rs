@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 use hermes_proxy::clients::Registry;
 use hermes_proxy::clock::SystemClock;
 use hermes_proxy::config::{
-    AllowedPath, Guard, Limits, ListenAddress, Listener, ProviderName, Timeouts, UserAgent,
+    AllowedPath, Guard, HttpVersion, Limits, ListenAddress, Listener, ProviderName, Timeouts,
+    UserAgent,
 };
 use hermes_proxy::credentials::{
     Initiative, KeeperSettings, LoginPool, StoreFiles, Strategy, Terms,
@@ -113,6 +114,10 @@ fn files_in(home: &std::path::Path) -> StoreFiles {
     }
 }
 
+fn tls() -> (rustls::ClientConfig, HttpVersion) {
+    (client_config(None).unwrap(), HttpVersion::Auto)
+}
+
 fn settings() -> KeeperSettings {
     KeeperSettings {
         refresh_lead: Duration::from_mins(5),
@@ -157,7 +162,7 @@ impl World {
             paths,
             adapter: adapter.clone(),
             credentials,
-            client: Client::new(client_config(None).unwrap(), &timeouts, clock.clone()),
+            client: Client::new(tls(), &timeouts, clock.clone(), None),
             forward_headers: Vec::new(),
             forward_prefix: None,
             needs_key: false,

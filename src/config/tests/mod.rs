@@ -144,6 +144,7 @@ api_key_file = "~/key"
 extra_paths = ["/responses", "GET /files", "GET,POST /responses"]
 forward_headers = ["X-Request-Tag"]
 user_agent = "client"
+http = "2"
 append_done = true
 keep_alive_comment = "15s"
 translate = true

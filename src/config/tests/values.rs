@@ -290,6 +290,11 @@ fn each_bad_value_is_refused_where_it_stands() {
             "user_agent",
             "is not one of \"own\", \"client\"",
         ),
+        (
+            "http = \"3\"",
+            "http",
+            "is not one of \"auto\", \"1.1\", \"2\"",
+        ),
         ("ca_file = \"ca.pem\"", "ca_file", "is not absolute"),
         ("token_timeout = \"0s\"", "token_timeout", "at least 1ms"),
     ];

@@ -122,6 +122,7 @@ fn every_setting_reaches_the_configuration() {
         ],
         forward_headers: vec![HeaderName::from_static("x-request-tag")],
         user_agent: UserAgent::Client,
+        http: HttpVersion::Http2,
         append_done: true,
         keep_alive_comment: Duration::from_secs(15),
         translate: true,

@@ -113,6 +113,7 @@ pub(super) async fn accept(
         let Ok(entry) = entry(&socket, &site.setting) else {
             continue;
         };
+        service.gateway.expects_request(entry.provider.as_ref());
         let ends = Stop {
             drain: service.drain.clone(),
             abort: service.abort.clone(),

@@ -39,7 +39,8 @@ pub(in crate::proxy) enum Error {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Transport,
-    has_answered: bool,
+    /// It has answered, or was there before the request: its end may have come meanwhile.
+    is_kept: bool,
     /// It counts while it is there.
     _open: Arc<()>,
 }
@@ -62,21 +63,37 @@ struct Exchange {
 
 impl Connection {
     /// A new one, one of all that have a part of `open`.
-    pub(super) fn new(stream: Transport, open: &Arc<()>) -> Self {
+    /// `is_wanted`: for a request that waits for it.
+    pub(super) fn new(stream: Transport, open: &Arc<()>, is_wanted: bool) -> Self {
         Self {
             stream,
-            has_answered: false,
+            is_kept: !is_wanted,
             _open: open.clone(),
         }
     }
 
     /// Whether nothing has come that was not asked for, be it the end. TLS reads what is meant for it alone.
     pub(super) fn is_quiet(&mut self) -> bool {
+        self.has_nothing() && !self.stream.has_unread()
+    }
+
+    /// The same. What the system has and the runtime has not told yet may be meant for TLS, as a new connection's tickets are.
+    async fn is_quiet_at_once(&mut self) -> bool {
+        let mut has_nothing = self.has_nothing();
+        if has_nothing && self.stream.has_unread() {
+            tokio::task::yield_now().await;
+            has_nothing = self.has_nothing();
+        }
+        has_nothing && !self.stream.has_unread()
+    }
+
+    /// Whether there is nothing to be read, as far as the runtime knows.
+    fn has_nothing(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
         let read = Pin::new(&mut self.stream).poll_read(&mut cx, &mut byte);
-        read.is_pending() && !self.stream.has_unread()
+        read.is_pending()
     }
 
     pub(super) fn check_out(self, origin: &Arc<Origin>) -> Checkout {
@@ -105,7 +122,7 @@ impl Drop for Connection {
 }
 
 impl Checkout {
-    /// Sends a request and waits for its answer's head. On a connection that has served others, only if nothing has come
+    /// Sends a request and waits for its answer's head. On a connection that was kept, only if nothing has come
     /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
     pub(super) async fn send(
         mut self,
@@ -115,8 +132,8 @@ impl Checkout {
         let Some(mut connection) = self.connection.take() else {
             return Err(Failure::none_sent(Cause::Gone));
         };
-        let reused = connection.has_answered;
-        if reused && !connection.is_quiet() {
+        let reused = connection.is_kept;
+        if reused && !connection.is_quiet_at_once().await {
             let none_sent = Failure::none_sent(Cause::Gone);
             return Err(Failure {
                 reused,
@@ -198,7 +215,7 @@ impl Exchange {
             reading,
             ..
         } = self;
-        connection.has_answered = true;
+        connection.is_kept = true;
         let line = if sending.is_over() {
             Line::Own(connection)
         } else {
@@ -242,6 +259,7 @@ mod tests {
 
     use super::super::Pool;
     use super::*;
+    use crate::config::HttpVersion;
     use crate::proxy::egress::Connector;
 
     /// The runtime gets no turn between the end and the request, so only the system knows of the end.
@@ -274,7 +292,9 @@ mod tests {
                 }
             });
             let tls = crate::provider::client_config(None).unwrap();
-            let pool = Pool::new(Connector::new(tls, Duration::from_secs(5)), None);
+            let (limit, http) = (Duration::from_secs(5), HttpVersion::Auto);
+            let connector = Connector::new(tls, limit, http, Arc::default());
+            let pool = Pool::new(connector, http, None);
             let origin = pool.origin(&target);
             let request = || {
                 let mut request = Request::new(UploadBody::empty());

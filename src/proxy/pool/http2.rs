@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use self::driver::Driver;
 use self::life::{Life, Lived};
 use super::answer::{Answer, UploadTask};
-use super::{Cause, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
+use super::{Cause, FRESH, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
 use crate::proxy::egress::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
@@ -177,9 +177,19 @@ impl Connection {
         limit > 0 && !self.shared.suspect.load(Ordering::Relaxed)
     }
 
-    /// Whether something came from the peer a moment ago.
+    /// Whether something came from the peer a moment ago. One that has served nobody may be silent for longer.
     pub(super) fn is_known_alive(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.shared.life.heard_at()) < SILENCE
+        let limit = if self.shared.life.is_reused() {
+            SILENCE
+        } else {
+            FRESH
+        };
+        now.saturating_duration_since(self.shared.life.heard_at()) < limit
+    }
+
+    /// How many requests it carries.
+    pub(super) fn streams(&self) -> usize {
+        self.shared.streams.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_trusted(&self) -> bool {

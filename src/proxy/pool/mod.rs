@@ -18,6 +18,12 @@
 //! seconds (`demand`), so that steady requests open none. Nothing watches one that is idle: whether it lives is asked when it is
 //! taken.
 //!
+//! **Which of both.** `version` decides it, for a host that speaks both: HTTP/2 takes what comes, and HTTP/1.1 connections
+//! are dialled beside it, without a request that waits for them, where they pay.
+//!
+//! **Ahead of need.** [`Origin::open_ahead`] opens a connection before there is a request. It is an idle one like others.
+//! A request that comes meanwhile waits for it a second, and is not failed by it.
+//!
 //! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
 //! another connection first, and the new one goes to the first in the queue. Until the origin's
 //! protocol is known there is one dial for all. HTTP/2 gets as many as the waiting requests need by
@@ -40,6 +46,7 @@ mod demand;
 mod http1;
 mod http2;
 mod state;
+mod version;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -54,9 +61,11 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::answer::{Answer, BrokeOff};
 use self::demand::Demand;
 pub(super) use self::http1::Error as Http1Error;
-use self::state::{State, Waiter};
+use self::state::{Dial, State, Waiter};
+use self::version::Choice;
 use super::egress::{ConnectError, Connector, Transport};
 use super::upload::UploadBody;
+use crate::config::HttpVersion;
 
 /// An idle connection is closed before the provider's edge does it, which would cost a request.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
@@ -71,7 +80,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// HTTP/2: without a sign of life for this long another connection is made.
 const SUSPICION: Duration = Duration::from_millis(250);
 /// HTTP/1.1: what may be sent only once rides on no connection that was idle for longer. Small
-/// servers close theirs after 5 s.
+/// servers close theirs after 5 s; one on which no request came, proxies may close as soon. HTTP/2: so long a new
+/// connection need not prove that it lives.
 const FRESH: Duration = Duration::from_secs(4);
 /// HTTP/2: the peer's settings should have come by now.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -131,6 +141,7 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
+    http: HttpVersion,
     origins: Mutex<Vec<Arc<Origin>>>,
     /// The tasks that drive connections; they may outlive the pool.
     drivers: TaskTracker,
@@ -165,7 +176,7 @@ enum Checkout {
 
 impl Pool {
     /// No connections yet; what the one before knew of the origins stays known.
-    pub(super) fn new(connector: Connector, before: Option<&Self>) -> Self {
+    pub(super) fn new(connector: Connector, http: HttpVersion, before: Option<&Self>) -> Self {
         let drivers = TaskTracker::new();
         let known = before.map(|pool| {
             let origins = pool.origins();
@@ -175,7 +186,7 @@ impl Pool {
                 Arc::new(Origin::new(
                     (connector, drivers),
                     old.target.clone(),
-                    speaks,
+                    (http, speaks),
                 ))
             };
             origins.iter().map(fresh).collect()
@@ -183,6 +194,7 @@ impl Pool {
         Self {
             origins: Mutex::new(known.unwrap_or_default()),
             connector,
+            http,
             drivers,
         }
     }
@@ -195,9 +207,10 @@ impl Pool {
             return origin.clone();
         }
         // Without TLS, HTTP/2 can't be negotiated.
-        let speaks = (target.scheme_str() != Some("https")).then_some(Speaks::Http1);
+        let is_http1 = target.scheme_str() != Some("https") || self.http == HttpVersion::Http1;
+        let speaks = is_http1.then_some(Speaks::Http1);
         let parts = (self.connector.clone(), self.drivers.clone());
-        let origin = Arc::new(Origin::new(parts, target.clone(), speaks));
+        let origin = Arc::new(Origin::new(parts, target.clone(), (self.http, speaks)));
         origins.push(origin.clone());
         origin
     }
@@ -211,8 +224,9 @@ impl Origin {
     fn new(
         (connector, drivers): (Connector, TaskTracker),
         target: Uri,
-        speaks: Option<Speaks>,
+        (http, speaks): (HttpVersion, Option<Speaks>),
     ) -> Self {
+        let now = Instant::now();
         let stop = CancellationToken::new();
         Self {
             target,
@@ -222,10 +236,11 @@ impl Origin {
             stop,
             state: Mutex::new(State {
                 speaks,
+                choice: Choice::new(http, now),
                 http2: Vec::new(),
                 idle: Vec::new(),
                 http1: Arc::default(),
-                demand: Demand::new(Instant::now()),
+                demand: Demand::new(now),
                 waiters: VecDeque::new(),
                 dials: 0,
                 pause: None,
@@ -280,6 +295,17 @@ impl Origin {
             .unwrap_or_else(|_| Err(Arc::new(ConnectError::TimedOut)))
     }
 
+    /// Opens a connection for the next request, unless there is one or will be.
+    pub(super) fn open_ahead(self: &Arc<Self>) {
+        self.state().open_ahead(self);
+    }
+
+    /// A dial ahead of need takes long: requests get dials of their own.
+    fn doubts(self: &Arc<Self>) {
+        self.state().dials -= 1;
+        self.settle();
+    }
+
     /// A connection may have become free: gives it to the waiting requests, and ensures that there
     /// will be more for the others.
     fn settle(self: &Arc<Self>) {
@@ -307,15 +333,22 @@ impl Origin {
     }
 
     /// A dial ended.
-    fn arrived(self: &Arc<Self>, result: Result<Connected, ConnectError>) {
+    fn arrived(self: &Arc<Self>, dial: Dial, result: Result<Connected, ConnectError>) {
         let mut refused = Vec::new();
         {
             let mut state = self.state();
-            state.dials -= 1;
+            match dial {
+                Dial::Wanted | Dial::Ahead => state.dials -= 1,
+                Dial::Beside => state.choice.dialled(result.is_err()),
+                Dial::Doubted => {}
+            }
             match result {
                 Ok(Connected::Http1(stream)) => {
-                    state.speaks = Some(Speaks::Http1);
-                    let connection = http1::Connection::new(stream, &state.http1);
+                    let is_wanted = dial == Dial::Wanted;
+                    if dial != Dial::Beside {
+                        state.speaks = Some(Speaks::Http1);
+                    }
+                    let connection = http1::Connection::new(stream, &state.http1, is_wanted);
                     state.keep(connection);
                 }
                 Ok(Connected::Http2(connection)) => {
@@ -324,6 +357,9 @@ impl Origin {
                     }
                     state.pause = None;
                     state.http2.push(connection);
+                }
+                Err(error) if dial != Dial::Wanted => {
+                    tracing::debug!(?dial, %error, "a connection that no request waits for failed");
                 }
                 Err(error) => {
                     state.waiters.retain(|waiter| !waiter.tell.is_closed());

@@ -1,19 +1,38 @@
 //! What an origin has: connections that are free, requests that wait for one, and dials under way.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Checkout, ConnectError, DIALS, Demand, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS, IDLE, Origin,
-    PAUSE, Speaks, handshake, http1, http2,
+    Checkout, Choice, ConnectError, Connected, DIALS, Demand, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS,
+    IDLE, Origin, PAUSE, Speaks, handshake, http1, http2,
 };
+
+/// A request relies on a dial that began before it for no longer than this.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// What a dial is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dial {
+    /// Requests that wait.
+    Wanted,
+    /// The next request.
+    Ahead,
+    /// The same, and requests don't rely on it any more.
+    Doubted,
+    /// Requests that could go over HTTP/2 as well.
+    Beside,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) speaks: Option<Speaks>,
+    pub(super) choice: Choice,
     /// HTTP/2 connections that take requests.
     pub(super) http2: Vec<http2::Connection>,
     /// HTTP/1.1, used last at the end.
@@ -44,13 +63,39 @@ impl State {
     /// What is free now.
     pub(super) fn take(&mut self, origin: &Arc<Origin>, repeatable: bool) -> Option<Checkout> {
         let now = Instant::now();
+        if self.http2.is_empty() {
+            return self.take_http1(origin, repeatable, now);
+        }
+        let under_way = self.under_way();
+        if self.choice.prefers_http1(under_way, now)
+            && let Some(checkout) = self.take_http1(origin, repeatable, now)
+        {
+            return Some(checkout);
+        }
+        let Some(checkout) = self.take_http2(origin, now) else {
+            return self.take_http1(origin, repeatable, now);
+        };
+        if self.choice.wants_http1(under_way + 1, self.http1_open()) {
+            self.dial(origin, Dial::Beside);
+        }
+        Some(checkout)
+    }
+
+    fn take_http1(
+        &mut self,
+        origin: &Arc<Origin>,
+        repeatable: bool,
+        now: Instant,
+    ) -> Option<Checkout> {
         let limit = if repeatable { IDLE } else { FRESH };
         // Those below are older.
         let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
-        if let Some(idle) = self.idle.pop_if(is_fresh) {
-            self.demand.uses(self.in_use(), now);
-            return Some(Checkout::Http1(idle.connection.check_out(origin)));
-        }
+        let idle = self.idle.pop_if(is_fresh)?;
+        self.demand.uses(self.in_use(), now);
+        Some(Checkout::Http1(idle.connection.check_out(origin)))
+    }
+
+    fn take_http2(&mut self, origin: &Arc<Origin>, now: Instant) -> Option<Checkout> {
         // The first ones are filled first, so that the last ones can go.
         let mut at = 0;
         while let Some(connection) = self.http2.get_mut(at) {
@@ -93,22 +138,34 @@ impl State {
             return;
         }
         while self.dials < wanted.min(most) {
-            self.dial(origin);
+            self.dial(origin, Dial::Wanted);
         }
     }
 
-    fn dial(&mut self, origin: &Arc<Origin>) {
-        self.dials += 1;
-        let (connector, target) = (origin.connector.clone(), origin.target.clone());
-        let drivers = origin.drivers.clone();
+    /// A connection for the next request, unless there is one or will be.
+    pub(super) fn open_ahead(&mut self, origin: &Arc<Origin>) {
+        self.http2.retain_mut(|connection| !connection.is_over());
+        if self.dials == 0 && self.http1_open() == 0 && self.http2.is_empty() {
+            self.dial(origin, Dial::Ahead);
+        }
+    }
+
+    fn dial(&mut self, origin: &Arc<Origin>, dial: Dial) {
+        match dial {
+            Dial::Wanted | Dial::Ahead => self.dials += 1,
+            Dial::Beside => self.choice.dials(),
+            Dial::Doubted => {}
+        }
+        let connecting = connect(origin, dial);
         let weak = Arc::downgrade(origin);
         origin.spawn(async move {
-            let result = match connector.connect(&target).await {
-                Ok((stream, http2)) => handshake(stream, http2, (&weak, &drivers)).await,
-                Err(error) => Err(error),
+            let (dial, result) = if dial == Dial::Ahead {
+                ahead(&weak, connecting).await
+            } else {
+                (dial, connecting.await)
             };
             if let Some(origin) = weak.upgrade() {
-                origin.arrived(result);
+                origin.arrived(dial, result);
             }
         });
     }
@@ -140,8 +197,17 @@ impl State {
 
     /// How many HTTP/1.1 connections are in use.
     fn in_use(&self) -> usize {
-        let open = Arc::strong_count(&self.http1) - 1;
-        open.saturating_sub(self.idle.len())
+        self.http1_open().saturating_sub(self.idle.len())
+    }
+
+    fn http1_open(&self) -> usize {
+        Arc::strong_count(&self.http1) - 1
+    }
+
+    /// How many requests are, over both protocols.
+    fn under_way(&self) -> usize {
+        let streams = self.http2.iter().map(http2::Connection::streams);
+        self.in_use() + streams.sum::<usize>()
     }
 
     /// Starts the task that ends what is idle for too long; it runs while anything may become so.
@@ -158,16 +224,53 @@ impl State {
         let now = Instant::now();
         self.idle
             .retain_mut(|idle| now < idle.since + IDLE && idle.connection.is_quiet());
+        // One stays for what HTTP/1.1 can't take at once.
+        let mut stay = usize::from(self.http1_open() > 0);
         self.http2.retain_mut(|connection| {
-            !connection.is_over() && connection.idle_until().is_none_or(|end| now < end)
+            let is_used = connection.idle_until().is_none_or(|end| now < end);
+            !connection.is_over() && (is_used || std::mem::take(&mut stay) > 0)
         });
         let idle = self.idle.iter().map(|idle| idle.since + IDLE);
-        let http2 = self.http2.iter();
-        let http2 = http2.map(|connection| connection.idle_until().unwrap_or(now + IDLE));
+        let http2 = self.http2.iter().map(|connection| {
+            let end = connection.idle_until().filter(|end| now < *end);
+            end.unwrap_or(now + IDLE)
+        });
         let next = idle.chain(http2).min();
         self.sweeping = next.is_some();
         next
     }
+}
+
+/// Dials, and shakes hands.
+fn connect(
+    origin: &Arc<Origin>,
+    dial: Dial,
+) -> impl Future<Output = Result<Connected, ConnectError>> + Send + use<> {
+    let (connector, target) = (origin.connector.clone(), origin.target.clone());
+    let (drivers, weak) = (origin.drivers.clone(), Arc::downgrade(origin));
+    async move {
+        if dial == Dial::Beside {
+            let stream = connector.connect_by_http1(&target).await?;
+            return Ok(Connected::Http1(stream));
+        }
+        let (stream, http2) = connector.connect(&target).await?;
+        handshake(stream, http2, (&weak, &drivers)).await
+    }
+}
+
+/// A dial ahead of need, on which requests rely for a moment.
+async fn ahead(
+    origin: &Weak<Origin>,
+    connecting: impl Future<Output = Result<Connected, ConnectError>>,
+) -> (Dial, Result<Connected, ConnectError>) {
+    let mut connecting = pin!(connecting);
+    if let Ok(result) = timeout(AHEAD, &mut connecting).await {
+        return (Dial::Ahead, result);
+    }
+    if let Some(origin) = origin.upgrade() {
+        origin.doubts();
+    }
+    (Dial::Doubted, connecting.await)
 }
 
 async fn sweep(origin: Weak<Origin>) {

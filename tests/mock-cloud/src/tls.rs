@@ -70,15 +70,20 @@ impl Authority {
             Tls::On | Tls::Expired => &["localhost", "127.0.0.1", "provider.test", "portal.test"],
             Tls::WrongName => &["elsewhere.invalid"],
         };
-        Some(self.sign(names, tls == Tls::Expired, http2))
+        Some(self.sign(names, tls == Tls::Expired, protocols(http2)))
     }
 
     /// TLS with a valid certificate for these names, for a server of a test's own.
     pub fn acceptor_for(&self, names: &[&str], http2: bool) -> TlsAcceptor {
-        self.sign(names, false, http2)
+        self.sign(names, false, protocols(http2))
     }
 
-    fn sign(&self, names: &[&str], expired: bool, http2: bool) -> TlsAcceptor {
+    /// The same with these protocols for ALPN, the preferred one first.
+    pub fn acceptor_speaking(&self, names: &[&str], protocols: &[&str]) -> TlsAcceptor {
+        self.sign(names, false, protocols)
+    }
+
+    fn sign(&self, names: &[&str], expired: bool, protocols: &[&str]) -> TlsAcceptor {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are valid");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -98,11 +103,16 @@ impl Authority {
                 .with_no_client_auth()
                 .with_single_cert(vec![leaf.der().clone()], key)
                 .expect("key and certificate fit");
-        config.alpn_protocols = if http2 {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        } else {
-            vec![b"http/1.1".to_vec()]
-        };
+        let protocols = protocols.iter();
+        config.alpn_protocols = protocols.map(|one| one.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+fn protocols(http2: bool) -> &'static [&'static str] {
+    if http2 {
+        &["h2", "http/1.1"]
+    } else {
+        &["http/1.1"]
     }
 }

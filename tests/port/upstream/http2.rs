@@ -192,7 +192,10 @@ async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
     let wire = Wire::start(move |stream, _| {
         let (log, tls) = (log.clone(), tls.clone());
         async move {
-            let mut stream = tls.accept(stream).await.unwrap();
+            // One that was opened ahead may be given up in its handshake.
+            let Ok(mut stream) = tls.accept(stream).await else {
+                return;
+            };
             let kind = stream.get_ref().1.handshake_kind().unwrap();
             log.lock().unwrap().push(format!("{kind:?}"));
             while read_request(&mut stream).await.is_some() {
@@ -206,7 +209,7 @@ async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
     let config = format!("[timeouts]\nreuse = \"200ms\"\n[providers.nous]\nca_file = {ca:?}\n");
     let daemon = daemon_at(&world, &base, &config);
     let deadline = Instant::now() + PATIENCE;
-    while wire.connections() < 3 {
+    while seen.lock().unwrap().len() < 3 {
         assert!(Instant::now() < deadline, "no other connection is made");
         assert_eq!(get(&daemon, "/models").await.status(), 200);
     }

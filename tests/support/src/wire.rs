@@ -299,7 +299,8 @@ where
     S: Fn(Frames<Box<dyn Stream>>, usize) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<()>> + Send + 'static,
 {
-    let tls = world.cloud.authority().acceptor_for(&["localhost"], true);
+    let authority = world.cloud.authority();
+    let tls = authority.acceptor_speaking(&["localhost"], &["h2"]);
     let wire = Wire::start(move |stream, number| {
         let (tls, serve) = (tls.clone(), serve.clone());
         async move {
