@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::causes::with_causes;
 use crate::control::client::ClientError;
+use crate::control::human::spelled_json;
 use crate::control::protocol::{
     ControlError, ErrorCode, Finding, FindingCode, ProviderStatus, Severity,
 };
@@ -378,7 +379,7 @@ impl Output {
         } else {
             serde_json::to_string_pretty(data)
         };
-        write_out(&(text.map_err(io::Error::from)? + "\n"))
+        write_out(&(spelled_json(text.map_err(io::Error::from)?) + "\n"))
     }
 }
 

@@ -2,6 +2,7 @@
 //! daemon's clock.
 
 mod page;
+mod width;
 
 use std::fmt::Display;
 
@@ -15,6 +16,7 @@ use crate::control::protocol::{
 };
 
 pub(super) use page::{Style, Tone, USUAL, cut, visible};
+pub(super) use width::width;
 
 /// A text of the daemon's without anything that a terminal would act on; lines stay.
 pub(super) fn printable(text: &str) -> String {

@@ -1,4 +1,6 @@
-//! Numbers and times as people read them.
+//! Numbers and times as people read them, and the characters that mislead them.
+
+use std::fmt::Write;
 
 /// The two largest units: `3 h 12 min`, `47 min`, `2 d`, `12 s`.
 pub fn duration(seconds: u64) -> String {
@@ -41,6 +43,36 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// Whether a character is not seen, or changes how a terminal or a viewer shows others: controls (also U+0080 to U+009F,
+/// which some terminals obey), and marks of direction (Unicode TR 9).
+pub fn misleads(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        )
+}
+
+/// The same JSON value, with such characters in its strings as `\u009b`. The JSON has no raw ones outside of strings but
+/// line feeds.
+pub fn spelled_json(json: String) -> String {
+    let is_raw = |letter: char| letter != '\n' && misleads(letter);
+    if !json.contains(is_raw) {
+        return json;
+    }
+    let mut spelled = String::with_capacity(json.len() + 64);
+    for letter in json.chars() {
+        if is_raw(letter) {
+            // Nothing can go wrong when a text is written to.
+            write!(spelled, "\\u{:04x}", u32::from(letter)).ok();
+        } else {
+            spelled.push(letter);
+        }
+    }
+    spelled
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +100,26 @@ mod tests {
         assert_eq!(distance(-780), "13 min ago");
         assert_eq!(distance(0), "now");
         assert!(distance(i64::MIN).ends_with("ago"));
+    }
+
+    #[test]
+    fn json_means_the_same_and_misleads_nobody() {
+        let every: String = ('\0'..='\u{10ffff}').collect();
+        for value in [
+            "plain",
+            "\u{9b}31m \u{202e}\u{7f}\n\"\\\u{e9}\u{1f600}",
+            &every,
+        ] {
+            let json = serde_json::to_string_pretty(&[value]).unwrap();
+            let spelled = spelled_json(json);
+            let read: [String; 1] = serde_json::from_str(&spelled).unwrap();
+            assert!(read[0] == value);
+            assert!(!spelled.contains(|letter| letter != '\n' && misleads(letter)));
+        }
+        assert_eq!(
+            spelled_json("\"\u{9b}\u{202e}\"".into()),
+            r#""\u009b\u202e""#
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::log_form::{make, put_number};
 use super::log_lines::LogLines;
-use super::log_queue::{LogQueue, LogSink, is_important};
+use super::log_queue::{LogQueue, LogSink, Taken, is_important};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Of a value, so many bytes are logged, so that a line fits into a datagram.
@@ -52,8 +52,8 @@ impl JournalSocket {
         Ok(Self(socket, address.as_any()))
     }
 
-    /// Sends the first of these datagrams, as many as go; `None` where the first does not.
-    fn send(&self, datagrams: &[[IoSlice<'_>; 1]]) -> Option<usize> {
+    /// Sends the first of these datagrams, as many as go; an error is why the first does not.
+    fn send(&self, datagrams: &[[IoSlice<'_>; 1]]) -> Result<usize, Errno> {
         let mut ancillary: Vec<_> = datagrams
             .iter()
             .map(|_| SendAncillaryBuffer::default())
@@ -67,27 +67,53 @@ impl JournalSocket {
         loop {
             match sendmmsg(&self.0, &mut messages, SendFlags::empty()) {
                 Err(Errno::INTR) => {}
-                sent => return sent.ok().filter(|sent| *sent > 0),
+                sent => return sent,
             }
         }
     }
 }
 
 impl LogSink for JournalSocket {
-    fn write(&mut self, lines: LogLines<'_>) -> usize {
+    fn write(&mut self, lines: LogLines<'_>) -> Taken {
         let datagrams: Vec<_> = lines.iter().map(|line| [IoSlice::new(line)]).collect();
-        let (mut at, mut lost) = (0, 0);
-        while let Some(rest @ [_, ..]) = datagrams.get(at..) {
+        let (mut done, mut lost) = (0, 0);
+        while let Some(rest @ [_, ..]) = datagrams.get(done..) {
             let next = rest.get(..TOGETHER).unwrap_or(rest);
-            if let Some(sent) = self.send(next) {
-                at += sent;
-            } else {
-                lost += 1;
-                at += 1;
+            match self.send(next) {
+                Ok(sent @ 1..) => done += sent,
+                Err(error) if is_away(error) => {
+                    return Taken {
+                        done,
+                        lost,
+                        takes_more: false,
+                    };
+                }
+                // Such as one that is too long.
+                Ok(0) | Err(_) => {
+                    lost += 1;
+                    done += 1;
+                }
             }
         }
-        lost
+        Taken {
+            lost,
+            ..Taken::all(lines)
+        }
     }
+}
+
+/// Whether the same datagram may go later: the journal is being started again, or the system lacks memory.
+fn is_away(error: Errno) -> bool {
+    [
+        Errno::CONNREFUSED,
+        Errno::NOENT,
+        Errno::CONNRESET,
+        Errno::NOTCONN,
+        Errno::PIPE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+    ]
+    .contains(&error)
 }
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for JournalLayer {
@@ -228,8 +254,8 @@ mod tests {
     struct Nothing;
 
     impl LogSink for Nothing {
-        fn write(&mut self, _: LogLines<'_>) -> usize {
-            0
+        fn write(&mut self, lines: LogLines<'_>) -> Taken {
+            Taken::all(lines)
         }
     }
 

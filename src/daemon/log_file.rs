@@ -5,8 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::log_lines::{LogLines, WriteProgress};
-use super::log_queue::LogSink;
+use super::log_lines::{Attempt, LogLines, WriteProgress};
+use super::log_queue::{LogSink, Taken};
 use crate::files::Spot;
 use crate::paths::older_log;
 
@@ -58,10 +58,15 @@ impl LogFile {
         let Ok((file, attributes)) = append(&self.path) else {
             return false;
         };
+        // In the same file a line that was cut goes on; elsewhere it is written whole.
+        let before = self.file.metadata();
+        let is_another = before.map_or(true, |before| platform::are_two(&before, &attributes));
+        if is_another || !attributes.is_file() || attributes.len() < self.size {
+            self.progress = WriteProgress::default();
+        }
         self.size = attributes.len();
         self.turns = attributes.is_file();
         self.file = file;
-        self.progress = WriteProgress::default();
         true
     }
 
@@ -73,6 +78,10 @@ impl LogFile {
                 if open.is_ok_and(|open| platform::are_two(&open, &now)) {
                     self.open_again();
                 } else {
+                    // Where the beginning of a line was cut off, it is written whole.
+                    if now.len() < self.size {
+                        self.progress = WriteProgress::default();
+                    }
                     self.size = now.len();
                 }
             }
@@ -98,38 +107,44 @@ impl LogFile {
         fits.count()
     }
 
-    /// Returns how many are lost.
-    fn append(&mut self, lines: LogLines<'_>) -> usize {
+    fn append(&mut self, lines: LogLines<'_>) -> Attempt {
         let Self { file, progress, .. } = self;
-        let lost = progress.write(lines, |bytes| file.write(bytes));
-        self.size += lines.bytes().len() as u64;
-        lost
+        let attempt = progress.write(lines, |bytes| file.write(bytes));
+        self.size += attempt.bytes as u64;
+        attempt
     }
 }
 
 impl LogSink for LogFile {
     /// No line is in two files.
-    fn write(&mut self, lines: LogLines<'_>) -> usize {
+    fn write(&mut self, lines: LogLines<'_>) -> Taken {
         self.look();
-        let (mut rest, mut lost) = (lines, 0);
+        let mut rest = lines;
         while !rest.is_empty() {
             let mut count = self.fitting(rest);
             if count == 0 {
                 self.turn();
                 count = self.fitting(rest).max(1);
             }
-            let (now, later) = rest.split_at(count);
-            let failed = self.append(now);
+            let (now, _) = rest.split_at(count);
+            let mut attempt = self.append(now);
             // A FIFO that its reader has left takes lines again when the next one has opened it.
-            let (_, again) = now.split_at(now.count() - failed);
-            lost += if !again.is_empty() && !self.turns && self.open_again() {
-                self.append(again)
-            } else {
-                failed
-            };
-            rest = later;
+            if attempt.error.is_some() && !self.turns && self.open_again() {
+                let (_, again) = now.split_at(attempt.lines);
+                let second = self.append(again);
+                attempt.lines += second.lines;
+                attempt.error = second.error;
+            }
+            (_, rest) = rest.split_at(attempt.lines);
+            if attempt.error.is_some() {
+                break;
+            }
         }
-        lost
+        Taken {
+            done: lines.count() - rest.count(),
+            lost: 0,
+            takes_more: rest.is_empty(),
+        }
     }
 
     fn reopen(&mut self) {
@@ -169,8 +184,9 @@ mod tests {
     use super::super::log_lines::Batch;
     use super::*;
 
+    /// How many are not written.
     fn write(log: &mut LogFile, lines: &[&str]) -> usize {
-        log.write(Batch::of(lines).lines())
+        lines.len() - log.write(Batch::of(lines).lines()).done
     }
 
     #[test]

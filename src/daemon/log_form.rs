@@ -13,6 +13,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::log_queue::{LogQueue, is_important};
 use crate::clock::{self, Clock, SystemClock};
+use crate::control::human::misleads;
 
 /// What a thread keeps for its lines, in bytes.
 const KEPT: usize = 4 * 1024;
@@ -373,34 +374,31 @@ impl fmt::Write for Plain<'_> {
     }
 }
 
-/// Takes text for between JSON's quotes (RFC 8259 §7).
+/// Takes text for between JSON's quotes (RFC 8259 §7). What would steer a terminal is spelled, too.
 struct JsonEscaped<'l>(&'l mut Vec<u8>);
 
 impl fmt::Write for JsonEscaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let needs_escape = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
-        if !text.as_bytes().iter().any(needs_escape) {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if text.as_bytes().iter().all(is_plain) {
             self.0.extend_from_slice(text.as_bytes());
             return Ok(());
         }
-        for byte in text.bytes() {
-            let escape = match byte {
-                b'"' | b'\\' => byte,
-                b'\n' => b'n',
-                b'\r' => b'r',
-                b'\t' => b't',
-                b'\x08' => b'b',
-                b'\x0c' => b'f',
-                ..b' ' => {
-                    let low = HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
-                    let high = b'0' + (byte >> 4);
-                    self.0
-                        .extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        for letter in text.chars() {
+            let escape = match letter {
+                '"' => b'"',
+                '\\' => b'\\',
+                '\n' => b'n',
+                '\r' => b'r',
+                '\t' => b't',
+                '\x08' => b'b',
+                '\x0c' => b'f',
+                _ if misleads(letter) => {
+                    write!(Plain(self.0), "\\u{:04x}", u32::from(letter))?;
                     continue;
                 }
                 _ => {
-                    self.0.push(byte);
+                    Plain(self.0).write_char(letter)?;
                     continue;
                 }
             };
@@ -443,14 +441,15 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::log_lines::LogLines;
-    use super::super::log_queue::LogSink;
+    use super::super::log_queue::{LogSink, Taken};
     use super::*;
+    use crate::control::human::spelled_json;
 
     struct Nothing;
 
     impl LogSink for Nothing {
-        fn write(&mut self, _: LogLines<'_>) -> usize {
-            0
+        fn write(&mut self, lines: LogLines<'_>) -> Taken {
+            Taken::all(lines)
         }
     }
 
@@ -488,7 +487,7 @@ mod tests {
             no_number = f64::NAN,
             is_so = true,
             list = ?["a", "b\n"],
-            shown = %"two\nlines \u{7f}",
+            shown = %"two\nlines \u{7f} \u{202e}",
             error = &Trouble as &dyn Error,
             r#type = 1,
             "a message with \u{1b}[31m, a bell \u{7} and \u{9b}: {} {:?}",
@@ -546,7 +545,14 @@ mod tests {
             say_all(form);
             drop(heard);
             let ours = timeless(&queue.recent(0).unwrap().lines.concat());
-            let theirs = timeless(&written.0.lock().unwrap());
+            let mut theirs = timeless(&written.0.lock().unwrap());
+            if form == LogForm::Json {
+                // Theirs leaves to the reader what may steer a terminal.
+                for line in &mut theirs {
+                    *line = spelled_json(std::mem::take(line));
+                }
+                assert!(ours.concat().contains(r"\u009b") && ours.concat().contains(r"\u202e"));
+            }
             for (ours, theirs) in ours.iter().zip(&theirs) {
                 assert_eq!(ours, theirs);
             }

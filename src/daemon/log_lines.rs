@@ -152,6 +152,14 @@ impl Batch {
         }
     }
 
+    /// Takes the first `count` away; their length together.
+    pub(super) fn drop_first(&mut self, count: usize) -> usize {
+        let gone = self.sizes.drain(..count.min(self.sizes.len()));
+        let size: usize = gone.map(|size| size as usize).sum();
+        self.bytes.drain(..size.min(self.bytes.len()));
+        size
+    }
+
     /// Empties it; memory beyond so many bytes is given back.
     pub(super) fn clear(&mut self, bytes: usize) {
         self.bytes.clear();
@@ -174,49 +182,64 @@ impl Batch {
 /// How far the lines of a stream went that takes bytes as they come.
 #[derive(Debug, Default)]
 pub(super) struct WriteProgress {
-    /// The last line was not written whole.
-    is_torn: bool,
+    /// So many bytes of the next line are written.
+    begun: usize,
+}
+
+/// What one attempt at a stream came to.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// So many lines are written whole.
+    pub(super) lines: usize,
+    /// So many bytes are written.
+    pub(super) bytes: usize,
+    /// What kept the others from it.
+    pub(super) error: Option<io::Error>,
 }
 
 impl WriteProgress {
-    /// Writes lines; returns how many are lost. What comes after one that was torn begins a line of its own.
+    /// Writes lines, of which the first may have been begun before; then that goes on where it stopped. What is not
+    /// written whole is to be given again.
     pub(super) fn write(
         &mut self,
         lines: LogLines<'_>,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
-    ) -> usize {
-        if self.is_torn && write_all(b"\n", &mut write) == 0 {
-            return lines.count();
+    ) -> Attempt {
+        let rest = lines.bytes().get(self.begun..).unwrap_or_default();
+        let (bytes, error) = write_all(rest, &mut write);
+        let mut left = self.begun + bytes;
+        let whole = lines.sizes().take_while(|size| {
+            let is_whole = left >= *size;
+            left -= if is_whole { *size } else { 0 };
+            is_whole
+        });
+        let lines = whole.count();
+        self.begun = left;
+        Attempt {
+            lines,
+            bytes,
+            error,
         }
-        self.is_torn = false;
-        let written = write_all(lines.bytes(), &mut write);
-        if written == lines.bytes().len() {
-            return 0;
-        }
-        let mut end = 0;
-        let mut lost = 0;
-        for size in lines.sizes() {
-            self.is_torn |= end < written && written < end + size;
-            end += size;
-            lost += usize::from(end > written);
-        }
-        lost
     }
 }
 
-/// Writes as much as can be written; how many bytes that was.
-fn write_all(bytes: &[u8], write: &mut impl FnMut(&[u8]) -> io::Result<usize>) -> usize {
+/// Writes as much as can be written: how many bytes that was, and what ended it.
+fn write_all(
+    bytes: &[u8],
+    write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
+) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
         match write(rest) {
             Ok(some @ 1..) => written += some,
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Another program that shares the terminal may have made it so.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => nap(),
-            Ok(_) | Err(_) => break,
+            Err(error) => return (written, Some(error)),
         }
     }
-    written
+    (written, None)
 }
 
 #[expect(
@@ -245,25 +268,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_whole_is_counted_by_lines_and_spoils_no_other_line() {
-        let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
-        let batch = Batch::of(&["one\n", "two\n", "three\n"]);
-        let lost = progress.write(batch.lines(), into(&mut text, &mut 6));
-        assert_eq!(lost, 2);
-        let lost = progress.write(Batch::of(&["four\n"]).lines(), into(&mut text, &mut 0));
-        assert_eq!(lost, 1);
-        let lost = progress.write(Batch::of(&["five\n"]).lines(), into(&mut text, &mut 100));
-        assert_eq!((lost, &*text), (0, &b"one\ntw\nfive\n"[..]));
-    }
-
-    #[test]
-    fn a_line_that_was_lost_between_two_others_leaves_no_trace() {
-        let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
-        let batch = Batch::of(&["one\n", "two\n"]);
-        assert_eq!(progress.write(batch.lines(), into(&mut text, &mut 4)), 1);
-        let batch = Batch::of(&["three\n"]);
-        assert_eq!(progress.write(batch.lines(), into(&mut text, &mut 100)), 0);
-        assert_eq!(text, b"one\nthree\n");
+    fn a_line_that_was_cut_goes_on_where_it_stopped_once() {
+        let all = ["one\n", "two\n", "three\n"];
+        let length = all.concat().len();
+        // There is room for some, then for some more, then for the rest.
+        for (first, second) in (0..=length).flat_map(|one| (0..=length).map(move |two| (one, two)))
+        {
+            let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
+            let mut batch = Batch::of(&all);
+            for room in [first, second, 0, length] {
+                let before = text.len();
+                let attempt = progress.write(batch.lines(), into(&mut text, &mut { room }));
+                assert_eq!(attempt.bytes, text.len() - before);
+                assert_eq!(
+                    attempt.error.is_some(),
+                    attempt.lines < batch.lines().count()
+                );
+                batch.drop_first(attempt.lines);
+            }
+            assert!(batch.lines().is_empty());
+            let later = progress.write(Batch::of(&["four\n"]).lines(), into(&mut text, &mut 9));
+            assert_eq!(later.lines, 1);
+            assert_eq!(text, b"one\ntwo\nthree\nfour\n", "{first} {second}");
+        }
     }
 
     #[test]

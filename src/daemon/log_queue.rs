@@ -1,7 +1,7 @@
 //! The way of the log's lines to whatever takes them: a bounded buffer, and a thread that writes.
 //!
-//! A pipe that is not read, a stopped terminal or a hung file system stops that thread alone.
-//! Requests, refreshes, control and signals never wait for it: when the buffer is full, lines are
+//! A pipe that is not read, a stopped terminal or a hung file system stops that thread alone, and on a full disk it tries
+//! again each second. Requests, refreshes, control and signals never wait for it: when the buffer is full, lines are
 //! dropped and counted, and one line tells how many once the log can be written again. The last
 //! lines stay in memory for `hermesctl logs`.
 
@@ -29,6 +29,9 @@ const RECENT: usize = 256 * 1024;
 /// After a batch, lines gather for so long: so a busy daemon makes one write of many lines. The first line after a
 /// quiet time, a warning and an error are written at once.
 const REST: Duration = Duration::from_millis(50);
+/// After so long, what could not be written is tried again; at the end sooner.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_THE_END: Duration = Duration::from_millis(100);
 /// How long a start waits until the log is open; then its lines wait instead.
 const OPENS: Duration = Duration::from_secs(1);
 /// How long the end waits for the log.
@@ -38,11 +41,22 @@ const STACK: usize = 256 * 1024;
 
 /// Where lines go. Only the log's own thread uses it, so it may block.
 pub(super) trait LogSink: Send {
-    /// Writes these lines; returns how many of them are lost.
-    fn write(&mut self, lines: LogLines<'_>) -> usize;
+    /// Writes these lines. Those that are not done with come again, as the first ones, after a pause.
+    fn write(&mut self, lines: LogLines<'_>) -> Taken;
 
     /// Opens again what it writes to, because it may have been moved away.
     fn reopen(&mut self) {}
+}
+
+/// What became of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// So many of them are done with, from the first on.
+    pub(super) done: usize,
+    /// Of these, so many are lost.
+    pub(super) lost: usize,
+    /// Whether another line could be written now.
+    pub(super) takes_more: bool,
 }
 
 /// The log's lines on their way.
@@ -119,6 +133,17 @@ struct QueueMemory {
     lines: Queued,
     bytes: usize,
     next: u64,
+}
+
+impl Taken {
+    /// All of these are written.
+    pub(super) fn all(lines: LogLines<'_>) -> Self {
+        Self {
+            done: lines.count(),
+            lost: 0,
+            takes_more: true,
+        }
+    }
 }
 
 impl LogQueue {
@@ -289,33 +314,34 @@ impl SharedQueue {
         }
     }
 
-    /// Waits for lines, writes them, and rests.
+    /// Waits for lines, writes them, and rests. What could not be written stays in the batch.
     fn step(&self, sink: &mut impl LogSink, batch: &mut Batch) {
-        let mut state = self.lock();
-        while state.waiting.is_empty() && !state.reopen {
-            state.writer = Writer::Sleeps;
-            let woken = self.work.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut state = if batch.lines().is_empty() {
+            self.await_lines()
+        } else {
+            self.await_another_attempt()
+        };
         state.writer = Writer::Busy;
         let reopens = std::mem::take(&mut state.reopen);
-        let bytes = state.take_batch(batch);
+        if batch.lines().is_empty() {
+            state.take_batch(batch);
+        }
         drop(state);
         if reopens {
             sink.reopen();
         }
         let lines = batch.lines();
-        let lost = if lines.is_empty() {
-            0
-        } else {
-            sink.write(lines)
-        };
+        if lines.is_empty() {
+            return self.rest(self.lock());
+        }
+        let taken = sink.write(lines);
+        let size = batch.drop_first(taken.done);
         let mut state = self.lock();
-        state.bytes -= bytes;
-        state.dropped += lost as u64;
-        state.dropped_ever += lost as u64;
+        state.bytes -= size + taken.done * COST;
+        state.dropped += taken.lost as u64;
+        state.dropped_ever += taken.lost as u64;
         // What can't be told now is told with what is dropped later.
-        if lost == 0 && bytes > 0 && state.bytes <= LARGEST / 2 && state.dropped > 0 {
+        if taken.takes_more && state.bytes <= LARGEST / 2 && state.dropped > 0 {
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);
             tracing::warn!(
@@ -324,6 +350,33 @@ impl SharedQueue {
             );
             state = self.lock();
         }
+        if batch.lines().is_empty() {
+            self.rest(state);
+        }
+    }
+
+    fn await_lines(&self) -> MutexGuard<'_, QueueState> {
+        let mut state = self.lock();
+        while state.waiting.is_empty() && !state.reopen {
+            state.writer = Writer::Sleeps;
+            let woken = self.work.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Meanwhile a line that is pushed wakes nobody.
+    fn await_another_attempt(&self) -> MutexGuard<'_, QueueState> {
+        let state = self.lock();
+        let hurry = state.hurry;
+        let pause = if hurry { AGAIN_AT_THE_END } else { AGAIN };
+        let waits = |state: &mut QueueState| state.hurry == hurry && !state.reopen;
+        let waited = self.work.wait_timeout_while(state, pause, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Lines gather, unless some are pressing.
+    fn rest(&self, mut state: MutexGuard<'_, QueueState>) {
         if state.is_pressing() {
             return;
         }
@@ -341,8 +394,8 @@ impl QueueState {
         self.urgent || self.bytes >= MUCH
     }
 
-    /// Moves the first lines that wait into the batch; what they cost.
-    fn take_batch(&mut self, batch: &mut Batch) -> usize {
+    /// Moves the first lines that wait into the batch.
+    fn take_batch(&mut self, batch: &mut Batch) {
         batch.clear(BATCH);
         self.waiting.take(BATCH, batch);
         if self.waiting.is_empty() {
@@ -350,8 +403,6 @@ impl QueueState {
             // What a flood needed is given back.
             self.waiting.shrink_to(BATCH);
         }
-        let lines = batch.lines();
-        lines.bytes().len() + lines.count() * COST
     }
 }
 
@@ -369,7 +420,7 @@ impl QueueMemory {
 }
 
 impl LogSink for Box<dyn LogSink> {
-    fn write(&mut self, lines: LogLines<'_>) -> usize {
+    fn write(&mut self, lines: LogLines<'_>) -> Taken {
         self.as_mut().write(lines)
     }
 
@@ -422,7 +473,9 @@ pub(super) fn is_important(of: &Metadata<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Instant;
 
+    use super::super::log_lines::WriteProgress;
     use super::*;
 
     /// Longer than anything that works takes.
@@ -432,11 +485,40 @@ mod tests {
     struct Slow(SyncSender<Vec<String>>);
 
     impl LogSink for Slow {
-        fn write(&mut self, lines: LogLines<'_>) -> usize {
+        fn write(&mut self, lines: LogLines<'_>) -> Taken {
             let text = |line: &[u8]| String::from_utf8(line.to_vec()).unwrap();
-            self.0
-                .send(lines.iter().map(text).collect())
-                .map_or(lines.count(), |()| 0)
+            self.0.send(lines.iter().map(text).collect()).unwrap();
+            Taken::all(lines)
+        }
+    }
+
+    /// Has room for some bytes, and the lines that it took.
+    #[derive(Default)]
+    struct Full {
+        room: usize,
+        taken: Vec<u8>,
+        attempts: usize,
+        progress: WriteProgress,
+    }
+
+    impl LogSink for Full {
+        fn write(&mut self, lines: LogLines<'_>) -> Taken {
+            self.attempts += 1;
+            let Self { room, taken, .. } = self;
+            let attempt = self.progress.write(lines, |bytes| {
+                let some = bytes.len().min(*room);
+                *room -= some;
+                taken.extend_from_slice(bytes.get(..some).unwrap_or_default());
+                if some == 0 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Ok(some)
+            });
+            Taken {
+                done: attempt.lines,
+                lost: 0,
+                takes_more: attempt.error.is_none(),
+            }
         }
     }
 
@@ -518,35 +600,105 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_told_once_when_the_log_is_written_again() {
-        let (queue, read) = slow();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_writer(queue.clone())
-            .finish();
-        let (mut sink, mut batch) = (Slow(sync_channel(0).0), Batch::default());
+    fn on_a_full_disk_lines_are_kept_up_to_a_limit_and_what_was_dropped_is_told_without_another_line()
+     {
+        let (told, read) = slow();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(told).finish();
+        let queue = LogQueue::new(false);
+        let line = |number: usize| format!("{number:0499}\n");
+        for number in 0..10_000 {
+            queue.push(line(number).as_bytes(), false);
+        }
+        let dropped = queue.0.lock().dropped;
+        let kept = 10_000 - usize::try_from(dropped).unwrap();
+        assert!((1_700..2_100).contains(&kept), "{kept}");
+        let (mut sink, mut batch) = (Full::default(), Batch::default());
         let heard = super::super::logging::heard_by(subscriber);
-        let other = LogQueue::new(true);
-        for _ in 0..10_000 {
-            other.push(&[b'x'; 1000], false);
+        queue.0.step(&mut sink, &mut batch);
+        // A line that is cut is lost no more than the others.
+        sink.room = 700;
+        queue.0.step(&mut sink, &mut batch);
+        assert_eq!((sink.taken.len(), sink.attempts), (700, 2));
+        assert!(
+            read.try_recv().is_err(),
+            "nothing is told that can't be written"
+        );
+        sink.room = usize::MAX;
+        while queue.0.lock().bytes > 0 {
+            queue.0.step(&mut sink, &mut batch);
         }
-        let dropped = other.0.lock().dropped;
-        assert!(dropped > 9000, "{dropped}");
-        // Nothing is told as long as it can't be written.
-        sink.0 = sync_channel(0).0;
-        other.0.step(&mut sink, &mut batch);
-        let (sender, taken) = sync_channel(10_000);
-        let mut sink = Slow(sender);
-        while !other.0.lock().waiting.is_empty() {
-            other.0.step(&mut sink, &mut batch);
-        }
-        drop(taken);
         drop(heard);
+        let expected: String = (0..kept).map(line).collect();
+        assert!(sink.taken == expected.as_bytes());
         let told = next(&read);
         assert_eq!(told.len(), 1, "{told:?}");
         let told: serde_json::Value = serde_json::from_str(&told[0]).unwrap();
         assert_eq!(told["level"], "WARN");
-        assert!(told["fields"]["lines"].as_u64().unwrap() > 9000, "{told}");
+        assert_eq!(told["fields"]["lines"], dropped);
+        assert!(read.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_full_disk_is_tried_again_each_second_and_at_the_end_for_a_second() {
+        let (queue, mut sink) = (LogQueue::new(false), Full::default());
+        let mut batch = Batch::default();
+        queue.push(b"kept\n", true);
+        let begun = Instant::now();
+        queue.0.step(&mut sink, &mut batch);
+        // A line that comes meanwhile is no reason to try.
+        queue.push(b"another\n", true);
+        assert!(begun.elapsed() < AGAIN);
+        queue.0.step(&mut sink, &mut batch);
+        assert!(begun.elapsed() >= AGAIN);
+        let ending = queue.clone();
+        let end = std::thread::spawn(move || ending.flush());
+        while !end.is_finished() {
+            queue.0.step(&mut sink, &mut batch);
+        }
+        assert!((3..=15).contains(&sink.attempts), "{}", sink.attempts);
+        sink.room = 100;
+        queue.0.step(&mut sink, &mut batch);
+        queue.0.step(&mut sink, &mut batch);
+        assert_eq!(sink.taken, b"kept\nanother\n");
+    }
+
+    #[test]
+    fn what_can_never_be_written_is_counted_and_told_by_what_can() {
+        /// Takes no line of an `x`, and after its end none.
+        struct Picky(bool);
+
+        impl LogSink for Picky {
+            fn write(&mut self, lines: LogLines<'_>) -> Taken {
+                let lost = lines
+                    .iter()
+                    .filter(|line| !self.0 || line.starts_with(b"x"));
+                Taken {
+                    lost: lost.count(),
+                    takes_more: self.0,
+                    ..Taken::all(lines)
+                }
+            }
+        }
+
+        let (told, read) = slow();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(told)
+            .finish();
+        let queue = LogQueue::new(false);
+        let mut batch = Batch::default();
+        let heard = super::super::logging::heard_by(subscriber);
+        for is_open in [false, true] {
+            queue.push(b"x\n", true);
+            queue.0.step(&mut Picky(is_open), &mut batch);
+            assert_eq!(queue.0.lock().bytes, 0);
+            assert_eq!(queue.dropped_ever(), 1 + u64::from(is_open));
+            if !is_open {
+                assert!(read.try_recv().is_err());
+            }
+        }
+        drop(heard);
+        assert!(next(&read)[0].contains("lines=2"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tracing_subscriber::{Registry, fmt};
 use super::log_file::{self, LogFile};
 use super::log_form::{LineLayer, LogForm};
 use super::log_lines::{LogLines, WriteProgress};
-use super::log_queue::{Flush, LogQueue, LogSink};
+use super::log_queue::{Flush, LogQueue, LogSink, Taken};
 use crate::config::{Log, LogFormat};
 use crate::control::protocol::{LogPlace, LogTail};
 
@@ -231,13 +231,13 @@ fn in_file(path: &Path) -> io::Result<LogQueue> {
     let open = move || Ok(Box::new(LogFile::open(&path, log_file::LARGEST)?) as Box<dyn LogSink>);
     let instead = |error| {
         warn_of_file(&error);
-        Box::new(StandardError::default()) as Box<dyn LogSink>
+        Box::new(StandardError::new()) as Box<dyn LogSink>
     };
     LogQueue::start(open, instead, true)
 }
 
 fn on_standard_error() -> io::Result<LogQueue> {
-    LogQueue::start_open(StandardError::default(), true)
+    LogQueue::start_open(StandardError::new(), true)
 }
 
 /// Lines of text; in colours where a `person` reads them.
@@ -256,14 +256,44 @@ fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
 }
 
 /// Standard error. Its lock is not taken: the start's and the end's own words must not wait for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct StandardError {
     progress: WriteProgress,
+    was_terminal: bool,
+}
+
+impl StandardError {
+    fn new() -> Self {
+        Self {
+            progress: WriteProgress::default(),
+            was_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether what it led to does not come back: a pipe whose reader has left, a terminal that was closed.
+    fn is_gone(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::BrokenPipe
+            || (self.was_terminal && !io::stderr().is_terminal())
+    }
 }
 
 impl LogSink for StandardError {
-    fn write(&mut self, lines: LogLines<'_>) -> usize {
-        self.progress.write(lines, write_to_standard_error)
+    fn write(&mut self, lines: LogLines<'_>) -> Taken {
+        let attempt = self.progress.write(lines, write_to_standard_error);
+        let Some(error) = attempt.error else {
+            return Taken::all(lines);
+        };
+        let lost = if self.is_gone(&error) {
+            self.progress = WriteProgress::default();
+            lines.count() - attempt.lines
+        } else {
+            0
+        };
+        Taken {
+            done: attempt.lines + lost,
+            lost,
+            takes_more: false,
+        }
     }
 }
 

@@ -74,6 +74,7 @@ pub const EXIT_CONFIG: u8 = 78;
 /// configuration is invalid.
 pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::close();
+    signals::survive_size_limits();
     let args = match Args::try_parse_from(line) {
         Ok(args) => args,
         Err(message) => {

@@ -18,11 +18,19 @@ pub(super) enum Signal {
 #[cfg(unix)]
 mod platform {
     use std::io;
+    use std::sync::Arc;
 
     use futures_util::StreamExt;
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
     use super::Signal;
+
+    /// A write beyond the limit on a file's size (`ulimit -f`) fails, and ends nothing. Programs that are started have the
+    /// system's own answer to the signal, since it is caught and not ignored.
+    pub(in crate::daemon) fn survive_size_limits() {
+        // Where that fails, the daemon serves as before.
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).ok();
+    }
 
     /// The signals as they come.
     pub(in crate::daemon) struct Signals(signal_hook_tokio::Signals);
@@ -52,6 +60,9 @@ mod platform {
     };
 
     use super::Signal;
+
+    /// Here files have no such limit.
+    pub(in crate::daemon) fn survive_size_limits() {}
 
     /// The signals of the console and the session.
     #[derive(Debug)]
@@ -88,7 +99,7 @@ mod platform {
     }
 }
 
-pub(super) use platform::Signals;
+pub(super) use platform::{Signals, survive_size_limits};
 
 /// Listens for signals from now on.
 ///
@@ -96,4 +107,29 @@ pub(super) use platform::Signals;
 /// The system's.
 pub(super) fn register() -> io::Result<Signals> {
     Signals::register()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::Command;
+
+    /// SIGXFSZ in a mask of `/proc/PID/status`.
+    const BIT: u64 = 1 << (signal_hook::consts::SIGXFSZ - 1);
+
+    fn mask(status: &str, name: &str) -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_size_limit_ends_programs_that_are_started_as_it_always_does() {
+        super::survive_size_limits();
+        let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+        assert_ne!(mask(&ours, "SigCgt:") & BIT, 0);
+        let theirs = Command::new("cat").arg("/proc/self/status").output();
+        let theirs = String::from_utf8(theirs.unwrap().stdout).unwrap();
+        for name in ["SigIgn:", "SigCgt:", "SigBlk:"] {
+            assert_eq!(mask(&theirs, name) & BIT, 0, "{name}");
+        }
+    }
 }

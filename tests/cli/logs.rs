@@ -815,3 +815,98 @@ async fn the_running_daemons_log_is_found_wherever_it_logs() {
         assert!(daemon.stop().success());
     }
 }
+
+/// How large the daemon's files may become from now on: 0 as on a full disk, `None` as once there is room again.
+#[cfg(target_os = "linux")]
+fn limit_files(daemon: &Unread, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(Some(Pid::from_child(&daemon.child)), Resource::Fsize, limit).unwrap();
+}
+
+/// A daemon that logs to this file, and its next requests, each with an id of its own in the log.
+#[cfg(target_os = "linux")]
+fn logging_to(world: &World, log: &Path) -> Unread {
+    let mut command = world.command(&["--log-file", log.to_str().unwrap()]);
+    command.stderr(Stdio::null());
+    let daemon = Unread::start(command, world.home.path());
+    by(|| read(log).contains("\"listening\"").then_some(()));
+    daemon
+}
+
+/// As with a full disk; the limit of `ulimit -f` and of `LimitFSIZE=` sends a signal, too.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_disk_or_a_size_limit_keeps_from_the_log_comes_once_there_is_room() {
+    const ASKED: usize = 300;
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let mut daemon = logging_to(&world, &log);
+    daemon.asked(1);
+    by(|| read(&log).contains("\"reloaded\"").then_some(()));
+    let before = read(&log);
+    // There is room for three lines and a half.
+    limit_files(&daemon, Some(before.len() as u64 + 700));
+    daemon.asked(ASKED);
+    by(|| (read(&log).len() > before.len()).then_some(()));
+    std::thread::sleep(SOME_LOOKS);
+    let cut = read(&log);
+    assert!(cut.len() < before.len() + 1000, "{}", cut.len());
+    assert!(!cut.ends_with('\n'), "a line is cut");
+    limit_files(&daemon, None);
+    // No request comes meanwhile.
+    let whole = by(|| Some(read(&log)).filter(|text| text.matches("\"reloaded\"").count() == 2));
+    assert!(whole.starts_with(&cut));
+    let lines = whole
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line));
+    let lines: Vec<Value> = lines.collect();
+    let asked = lines.iter().filter(|line| line["path"] == "/livez");
+    let ids: std::collections::BTreeSet<_> =
+        asked.clone().map(|line| line["id"].to_string()).collect();
+    assert_eq!((asked.count(), ids.len()), (ASKED + 1 + 2, ASKED + 1 + 2));
+    assert!(!whole.contains("lines were dropped"));
+
+    // It ends in time, also while nothing can be written.
+    limit_files(&daemon, Some(0));
+    daemon.asked(1);
+    let begun = Instant::now();
+    assert!(daemon.stop().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_a_mebibyte_lines_are_dropped_and_an_idle_daemon_says_how_many() {
+    let world = World::new(Options::default()).await;
+    let log = world.home.path().join("x.log");
+    let daemon = logging_to(&world, &log);
+    limit_files(&daemon, Some(0));
+    daemon.asked(FLOOD);
+    limit_files(&daemon, None);
+    let text = by(|| Some(read(&log)).filter(|text| text.contains("lines were dropped")));
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line));
+    let lines: Vec<Value> = lines.collect();
+    let told: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["lines"].as_u64())
+        .collect();
+    let asked = lines.iter().filter(|line| line["path"] == "/livez").count();
+    assert_eq!(told.len(), 1, "{told:?}");
+    // The requests, and the line of the reload.
+    let lost = usize::try_from(told[0]).unwrap();
+    assert!(
+        (FLOOD + 1..=FLOOD + 2).contains(&(asked + lost)),
+        "{asked} {lost}"
+    );
+    assert!(asked > FLOOD / 2, "{asked} are kept");
+}

@@ -174,7 +174,7 @@ const STAYS: &[(&str, &[&str])] = &[
         &["cli/terminal.rs", "cli/auth/waiting.rs", "cli/screen.rs"],
     ),
     ("crossterm", &["cli/top/terminal.rs"]),
-    ("ratatui", &["cli/top/"]),
+    ("ratatui", &["cli/text/width.rs", "cli/top/"]),
     ("open::that", &["cli/auth/browser.rs"]),
     ("qrcode", &["cli/auth/qr.rs"]),
     (
@@ -231,6 +231,7 @@ const PURE: &[&str] = &[
     "cli/probe/reading.rs",
     "cli/bugreport/shape.rs",
     "cli/text/page.rs",
+    "cli/text/width.rs",
     "cli/connect/apps.rs",
     "cli/connect/fill.rs",
     "cli/connect/place.rs",

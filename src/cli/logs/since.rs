@@ -16,7 +16,7 @@ pub(super) fn since<Z: TimeZone>(text: &str, now: &DateTime<Z>) -> Result<DateTi
         _ => moment(text).or_else(|| text.parse().ok().and_then(midnight)),
     };
     let at = local.and_then(|local| zone.from_local_datetime(&local).earliest());
-    let at = at.or_else(|| Some(now.clone() - distance(text)?));
+    let at = at.or_else(|| now.clone().checked_sub_signed(distance(text)?));
     let whole = DateTime::parse_from_rfc3339(text).ok();
     let at = at.or_else(|| whole.map(|at| at.with_timezone(&zone)));
     at.ok_or_else(|| {

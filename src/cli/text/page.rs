@@ -1,5 +1,7 @@
 //! The page for a text: colours, width, and the breaking of long lines. Pure.
 
+use super::width::width;
+
 /// How the reader sees a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) struct Style {
@@ -142,7 +144,7 @@ pub(in crate::cli) fn visible(text: &str) -> usize {
         within = *c == '\u{1b}' || within && *c != 'm';
         !was_within && !within
     });
-    seen.count()
+    width(&seen.collect::<String>())
 }
 
 /// As much of a line as fits, with an ellipsis if it is cut. Its colours continue after that.
@@ -151,13 +153,17 @@ pub(in crate::cli) fn cut(line: &str, columns: usize) -> String {
         return line.to_owned();
     }
     let mut cut = String::new();
-    let (mut column, mut within) = (0, false);
+    let (mut column, mut within, mut is_full) = (0, false, false);
     for c in line.chars() {
         let starts = c == '\u{1b}';
         if !within && !starts {
-            column += 1;
+            if is_full {
+                continue;
+            }
+            column += width(c.encode_utf8(&mut [0; 4]));
             if column >= columns {
-                if column == columns {
+                is_full = true;
+                if columns > 0 {
                     cut.push('…');
                 }
                 continue;
@@ -188,6 +194,10 @@ mod tests {
             ("\u{1b}[1m/a/path\u{1b}[0m", 4, "\u{1b}[1m/a/…\u{1b}[0m"),
             ("/a/path", 1, "…"),
             ("/a/path", 0, ""),
+            ("앱이름", 6, "앱이름"),
+            ("앱이름", 5, "앱이…"),
+            ("앱이름", 4, "앱…"),
+            ("e\u{301}e\u{301}e\u{301}", 2, "e\u{301}…"),
         ] {
             assert_eq!(cut(line, columns), expected, "{line:?} {columns}");
         }

@@ -7,7 +7,7 @@ mod rates;
 mod scene;
 mod table;
 mod terminal;
-mod words;
+pub(super) mod words;
 
 use std::fmt::Display;
 use std::pin::pin;

@@ -4,7 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::words::{cut, width};
+use super::words::cut;
+use crate::cli::text::width;
 
 /// Columns between two of a table's.
 const GAP: usize = 2;

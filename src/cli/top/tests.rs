@@ -87,7 +87,7 @@ async fn a_hostile_name_moves_nothing() {
             let ends: Vec<_> = of_requests
                 .map(|row| {
                     let (before, _) = row.split_once("412 ms").unwrap();
-                    super::words::width(before)
+                    crate::cli::text::width(before)
                 })
                 .collect();
             assert_eq!(ends.len(), 3, "{name:?}: {rows:#?}");

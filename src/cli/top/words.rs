@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use crate::cli::text::inline;
+use crate::cli::text::{inline, width};
 use crate::control::human::count;
 
 /// Of a name, so many letters are looked at: more than any screen has columns for.
@@ -13,14 +13,9 @@ const LONGEST: usize = 1000;
 /// In the place of what a terminal might act on, or draw wider or narrower than is thought.
 const ODD: char = '\u{fffd}';
 
-/// The columns that a text takes.
-pub(super) fn width(text: &str) -> usize {
-    Span::raw(text).width()
-}
-
 /// A text on one line in so many columns, with an ellipsis where it is cut. Each of its letters takes one column or two,
 /// on every terminal: letters that join with others, which terminals draw in several ways, are replaced.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub(in crate::cli) fn cut(text: &str, columns: usize) -> String {
     let start: String = text.chars().take(LONGEST).collect();
     let mut shown = String::new();
     let mut taken = 0;

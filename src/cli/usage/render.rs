@@ -1,6 +1,7 @@
 //! The table of usage.
 
-use crate::cli::text::{Style, Tone, cut, inline, visible};
+use crate::cli::text::{Style, Tone, inline, visible};
+use crate::cli::top::words::cut;
 use crate::control::usage::{UsageBy, UsageReport, UsageRow, UsageSums};
 
 /// The parts of a bar's last column, from the smallest.
@@ -286,6 +287,39 @@ mod tests {
         assert_eq!(bar(0, 16, 4), "");
         assert_eq!(bar(1, 16, 0), "");
         assert_eq!(bar(u64::MAX, u64::MAX, 10).chars().count(), 10);
+    }
+
+    #[test]
+    fn names_that_are_wide_or_joined_move_no_column() {
+        let names = [
+            "zed",
+            "앱이름",
+            "😀",
+            "👩\u{200d}👩\u{200d}👧",
+            "e\u{301}e\u{301}",
+            "한국어한국어한국어한국어한국어한국어한국어",
+        ];
+        let row = |name: &&str| UsageRow {
+            name: (*name).to_owned(),
+            sums: UsageSums {
+                requests: 7,
+                ..UsageSums::default()
+            },
+        };
+        let given = UsageReport {
+            rows: names.iter().map(row).collect(),
+            ..UsageReport::default()
+        };
+        for columns in [34, 60, 80] {
+            let table = table(&given, Style::PLAIN.in_columns(columns));
+            let ends = table
+                .lines()
+                .skip(1)
+                .filter_map(|line| Some(visible(line.split_once("  7")?.0)));
+            let ends: Vec<_> = ends.collect();
+            assert_eq!(ends.len(), names.len(), "{table}");
+            assert!(ends.iter().all(|end| *end == ends[0]), "{table}");
+        }
     }
 
     #[test]
