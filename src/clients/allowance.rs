@@ -77,6 +77,14 @@ pub(super) struct Allowance {
     is_changed: bool,
 }
 
+/// A time, and the day that it is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DayMoment {
+    pub(super) now: i64,
+    /// The end of the day, where it is known.
+    pub(super) midnight: i64,
+}
+
 impl Rates {
     /// Whether there are none.
     pub fn is_none(&self) -> bool {
@@ -107,12 +115,9 @@ impl Allowance {
         }
     }
 
-    /// Takes a request's share. `midnight` is the end of the day, where it is known.
-    pub(super) fn take(
-        &mut self,
-        rates: &Rates,
-        (now, midnight): (i64, i64),
-    ) -> Result<(), Reached> {
+    /// Takes a request's share.
+    pub(super) fn take(&mut self, rates: &Rates, at: DayMoment) -> Result<(), Reached> {
+        let DayMoment { now, midnight } = at;
         self.turn(now, midnight);
         // A clock that was set back has no minute of an hour.
         if !(now..=now.saturating_add(MINUTE)).contains(&self.minute_ends)
@@ -162,15 +167,15 @@ impl Allowance {
     }
 
     /// Adds what was used.
-    pub(super) fn add(&mut self, used: Used, (now, midnight): (i64, i64)) {
-        self.turn(now, midnight);
+    pub(super) fn add(&mut self, used: Used, at: DayMoment) {
+        self.turn(at.now, at.midnight);
         self.enter(used);
     }
 
     /// What is used of today.
-    pub(super) fn today(&mut self, (now, midnight): (i64, i64)) -> Used {
-        self.turn(now, midnight);
-        self.sum(now)
+    pub(super) fn today(&mut self, at: DayMoment) -> Used {
+        self.turn(at.now, at.midnight);
+        self.sum(at.now)
     }
 
     /// The days, where the file has other ones.
@@ -290,8 +295,8 @@ mod tests {
         Err(Reached { limit, wait })
     }
 
-    fn take(allowance: &mut Allowance, rates: &Rates, times: (i64, i64)) -> Result<(), Reached> {
-        allowance.take(rates, times)
+    fn at(now: i64, midnight: i64) -> DayMoment {
+        DayMoment { now, midnight }
     }
 
     fn tokens(tokens: u64) -> Used {
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn a_minute_begins_with_its_first_request() {
         let (rates, mut allowance) = (rates(2, 0, 0), Allowance::default());
-        let mut at = |second: i64| take(&mut allowance, &rates, (NOON + second, 0));
+        let mut at = |second: i64| allowance.take(&rates, at(NOON + second, 0));
         assert_eq!(at(0), Ok(()));
         assert_eq!(at(30), Ok(()));
         assert_eq!(at(45), reached(Which::Minute(2), 15));
@@ -326,42 +331,42 @@ mod tests {
         let midnight = NOON + 7200;
         let (rates, mut allowance) = (rates(0, 2, 100), Allowance::default());
         for _ in 0..2 {
-            assert_eq!(take(&mut allowance, &rates, (NOON, midnight)), Ok(()));
+            assert_eq!(allowance.take(&rates, at(NOON, midnight)), Ok(()));
         }
-        let full = take(&mut allowance, &rates, (NOON + 60, midnight));
+        let full = allowance.take(&rates, at(NOON + 60, midnight));
         assert_eq!(full, reached(Which::Day(2), 7140));
-        assert_eq!(take(&mut allowance, &rates, (midnight, midnight)), Ok(()));
-        allowance.add(tokens(100), (midnight + 1, midnight + DAY));
-        let full = take(&mut allowance, &rates, (midnight + 1, midnight + DAY));
+        assert_eq!(allowance.take(&rates, at(midnight, midnight)), Ok(()));
+        allowance.add(tokens(100), at(midnight + 1, midnight + DAY));
+        let full = allowance.take(&rates, at(midnight + 1, midnight + DAY));
         assert_eq!(full, spent(100, 86_399));
-        let used = allowance.today((midnight + 1, midnight + DAY));
+        let used = allowance.today(at(midnight + 1, midnight + DAY));
         assert_eq!((used.requests, used.tokens), (1, 100));
-        let used = allowance.today((midnight + DAY, midnight + DAY));
+        let used = allowance.today(at(midnight + DAY, midnight + DAY));
         assert_eq!(used, Used::default());
     }
 
     #[test]
     fn a_midnight_that_is_known_late_keeps_what_was_used() {
         let (rates, mut allowance) = (rates(0, 1, 0), Allowance::default());
-        let mut at = |now: i64, midnight: i64| take(&mut allowance, &rates, (now, midnight));
-        assert_eq!(at(NOON, 0), Ok(()));
-        assert_eq!(at(NOON, 0), reached(Which::Day(1), 43_200));
-        assert_eq!(at(NOON, NOON + 100), reached(Which::Day(1), 100));
-        assert_eq!(at(NOON + 100, NOON + 100), Ok(()));
+        let mut take = |now: i64, midnight: i64| allowance.take(&rates, at(now, midnight));
+        assert_eq!(take(NOON, 0), Ok(()));
+        assert_eq!(take(NOON, 0), reached(Which::Day(1), 43_200));
+        assert_eq!(take(NOON, NOON + 100), reached(Which::Day(1), 100));
+        assert_eq!(take(NOON + 100, NOON + 100), Ok(()));
     }
 
     #[test]
     fn a_share_goes_back_to_the_day_that_it_was_of() {
         let (midnight, rates) = (NOON + 100, rates(0, 1, 0));
         let mut allowance = Allowance::default();
-        allowance.take(&rates, (NOON, midnight)).unwrap();
+        allowance.take(&rates, at(NOON, midnight)).unwrap();
         allowance.give_back(NOON);
-        allowance.take(&rates, (NOON, midnight)).unwrap();
+        allowance.take(&rates, at(NOON, midnight)).unwrap();
         // The next day has its own.
-        let next = (midnight, midnight + DAY);
-        assert_eq!(take(&mut allowance, &rates, next), Ok(()));
+        let next = at(midnight, midnight + DAY);
+        assert_eq!(allowance.take(&rates, next), Ok(()));
         allowance.give_back(NOON);
-        assert!(take(&mut allowance, &rates, next).is_err());
+        assert!(allowance.take(&rates, next).is_err());
     }
 
     #[test]
@@ -380,19 +385,19 @@ mod tests {
         ] {
             for restarts in [false, true] {
                 let mut allowance = Allowance::of(vec![first]);
-                allowance.add(tokens(40), (wrong, its_midnight));
+                allowance.add(tokens(40), at(wrong, its_midnight));
                 if restarts {
                     allowance = Allowance::of(allowance.unwritten().unwrap());
                 }
                 let rates = rates(0, 0, 100);
                 // The end of the wrong day may be remembered for a moment.
                 for known in [its_midnight, midnight] {
-                    let full = take(&mut allowance, &rates, (NOON + 1, known));
+                    let full = allowance.take(&rates, at(NOON + 1, known));
                     assert!(full.is_err(), "{wrong} {restarts} {allowance:?}");
                 }
                 // It does not last.
-                let later = (NOON + 2 * DAY, midnight + 2 * DAY);
-                assert_eq!(take(&mut allowance, &rates, later), Ok(()), "{wrong}");
+                let later = at(NOON + 2 * DAY, midnight + 2 * DAY);
+                assert_eq!(allowance.take(&rates, later), Ok(()), "{wrong}");
             }
         }
     }
@@ -400,8 +405,8 @@ mod tests {
     #[test]
     fn what_was_used_before_a_clock_was_set_was_used_today() {
         let (rates, mut allowance) = (rates(0, 1, 0), Allowance::default());
-        assert_eq!(take(&mut allowance, &rates, (5, 0)), Ok(()));
-        let full = take(&mut allowance, &rates, (NOON, NOON + 100));
+        assert_eq!(allowance.take(&rates, at(5, 0)), Ok(()));
+        let full = allowance.take(&rates, at(NOON, NOON + 100));
         assert_eq!(full, reached(Which::Day(1), 100));
     }
 
@@ -409,7 +414,7 @@ mod tests {
     fn days_that_a_wandering_clock_makes_are_few() {
         let mut allowance = Allowance::default();
         for day in 0..100 {
-            allowance.add(tokens(1), (NOON + day * DAY, NOON + day * DAY + 9));
+            allowance.add(tokens(1), at(NOON + day * DAY, NOON + day * DAY + 9));
         }
         assert_eq!(allowance.days.len(), MOST_DAYS);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::allowance::{Allowance, Day, Rates, Reached, Used, Which};
+use super::allowance::{Allowance, Day, DayMoment, Rates, Reached, Used, Which};
 use crate::clock::Clock;
 
 /// So many places of use are kept, the last one included.
@@ -329,8 +329,11 @@ impl Meter {
     }
 
     /// Now, and the end of the day.
-    fn times(&self) -> (i64, i64) {
-        (self.clock.seconds(), self.midnight.load(Ordering::Relaxed))
+    fn times(&self) -> DayMoment {
+        DayMoment {
+            now: self.clock.seconds(),
+            midnight: self.midnight.load(Ordering::Relaxed),
+        }
     }
 
     /// Adds to what was used today.

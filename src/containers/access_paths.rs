@@ -321,7 +321,8 @@ impl World<'_> {
         &self,
         door: &ListenEndpoint,
         how: String,
-        (kind, target): (WayKind, AppTarget),
+        kind: WayKind,
+        target: AppTarget,
     ) -> AccessPath {
         let reach = self
             .wait(door)
@@ -346,7 +347,7 @@ fn host_network(world: World<'_>) -> AccessPath {
         needs_key: door.needs_key,
         ..AppTarget::new(&literal(address.ip()), address.port(), &door.provider)
     };
-    world.through(door, "in the host's own network".to_owned(), (kind, target))
+    world.through(door, "in the host's own network".to_owned(), kind, target)
 }
 
 fn desktop(world: World<'_>) -> AccessPath {
@@ -361,7 +362,8 @@ fn desktop(world: World<'_>) -> AccessPath {
     world.through(
         door,
         "Docker Desktop forwards to it".to_owned(),
-        (kind, target),
+        kind,
+        target,
     )
 }
 
@@ -373,7 +375,7 @@ fn mapped_loopback(world: World<'_>) -> AccessPath {
     };
     let how = "this machine's loopback, mapped into a single container".to_owned();
     let target = AppTarget::new(PASTA, port, &door.provider);
-    world.through(door, how, (kind, target))
+    world.through(door, how, kind, target)
 }
 
 fn no_loopback(world: World<'_>, kind: WayKind, target: AppTarget) -> AccessPath {
@@ -396,7 +398,7 @@ fn socket(world: World<'_>) -> AccessPath {
     if let Some((door, path)) = found {
         let how = format!("through {}", path.display());
         let target = target(&door.provider, path.to_owned());
-        return world.through(door, how, (kind, target));
+        return world.through(door, how, kind, target);
     }
     let reach = Reachability::NotSetUp("no listener is a Unix socket".to_owned());
     let lines = [&*format!("unix = \"{SOCKET}\""), "auth = \"keys\""];

@@ -75,6 +75,13 @@ pub(super) struct RenewalCause {
     pub(super) meant: Option<Vec<String>>,
 }
 
+/// What one turn of a renewal goes by.
+#[derive(Debug, Clone, Copy)]
+struct RenewalTurn<'t> {
+    cause: &'t RenewalCause,
+    now: DateTime<Utc>,
+}
+
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum Deed {
@@ -382,11 +389,12 @@ impl Core {
         let Some(RenewalAttempt { cause, phase }) = self.attempt.take() else {
             return RenewalStep::End(Err(RenewalFailure::Defect));
         };
-        let turn = self.turn(&cause, (phase, event), seat, now);
-        if !matches!(turn, Ok(NextPhase::Wait(Phase::Working(..), _))) {
+        let turn = RenewalTurn { cause: &cause, now };
+        let result = self.turn(turn, phase, event, seat);
+        if !matches!(result, Ok(NextPhase::Wait(Phase::Working(..), _))) {
             self.knowledge.release();
         }
-        match turn {
+        match result {
             Ok(NextPhase::Wait(phase, deed)) => {
                 self.attempt = Some(RenewalAttempt { cause, phase });
                 RenewalStep::Do(deed)
@@ -398,21 +406,21 @@ impl Core {
 
     fn turn(
         &mut self,
-        cause: &RenewalCause,
-        at: (Phase, RenewalEvent),
+        turn: RenewalTurn<'_>,
+        phase: Phase,
+        event: RenewalEvent,
         seat: impl Fn(&StoreContents) -> LoginFile,
-        now: DateTime<Utc>,
     ) -> PhaseResult {
-        match at {
+        match (phase, event) {
             (Phase::Locking, RenewalEvent::Locked(found)) => {
                 self.status.renewing = true;
                 match found {
-                    Ok(found) => self.opened(cause, found, seat, now),
+                    Ok(found) => self.opened(turn, found, seat),
                     Err(reason) if self.knowledge.unsaved().is_some() => {
                         Ok(NextPhase::Wait(Phase::Missing(reason), Deed::LookForStore))
                     }
                     Err(reason) => {
-                        self.no_login(NoLogin::Gone(reason), now);
+                        self.no_login(NoLogin::Gone(reason), turn.now);
                         Ok(done(None))
                     }
                 }
@@ -421,20 +429,18 @@ impl Core {
                 if missing? {
                     return Err(RenewalFailure::Gone);
                 }
-                self.no_login(NoLogin::Gone(reason), now);
+                self.no_login(NoLogin::Gone(reason), turn.now);
                 Ok(done(None))
             }
             (Phase::Entering(mut opened), RenewalEvent::JournalRead(read)) => {
                 opened.unentered = self.entered(read);
-                self.entered_with(cause, opened, now)
+                self.entered_with(turn, opened)
             }
             (Phase::Salvaging(opened), RenewalEvent::Leftovers(leftovers)) => {
-                self.salvage(cause, opened, leftovers?, now)
+                self.salvage(turn, opened, leftovers?)
             }
-            (Phase::Salvaged(opened), RenewalEvent::KeptBeside) => self.start(cause, *opened, now),
-            (Phase::Working(work, doing), event) => {
-                tidied(self.worked(cause, work, (doing, event), now))
-            }
+            (Phase::Salvaged(opened), RenewalEvent::KeptBeside) => self.start(turn, *opened),
+            (Phase::Working(work, doing), event) => tidied(self.worked(turn, work, doing, event)),
             (Phase::Tidying(result), RenewalEvent::Tidied) => result.map(NextPhase::Done),
             _ => Err(RenewalFailure::Defect),
         }
@@ -443,10 +449,9 @@ impl Core {
     /// The locks are held, and the store has a login.
     fn opened(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         found: StoreContents,
         seat: impl Fn(&StoreContents) -> LoginFile,
-        now: DateTime<Utc>,
     ) -> PhaseResult {
         let mut login = found.login.clone();
         if let Some(error) = &found.broken {
@@ -465,25 +470,20 @@ impl Core {
         if self.knowledge.is_unentered() {
             return Ok(NextPhase::Wait(Phase::Entering(opened), Deed::ReadJournal));
         }
-        self.entered_with(cause, opened, now)
+        self.entered_with(turn, opened)
     }
 
     /// It is known which token may be spent, or why that is unknown.
-    fn entered_with(
-        &mut self,
-        cause: &RenewalCause,
-        mut opened: Box<Opened>,
-        now: DateTime<Utc>,
-    ) -> PhaseResult {
+    fn entered_with(&mut self, turn: RenewalTurn<'_>, mut opened: Box<Opened>) -> PhaseResult {
         self.notice_put_back(&opened.login);
         if self.knowledge.unsaved().is_some() {
-            return self.start(cause, *opened, now);
+            return self.start(turn, *opened);
         }
         if let Some(error) = opened.unentered.take() {
             return Err(error.into());
         }
         if opened.login.refresh_token().is_none() {
-            return self.start(cause, *opened, now);
+            return self.start(turn, *opened);
         }
         let unfinished = self.knowledge.is_suspect(&opened.login);
         let deed = Deed::ReadLeftovers { unfinished };
@@ -494,14 +494,13 @@ impl Core {
     /// renaming the file, the answer is still beside the store.
     fn salvage(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         opened: Box<Opened>,
         leftovers: Leftovers,
-        now: DateTime<Utc>,
     ) -> PhaseResult {
         let stored = &opened.login;
         let Some(spent) = stored.refresh_token() else {
-            return self.start(cause, *opened, now);
+            return self.start(turn, *opened);
         };
         if leftovers.begun.is_some() && !self.knowledge.is_suspect(stored) {
             self.knowledge.on(LoginEvent::Entered(leftovers.begun));
@@ -510,7 +509,7 @@ impl Core {
         let from_mirrors = leftovers.mirrors.into_iter().map(|mirror| {
             let mut login = stored.clone();
             login.remove_refresh_token();
-            with_mirror(&mut login, Some(&mirror), now);
+            with_mirror(&mut login, Some(&mirror), turn.now);
             login
         });
         let kept = kept.into_iter().map(|kept| kept.login);
@@ -523,7 +522,7 @@ impl Core {
                 other && !self.knowledge.was_spent(token.as_ref())
             });
         let Some(login) = next else {
-            return self.start(cause, *opened, now);
+            return self.start(turn, *opened);
         };
         let provider = self.adapter.name().as_str();
         tracing::warn!(provider, "the answer of an interrupted refresh was found");
@@ -532,7 +531,7 @@ impl Core {
         // Writing it again removes the temporary file.
         match self.keep_beside() {
             Some(deed) => Ok(NextPhase::Wait(Phase::Salvaged(opened), deed)),
-            None => self.start(cause, *opened, now),
+            None => self.start(turn, *opened),
         }
     }
 
@@ -543,13 +542,13 @@ impl Core {
         Some(Deed::KeepBeside(kept))
     }
 
-    fn start(&mut self, cause: &RenewalCause, opened: Opened, now: DateTime<Utc>) -> PhaseResult {
+    fn start(&mut self, turn: RenewalTurn<'_>, opened: Opened) -> PhaseResult {
         let Opened {
             found,
             mut login,
             unentered,
         } = opened;
-        let merge = self.knowledge.merge(&mut login, &found, now);
+        let merge = self.knowledge.merge(&mut login, &found, turn.now);
         let work = Box::new(LockedLogin {
             found: Some(found),
             login,
@@ -563,23 +562,22 @@ impl Core {
             dead: Vec::new(),
             steps: 0,
         });
-        tidied(self.bring_in_unsaved(cause, work, now))
+        tidied(self.bring_in_unsaved(turn, work))
     }
 
     /// A rotated login that could not be written is used and written now, unless someone renewed
     /// or logged in meanwhile. It stays in use when it can't be written once more.
     fn bring_in_unsaved(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         mut work: Box<LockedLogin>,
-        now: DateTime<Utc>,
     ) -> PhaseResult {
         let (Some(unsaved), Some(found)) = (self.knowledge.unsaved(), &work.found) else {
-            return self.next_step(cause, work, now);
+            return self.next_step(turn, work);
         };
         if !unsaved.still_stands(&found.login) {
             self.knowledge.on(LoginEvent::Superseded);
-            return self.next_step(cause, work, now);
+            return self.next_step(turn, work);
         }
         let mut login = unsaved.login.clone();
         let mirror = found.mirror.as_ref();
@@ -587,24 +585,24 @@ impl Core {
         work.merge = if mirror.is_some_and(is_spent) {
             Merge::MirrorBehind
         } else {
-            with_mirror(&mut login, mirror, now)
+            with_mirror(&mut login, mirror, turn.now)
         };
         work.login = login;
         if work.merge == Merge::Taken {
             self.knowledge.on(LoginEvent::Superseded);
-            return self.next_step(cause, work, now);
+            return self.next_step(turn, work);
         }
         work.ours = true;
-        Ok(work.commit(Doing::Saving, now))
+        Ok(work.commit(Doing::Saving, turn.now))
     }
 
     /// Something was done with the login.
     fn worked(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         mut work: Box<LockedLogin>,
-        (doing, event): (Doing, RenewalEvent),
-        now: DateTime<Utc>,
+        doing: Doing,
+        event: RenewalEvent,
     ) -> PhaseResult {
         match (doing, event) {
             (
@@ -617,18 +615,18 @@ impl Core {
             }
             (Doing::Saving, RenewalEvent::Committed(written, found)) => {
                 work.found = found;
-                self.stored(cause, work, (written, true), now)
+                self.stored(turn, work, written, true)
             }
             (Doing::Storing(renewal), RenewalEvent::Committed(written, found)) => {
                 work.found = found;
                 // A minted key says nothing about the refresh token.
                 let settles = renewal == Renewal::Refresh;
-                self.stored(cause, work, (written, settles), now)
+                self.stored(turn, work, written, settles)
             }
-            (Doing::Keeping, RenewalEvent::KeptBeside) => self.next_step(cause, work, now),
+            (Doing::Keeping, RenewalEvent::KeptBeside) => self.next_step(turn, work),
             (Doing::Preparing(renewal), RenewalEvent::Prepared(prepared)) => {
                 prepared?;
-                self.prepared(work, renewal, now)
+                self.prepared(work, renewal, turn.now)
             }
             (Doing::Noting(entry), RenewalEvent::Noted(noted)) => {
                 noted?;
@@ -636,24 +634,24 @@ impl Core {
                 self.send(work)
             }
             (Doing::Asking, RenewalEvent::Answered(answer, proof)) => {
-                self.answered(cause, work, (answer, proof), now)
+                self.answered(turn, work, answer, proof)
             }
             (Doing::Adopting, RenewalEvent::Committed(written, found)) => {
                 work.found = found;
                 if let Err(error) = written {
                     let message = format!("{error}; an adopted login is not mirrored");
-                    self.failed("store", &message, now);
-                    self.timing.mirror_failed(now);
+                    self.failed("store", &message, turn.now);
+                    self.timing.mirror_failed(turn.now);
                 }
-                Ok(self.conclude(&work, now))
+                Ok(self.conclude(&work, turn.now))
             }
             (Doing::Doubting(looks, rejection), RenewalEvent::ReadAgain(read, found)) => {
                 read?;
                 work.found = found;
-                self.looked_again(cause, work, (looks, rejection), now)
+                self.looked_again(turn, work, looks, rejection)
             }
             (Doing::Ending(rejection), RenewalEvent::Committed(written, _)) => {
-                Ok(self.taken_out(&work, &rejection, written, now))
+                Ok(self.taken_out(&work, &rejection, written, turn.now))
             }
             _ => Err(RenewalFailure::Defect),
         }
@@ -664,10 +662,10 @@ impl Core {
     /// then it also stays beside the journal.
     fn stored(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         work: Box<LockedLogin>,
-        (written, settles): (Result<(), StoreError>, bool),
-        now: DateTime<Utc>,
+        written: Result<(), StoreError>,
+        settles: bool,
     ) -> PhaseResult {
         let deed = match written {
             Ok(()) => {
@@ -685,39 +683,34 @@ impl Core {
             Err(error) => {
                 let reason = error.to_string();
                 let message = format!("{reason}; the renewed login is kept in memory only");
-                self.failed("store", &message, now);
+                self.failed("store", &message, turn.now);
                 if !self.knowledge.is_unsaved_told() {
                     self.knowledge.on(LoginEvent::ToldUnsaved);
                     self.tell(NoticeKind::NotSaved { reason });
                 }
-                self.timing.not_saved(now);
+                self.timing.not_saved(turn.now);
                 self.keep_beside()
             }
         };
         match deed {
             Some(deed) => Ok(work.doing(Doing::Keeping, deed)),
-            None => self.next_step(cause, work, now),
+            None => self.next_step(turn, work),
         }
     }
 
     /// Decides by the login's state: use it, renew it, or give up. A usable credential that is not
     /// due, and not the refused one, is the result of another program or of this one a moment ago.
-    fn next_step(
-        &mut self,
-        cause: &RenewalCause,
-        mut work: Box<LockedLogin>,
-        now: DateTime<Utc>,
-    ) -> PhaseResult {
+    fn next_step(&mut self, turn: RenewalTurn<'_>, mut work: Box<LockedLogin>) -> PhaseResult {
         if work.steps == STEPS {
             return Err(refused_as_granted());
         }
         work.steps = work.steps.saturating_add(1);
-        let (credential, mut renewal) = match self.adapter.assess(&work.login, now) {
+        let (credential, mut renewal) = match self.adapter.assess(&work.login, turn.now) {
             Assessment::Login {
                 credential,
                 renewal,
             } => (credential, renewal),
-            Assessment::NoLogin { .. } => return Ok(self.conclude(&work, now)),
+            Assessment::NoLogin { .. } => return Ok(self.conclude(&work, turn.now)),
         };
         renewal = self.possible(renewal, &work.login);
         let credential = credential.map(|credential| self.timing.dated(credential));
@@ -727,15 +720,15 @@ impl Core {
         };
         let fresh = credential.as_ref().is_some_and(|credential| {
             let window = self.window(credential);
-            let due = window.is_some_and(|window| window.is_open(now));
-            let lives = credential.expires_at.is_none_or(|end| end > now);
-            let refused = is(cause.refused.as_ref(), credential);
+            let due = window.is_some_and(|window| window.is_open(turn.now));
+            let lives = credential.expires_at.is_none_or(|end| end > turn.now);
+            let refused = is(turn.cause.refused.as_ref(), credential);
             let granted = is(work.granted_bearer.as_ref(), credential);
             // One that was granted just now is not asked for again, however short its life.
             !refused && !suspect && (granted || lives && !due)
         });
         if fresh || renewal == Renewal::Never {
-            return Ok(self.adopt(work, now));
+            return Ok(self.adopt(work, turn.now));
         }
         let spent = self.knowledge.is_stale(&work.login);
         let refreshable = work.login.refresh_token().is_some() && !spent;
@@ -746,11 +739,11 @@ impl Core {
         if let Some(error) = work.unentered.take() {
             return Err(error.into());
         }
-        if let Some(file) = self.is_anothers(cause, &work) {
+        if let Some(file) = self.is_anothers(turn.cause, &work) {
             return Err(StoreError::Moved { file }.into());
         }
-        let again = work.granted && renewal == Renewal::Refresh && !cause.by_hand;
-        if again && self.timing.paced(now).is_some() {
+        let again = work.granted && renewal == Renewal::Refresh && !turn.cause.by_hand;
+        if again && self.timing.paced(turn.now).is_some() {
             return Err(refused_as_granted());
         }
         Ok(work.doing(Doing::Preparing(renewal), Deed::Prepare))
@@ -831,16 +824,16 @@ impl Core {
     /// The token endpoint has answered, or not.
     fn answered(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         mut work: Box<LockedLogin>,
-        (answer, proof): (Result<Grant, TokenError>, Proof),
-        now: DateTime<Utc>,
+        answer: Result<Grant, TokenError>,
+        proof: Proof,
     ) -> PhaseResult {
         match answer {
-            Ok(grant) => Ok(self.granted(cause, work, (grant, proof), now)),
+            Ok(grant) => Ok(self.granted(turn, work, grant, proof)),
             Err(TokenError::AccessTokenRefused) if work.access_token == AccessToken::Untried => {
                 work.access_token = AccessToken::Refused;
-                self.next_step(cause, work, now)
+                self.next_step(turn, work)
             }
             Err(TokenError::AccessTokenRefused) => {
                 let what = "the provider issued no key for a new token".to_owned();
@@ -883,19 +876,19 @@ impl Core {
     /// Persists what was granted before anything else is done with it.
     fn granted(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         mut work: Box<LockedLogin>,
-        (grant, proof): (Grant, Proof),
-        now: DateTime<Utc>,
+        grant: Grant,
+        proof: Proof,
     ) -> NextPhase {
         let renewal = grant.renewal();
-        if renewal == Renewal::Refresh && !cause.by_hand {
-            self.timing.rotated(now);
+        if renewal == Renewal::Refresh && !turn.cause.by_hand {
+            self.timing.rotated(turn.now);
         }
         let found = work.found.as_ref();
         let stored = found.and_then(|found| found.login.refresh_token());
         let spent = [work.login.refresh_token(), stored];
-        let lifetime = self.apply(&mut work.login, grant, now);
+        let lifetime = self.apply(&mut work.login, grant, turn.now);
         // A store that can't be read may know better.
         if let Some(since) = self.knowledge.since()
             && !since.noted
@@ -904,7 +897,7 @@ impl Core {
         {
             super::grant::note_login_at(&mut work.login, since.at);
         }
-        if cause.refused.is_none() {
+        if turn.cause.refused.is_none() {
             self.timing.replaced_in_time();
         } else {
             self.timing.replaced(proof, !work.granted);
@@ -916,16 +909,16 @@ impl Core {
             work.access_token = AccessToken::Replaced;
         }
         // A refresh of an access token that can't infer gives no bearer yet.
-        let credential = self.credential_of(&work.login, now);
+        let credential = self.credential_of(&work.login, turn.now);
         if let Some(credential) = credential.filter(|credential| credential.kind.is_from(renewal)) {
             work.granted_bearer = Some(credential.bearer.clone());
             self.timing.received(Receipt {
                 bearer: credential.bearer,
-                at: now,
-                expires_at: lifetime.map(|lifetime| clock::after(now, lifetime)),
+                at: turn.now,
+                expires_at: lifetime.map(|lifetime| clock::after(turn.now, lifetime)),
             });
         }
-        work.commit(Doing::Storing(renewal), now)
+        work.commit(Doing::Storing(renewal), turn.now)
     }
 
     /// Merges the grant and its lifetime into the login. A panic over an odd answer must not lose
@@ -948,14 +941,14 @@ impl Core {
     /// The store was read again after the provider had called the grant dead.
     fn looked_again(
         &mut self,
-        cause: &RenewalCause,
+        turn: RenewalTurn<'_>,
         mut work: Box<LockedLogin>,
-        (looks, rejection): (usize, Rejection),
-        now: DateTime<Utc>,
+        looks: usize,
+        rejection: Rejection,
     ) -> PhaseResult {
-        if let Some(login) = self.living(&mut work, now) {
+        if let Some(login) = self.living(&mut work, turn.now) {
             work.login = login;
-            return self.next_step(cause, work, now);
+            return self.next_step(turn, work);
         }
         if let Some(pause) = DOUBT.get(looks) {
             let doing = Doing::Doubting(looks.saturating_add(1), rejection);
@@ -966,12 +959,12 @@ impl Core {
             provider: self.adapter.name().as_str(),
             code: &rejection.code,
             message: &rejection.description,
-            at: now,
+            at: turn.now,
         });
         let commit = Commit {
             old,
             login: work.login.clone(),
-            mirror: work.login.mirror(now),
+            mirror: work.login.mirror(turn.now),
             change: Change::Quarantined,
             dead: work.dead.clone(),
         };

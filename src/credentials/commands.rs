@@ -12,8 +12,8 @@ use super::knowledge::same;
 use super::merge;
 use super::status::RenewalResult;
 use super::store::{
-    Added, Change, Extent, LoginDestination, LoginStore, NewRow, Occasion, Removed, StoreError,
-    Transaction,
+    Added, Change, Extent, LoginDestination, LoginStore, LoginUpdate, NewRow, Occasion, Removed,
+    StoreError, Transaction,
 };
 use crate::provider::{Grant, Login, Merge};
 
@@ -126,7 +126,13 @@ impl Keeper {
         }
         login.forget_end();
         let written = transaction.work(move |transaction| {
-            transaction.commit((&found.login, &login), None, Change::LoggedIn, now)
+            let update = LoginUpdate {
+                old: &found.login,
+                login: &login,
+                change: Change::LoggedIn,
+                now,
+            };
+            transaction.commit(update, None)
         });
         if let Err(error) = written.await {
             tracing::warn!(%error, "the login in the mirror can't be adopted");
@@ -179,7 +185,13 @@ impl Keeper {
         let written = {
             let login = login.clone();
             move |transaction: &mut Transaction| {
-                transaction.commit((&old, &login), mirror, change, now)
+                let update = LoginUpdate {
+                    old: &old,
+                    login: &login,
+                    change,
+                    now,
+                };
+                transaction.commit(update, mirror)
             }
         };
         if let Err(error) = transaction.work(written).await {
@@ -243,7 +255,8 @@ impl Keeper {
     /// may have given up while we waited for the locks; then nothing changes.
     pub(super) async fn logout(
         &mut self,
-        (meant, extent): (Option<PathBuf>, Extent),
+        meant: Option<PathBuf>,
+        extent: Extent,
         given_up: impl Future<Output = ()>,
     ) -> Result<Removed, StoreError> {
         let now = self.clock.now();

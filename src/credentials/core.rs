@@ -282,7 +282,7 @@ impl Core {
                 self.knowledge.on(LoginEvent::Taken { login, now, life });
                 let credential = credential.map(|credential| self.timing.dated(credential));
                 let renewal = self.possible(renewal, login);
-                self.publish_login(credential, (renewal, self.knowledge.is_stale(login)), now);
+                self.publish_login(credential, renewal, self.knowledge.is_stale(login), now);
                 if self.knowledge.is_suspect(login) && renewal != Renewal::Never {
                     // While a grace time lasts, the provider gives the lost answer again.
                     self.timing.hurry(now);
@@ -322,7 +322,8 @@ impl Core {
     fn publish_login(
         &mut self,
         credential: Option<Credential>,
-        (renewal, is_stale): (Renewal, bool),
+        renewal: Renewal,
+        is_stale: bool,
         now: DateTime<Utc>,
     ) {
         let planned = credential

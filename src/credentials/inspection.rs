@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::journal::RefreshJournal;
 use super::pool::MAIN;
-use super::store::{self, LoginStore, StoreFiles, read_object};
+use super::store::{self, LoginStore, StoreContents, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
 use crate::files::{self, Spot};
@@ -114,19 +113,14 @@ pub fn inspect(
         mirror,
         suppressed: store.is_suppressed(),
         // The fault of a file is listed above.
-        login: store::first_login(&store).map(|(store, found)| {
-            let journal = store.journal(&found.source);
-            let own = store.is_own(&found.source);
-            let mirror = found.mirror.filter(|_| !own);
-            let mut login = found.login;
+        login: store::first_login(&store).map(|(store, mut found)| {
             for row in &found.rows {
-                login.merge_row(row, now);
+                found.login.merge_row(row, now);
             }
-            let state = (login, mirror.as_ref());
             // Unreadable files are reported with the journal.
             store.spent().read().ok();
-            let token = state.0.refresh_token();
-            let mut look = login_look(adapter, (found.source, own), state, &journal, now);
+            let token = found.login.refresh_token();
+            let mut look = login_look(adapter, &store, found, now);
             look.is_older_copy = token.is_some_and(|token| store.spent().holds(&token));
             look
         }),
@@ -254,11 +248,14 @@ pub fn open_lock(file: &Path) -> std::io::Result<Option<std::fs::File>> {
 
 fn login_look(
     adapter: &dyn Adapter,
-    (store, own): (PathBuf, bool),
-    (login, mirror): (Login, Option<&Login>),
-    journal: &RefreshJournal,
+    store: &LoginStore,
+    found: StoreContents,
     now: DateTime<Utc>,
 ) -> LoginLook {
+    let journal = store.journal(&found.source);
+    let own = store.is_own(&found.source);
+    let mirror = found.mirror.filter(|_| !own);
+    let login = found.login;
     let since = grant::login_at(&login);
     let grant = since.and_then(|since| Some(clock::after(since, adapter.grant_lifetime()?)));
     let assessment = adapter.assess(&login, now);
@@ -278,13 +275,13 @@ fn login_look(
     let begun = begun.ok().flatten();
     let pending = begun.filter(|entry| token.as_ref().is_some_and(|token| entry.is_about(token)));
     LoginLook {
-        store,
+        store: found.source,
         own,
         assessment,
         since,
         ends_at,
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
-        merge: mirror.map(|mirror| login.clone().merge(mirror, now)),
+        merge: mirror.map(|mirror| login.clone().merge(&mirror, now)),
         is_older_copy: false,
         cut_off_at: pending.map(|entry| entry.started_at),
         waits_to_be_saved: kept.is_ok_and(|kept| kept.is_some()),

@@ -128,7 +128,9 @@ impl RefreshJournal {
     pub(super) fn of_row(
         folder: &Path,
         layout: &'static dyn Layout,
-        (store, id, nth): (&Path, &str, usize),
+        store: &Path,
+        id: &str,
+        nth: usize,
     ) -> Self {
         let place = format!("{}\n{id}\n{nth}", store.to_string_lossy());
         Self::new(folder, layout, Path::new(&place))

@@ -297,7 +297,7 @@ impl Keeper {
             limit: AT_ONCE,
             now: self.clock.now(),
         };
-        let renewed = store.renew_twins((login, source), occasion);
+        let renewed = store.renew_twins(login, source, occasion);
         if let Err(error) = self.unless_stopped(renewed).await {
             tracing::debug!(%error, "a copy of a login can't be written yet");
         }
@@ -335,7 +335,7 @@ impl Keeper {
                 drop(done.send(self.add_row(grant, row).await));
             }
             Command::Logout(meant, extent, mut done) => {
-                let removed = self.logout((meant, extent), done.closed()).await;
+                let removed = self.logout(meant, extent, done.closed()).await;
                 drop(done.send(removed));
             }
         }

@@ -11,7 +11,7 @@ use super::journal::UnsavedLogin;
 use super::keeper::{Keeper, seat};
 use super::knowledge::Renewed;
 use super::status::{Hindrance, RenewalResult};
-use super::store::{Change, LoginStore, StoreContents, StoreError, Transaction};
+use super::store::{Change, LoginStore, LoginUpdate, StoreContents, StoreError, Transaction};
 use crate::provider::Login;
 
 impl Keeper {
@@ -248,7 +248,13 @@ impl Keeper {
                 files.mark_dead(&dead);
             }
             files.mark_known(known);
-            files.commit((&old, &login), mirror, change, now)
+            let update = LoginUpdate {
+                old: &old,
+                login: &login,
+                change,
+                now,
+            };
+            files.commit(update, mirror)
         };
         files.work(write).await
     }

@@ -35,7 +35,7 @@ pub(super) use self::pool::{
     Marked, Marking, Meant, Remark, Roster, RowFacts, RowPlace, RowSeen, Twin, login,
 };
 pub(super) use self::rows::{NewRow, Occasion, first_login};
-pub(super) use self::transaction::{Change, Transaction};
+pub(super) use self::transaction::{Change, LoginUpdate, Transaction};
 use super::file_lock::{self, FileLock};
 use super::journal::RefreshJournal;
 use super::spent_tokens::Spent;
@@ -589,8 +589,7 @@ impl LoginStore {
         match &self.row {
             None => RefreshJournal::new(&self.files.journal, self.layout, source),
             Some(row) => {
-                let place = (source, row.id.as_str(), row.nth);
-                RefreshJournal::of_row(&self.files.journal, self.layout, place)
+                RefreshJournal::of_row(&self.files.journal, self.layout, source, &row.id, row.nth)
             }
         }
     }

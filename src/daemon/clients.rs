@@ -116,7 +116,8 @@ pub(super) async fn add(
 pub(super) async fn change(
     clients: &Registry,
     wanted: ClientChange,
-    (providers, now): (&[ProviderReport], DateTime<Utc>),
+    providers: &[ProviderReport],
+    now: DateTime<Utc>,
 ) -> Result<ClientChanged, ControlError> {
     let ClientChange { set, clear } = wanted;
     let name = set.name.clone();

@@ -73,7 +73,8 @@ impl View {
     pub(super) fn new(
         fleet: &Fleet,
         config: &config::Config,
-        (config_file, config_digest): (Option<PathBuf>, Option<String>),
+        config_file: Option<PathBuf>,
+        config_digest: Option<String>,
     ) -> Self {
         Self {
             reports: fleet.reports(),
@@ -262,8 +263,13 @@ impl Handler for ControlHandler {
 
     async fn in_flight(&self, query: InFlightQuery) -> Result<InFlightReport, ControlError> {
         let is_counted = self.usage.book().is_some();
-        let told = (self.clock.now(), is_counted);
-        Ok(flights::report(self.ledger.flights(), query, told))
+        let now = self.clock.now();
+        Ok(flights::report(
+            self.ledger.flights(),
+            query,
+            now,
+            is_counted,
+        ))
     }
 
     async fn clients(&self) -> Result<Clients, ControlError> {
@@ -295,8 +301,7 @@ impl Handler for ControlHandler {
             *provider = self.report(Some(provider))?.upstream.name.to_string();
         }
         let view = self.view.load_full();
-        let with = (&*view.reports, self.clock.now());
-        clients::change(&self.clients, client, with).await
+        clients::change(&self.clients, client, &view.reports, self.clock.now()).await
     }
 
     async fn client_import(

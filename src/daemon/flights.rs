@@ -14,7 +14,8 @@ use crate::proxy::{First, Flights, InFlight};
 pub(super) fn report(
     flights: &Flights,
     query: InFlightQuery,
-    (now, usage_counted): (DateTime<Utc>, bool),
+    now: DateTime<Utc>,
+    usage_counted: bool,
 ) -> InFlightReport {
     let most = query.most.unwrap_or(MOST).min(MOST);
     let first = if query.newest {

@@ -110,7 +110,8 @@ impl LoginSessions {
     /// None yet. Their tasks run on `tasks` and end with `stop`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
-        (tasks, stop): (TaskTracker, CancellationToken),
+        tasks: TaskTracker,
+        stop: &CancellationToken,
         view: Arc<ArcSwap<View>>,
     ) -> Self {
         Self {
@@ -568,17 +569,18 @@ pub(super) async fn logout(
     if report.adapter.layout().is_none() {
         return Err(not_supported(report));
     }
-    log_out(report, (meant, Extent::All)).await
+    log_out(report, meant, Extent::All).await
 }
 
 /// Takes the provider's own login out of its file, and leaves those in rows of the pool.
 pub(super) async fn logout_of_main(report: &ProviderReport) -> Result<LogoutReport, ControlError> {
-    log_out(report, (None, Extent::Main)).await
+    log_out(report, None, Extent::Main).await
 }
 
 async fn log_out(
     report: &ProviderReport,
-    (meant, extent): (Option<PathBuf>, Extent),
+    meant: Option<PathBuf>,
+    extent: Extent,
 ) -> Result<LogoutReport, ControlError> {
     let handle = report.upstream.credentials.block();
     let removed = handle.logout(meant, extent).await;

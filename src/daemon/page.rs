@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::clients;
 use super::control::ControlHandler;
-use crate::control::usage::{UsageBy, UsageQuery, UsageReport};
+use crate::control::usage::{UsageBy, UsageQuery};
 use crate::page::{self, Counts, Door, Failure, Sight, Usage};
 use crate::proxy::{Failures, Page, Pages, Reader};
 
@@ -102,31 +102,23 @@ impl StatusPageMaker {
         );
         match reports {
             Ok((days, ..)) if !days.enabled => Usage::Off,
-            Ok(reports) => Usage::Known(Arc::new(counts(reports))),
+            Ok((
+                days,
+                models_of_week,
+                models_of_month,
+                clients_today,
+                clients_of_week,
+                clients_of_month,
+            )) => Usage::Known(Arc::new(Counts {
+                days,
+                models_of_week,
+                models_of_month,
+                clients_today,
+                clients_of_week,
+                clients_of_month,
+            })),
             Err(error) => Usage::Unknown(error.message),
         }
-    }
-}
-
-type Reports = (
-    UsageReport,
-    UsageReport,
-    UsageReport,
-    UsageReport,
-    UsageReport,
-    UsageReport,
-);
-
-fn counts(
-    (days, models_of_week, models_of_month, clients_today, clients_of_week, clients_of_month): Reports,
-) -> Counts {
-    Counts {
-        days,
-        models_of_week,
-        models_of_month,
-        clients_today,
-        clients_of_week,
-        clients_of_month,
     }
 }
 

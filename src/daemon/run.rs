@@ -194,8 +194,8 @@ pub(super) async fn run(
     started.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     let gateway = Arc::new(Gateway::new(fleet.rules(&config), clients.clone()));
     check_keys(bound.iter().map(Bound::setting), &clients)?;
-    let counted = (config.usage, clock.clone());
-    let (counting, counts) = Counting::start(fleet.files(), counted, gateway.ledger());
+    let (counting, counts) =
+        Counting::start(fleet.files(), config.usage, clock.clone(), gateway.ledger());
     clients::begin_the_day(&clients).await;
 
     let service = stops.service(gateway.clone(), config.limits.connections);
@@ -204,7 +204,7 @@ pub(super) async fn run(
 
     let (reloads, mut reload_requests) = mpsc::channel(4);
     let (endings, mut end_requests) = mpsc::channel(1);
-    let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
+    let view = View::new(&fleet, &config, loaded.file, loaded.digest);
     let view = Arc::new(ArcSwap::from_pointee(view));
     let answers = Arc::new(ControlHandler {
         logins: Arc::new(stops.logins(clock.clone(), view.clone())),
@@ -244,8 +244,9 @@ pub(super) async fn run(
     service_manager::ready(&daemon.summary());
     daemon.gateway.open_ahead();
     stops.live(daemon.view.clone(), ports);
-    let requests = (&mut reload_requests, &mut end_requests);
-    let end = daemon.work(&mut signals, requests).await;
+    let end = daemon
+        .work(&mut signals, &mut reload_requests, &mut end_requests)
+        .await;
 
     service_manager::stopping().await;
     drop(reload_requests);
@@ -414,10 +415,8 @@ impl RunningDaemon {
     async fn work(
         &mut self,
         signals: &mut Signals,
-        (requests, ends): (
-            &mut mpsc::Receiver<ReloadRequest>,
-            &mut mpsc::Receiver<StopKind>,
-        ),
+        requests: &mut mpsc::Receiver<ReloadRequest>,
+        ends: &mut mpsc::Receiver<StopKind>,
     ) -> StopKind {
         loop {
             tokio::select! {
@@ -575,8 +574,7 @@ impl Stops {
 
     /// The logins that hermesctl asks for; they end with the control server.
     fn logins(&self, clock: Arc<dyn Clock>, view: Arc<ArcSwap<View>>) -> LoginSessions {
-        let tasks = (self.control.clone(), self.control_stop.clone());
-        LoginSessions::new(clock, tasks, view)
+        LoginSessions::new(clock, self.control.clone(), &self.control_stop, view)
     }
 
     /// Answers hermesctl, and tells the port and the service manager the daemon's state. Returns the
@@ -613,7 +611,7 @@ impl Stops {
         let (view, clock) = (answers.view.clone(), answers.clock.clone());
         let stop = self.control_stop.clone();
         self.control
-            .spawn(quotas::keep_told((view, notices), clock, changed, stop));
+            .spawn(quotas::keep_told(view, notices, clock, changed, stop));
     }
 
     /// The log's lines on refused requests that were only counted; the last one comes at the end.

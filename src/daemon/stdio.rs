@@ -31,9 +31,9 @@ pub(super) async fn serve(origin: ConfigSource, loaded: Loaded) -> Result<(), St
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // There is no reload here: the sender's other end is gone.
     let (reloads, _) = tokio::sync::mpsc::channel(1);
-    let view = View::new(&fleet, &config, (loaded.file, loaded.digest));
+    let view = View::new(&fleet, &config, loaded.file, loaded.digest);
     let view = Arc::new(ArcSwap::from_pointee(view));
-    let logins = LoginSessions::new(clock.clone(), (tasks.clone(), stop.clone()), view.clone());
+    let logins = LoginSessions::new(clock.clone(), tasks.clone(), &stop, view.clone());
     let usage = Counting::looks(fleet.files(), config.usage);
     clients::begin_the_day(&clients).await;
     let answers = Arc::new(ControlHandler {

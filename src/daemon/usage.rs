@@ -41,7 +41,8 @@ impl Counting {
     /// Counts from now on, if enabled. Requests don't depend on it.
     pub(super) fn start(
         files: &StoreFiles,
-        (config, clock): (config::Usage, Arc<dyn Clock>),
+        config: config::Usage,
+        clock: Arc<dyn Clock>,
         ledger: &Ledger,
     ) -> (Self, Option<Keeper>) {
         let counting = Self::looks(files, config);

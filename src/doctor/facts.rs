@@ -105,9 +105,9 @@ impl DoctorFacts {
         let asking = find(&environment);
         let service = timeout(MANAGER_PATIENCE, service::state(&environment));
         let (found, service) = tokio::join!(asking, service);
-        let others = (found, service.ok());
+        let service = service.ok();
         // A daemon may have been started with another file than the default one.
-        let in_force = match &others.0.0 {
+        let in_force = match &found.daemon {
             ObservedDaemon::Running(answers) => answers.status.daemon.config_file.clone(),
             ObservedDaemon::NotRunning
             | ObservedDaemon::Elsewhere(_)
@@ -118,24 +118,31 @@ impl DoctorFacts {
         let in_force = in_force.filter(|file| Some(file) != environment.config_file().as_ref());
         let named = config.map(Path::to_path_buf).or(in_force);
         let now = SystemClock.now();
-        let read = tokio::task::spawn_blocking(move || Self::read(environment, others, named, now));
+        let read = tokio::task::spawn_blocking(move || {
+            Self::read(environment, found, service, named, now)
+        });
         if let Ok(facts) = read.await {
             return facts;
         }
         // Only a panic.
-        let others = ((ObservedDaemon::Nowhere, None), None);
+        let nowhere = LocatedDaemon {
+            daemon: ObservedDaemon::Nowhere,
+            folder: None,
+        };
         Self {
             is_incomplete: true,
-            ..Self::read(Environment::default(), others, None, now)
+            ..Self::read(Environment::default(), nowhere, None, None, now)
         }
     }
 
     fn read(
         environment: Environment,
-        ((daemon, folder), service): (LocatedDaemon, Option<Result<ServiceState, ServiceError>>),
+        found: LocatedDaemon,
+        service: Option<Result<ServiceState, ServiceError>>,
         named: Option<PathBuf>,
         now: DateTime<Utc>,
     ) -> Self {
+        let LocatedDaemon { daemon, folder } = found;
         let loaded = config::load(named.as_deref(), &environment);
         let config = loaded
             .as_ref()
@@ -280,15 +287,20 @@ pub async fn restart(environment: &Environment, pid: Option<u32>) -> Vec<String>
     commands_to_restart(installed.as_ref(), pid)
 }
 
-/// The daemon of these logins, and the folder of its control socket.
-type LocatedDaemon = (ObservedDaemon, Option<PathBuf>);
+/// The daemon of these logins.
+struct LocatedDaemon {
+    daemon: ObservedDaemon,
+    /// The folder of its control socket.
+    folder: Option<PathBuf>,
+}
 
 async fn find(environment: &Environment) -> LocatedDaemon {
     let folders = environment.runtime_dirs();
     for folder in &folders {
         let daemon = ask(&Endpoint::new(folder)).await;
         if !matches!(daemon, ObservedDaemon::NotRunning) {
-            return (daemon, Some(folder.clone()));
+            let folder = Some(folder.clone());
+            return LocatedDaemon { daemon, folder };
         }
     }
     let state = environment.state_dir();
@@ -299,7 +311,8 @@ async fn find(environment: &Environment) -> LocatedDaemon {
         (None, true) => ObservedDaemon::Nowhere,
         (None, false) => ObservedDaemon::NotRunning,
     };
-    (daemon, folders.into_iter().next())
+    let folder = folders.into_iter().next();
+    LocatedDaemon { daemon, folder }
 }
 
 async fn ask(endpoint: &Endpoint) -> ObservedDaemon {

@@ -182,7 +182,7 @@ fn of_files(served: &ServedProvider, facts: &DoctorFacts) -> Vec<DoctorFinding> 
     let files = facts.files.as_ref();
     let inspection = files.and_then(|files| inspection::inspect(files, &**adapter, facts.now));
     let Some(inspection) = inspection else {
-        return vec![of_key(name, &**adapter, (bad, facts.now))];
+        return vec![of_key(name, &**adapter, bad, facts.now)];
     };
     let Some(login) = &inspection.login else {
         let text = if inspection.suppressed {
@@ -194,7 +194,7 @@ fn of_files(served: &ServedProvider, facts: &DoctorFacts) -> Vec<DoctorFinding> 
         let finding = GROUP.finds(name, bad, text).code(FindingCode::LoginNeeded);
         return vec![finding.fix(fix(&**adapter, false))];
     };
-    let mut findings = vec![of_login(name, login, &**adapter, (bad, facts.now))];
+    let mut findings = vec![of_login(name, login, &**adapter, bad, facts.now)];
     if matches!(login.assessment, Assessment::Login { .. }) {
         let end = LoginExpiry {
             at: login.ends_at,
@@ -233,7 +233,8 @@ fn ended(name: &str, files: &StoreFiles, adapter: &dyn Adapter) -> Option<Doctor
 fn of_key(
     name: &str,
     adapter: &dyn Adapter,
-    (bad, now): (FindingVerdict, DateTime<Utc>),
+    bad: FindingVerdict,
+    now: DateTime<Utc>,
 ) -> DoctorFinding {
     match adapter.assess(&crate::provider::Login::none(), now) {
         Assessment::Login { credential, .. } => {
@@ -263,7 +264,8 @@ fn of_login(
     name: &str,
     look: &LoginLook,
     adapter: &dyn Adapter,
-    (bad, now): (FindingVerdict, DateTime<Utc>),
+    bad: FindingVerdict,
+    now: DateTime<Utc>,
 ) -> DoctorFinding {
     let login = fix(adapter, look.own);
     let store = look.store.display();

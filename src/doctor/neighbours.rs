@@ -191,7 +191,7 @@ fn copies(facts: &DoctorFacts) -> Vec<DoctorFinding> {
         if let Ok((adapter, _)) = &served.built {
             let name = served.name.as_str();
             findings.extend(
-                shared_with(name, &**adapter, (facts, files))
+                shared_with(name, &**adapter, facts, files)
                     .or_else(|| copies_of(name, &**adapter, files)),
             );
         }
@@ -203,7 +203,8 @@ fn copies(facts: &DoctorFacts) -> Vec<DoctorFinding> {
 fn shared_with(
     name: &str,
     adapter: &dyn Adapter,
-    (facts, files): (&DoctorFacts, &StoreFiles),
+    facts: &DoctorFacts,
+    files: &StoreFiles,
 ) -> Option<DoctorFinding> {
     let holder = adapter.other_holder()?;
     let folder = facts.variables.get(holder.variable).map(PathBuf::from);

@@ -263,16 +263,15 @@ async fn ask(
     address: ProbeTarget,
 ) -> Option<(String, DoctorFinding, Option<Offset>)> {
     let (_, tls) = served.built.as_ref().ok()?;
-    let label = format!("{} {}", served.name, address.what);
     let host = place(&address.url);
     let before = SystemClock.now();
     let list = list_of_models(served, &address);
     // Some servers support GET and not HEAD.
-    let asked = match &list {
+    let (method, url) = match &list {
         Some(list) => (Method::GET, list.as_str()),
         None => (Method::HEAD, address.url.as_str()),
     };
-    let answer = probe::probe(asked, tls.clone(), ANSWER_LIMIT).await;
+    let answer = probe::probe(method, url, tls.clone(), ANSWER_LIMIT).await;
     let took = SystemClock.now() - before;
     let via = probe::proxy_for(&address.url);
     let via = via.map(|via| format!(" through the proxy {via}"));
@@ -286,12 +285,13 @@ async fn ask(
             });
             let text = format!("{host}{via} answers in {} ms", took.num_milliseconds());
             (
-                judge(label, &text, &seen, (served, address.setting, list)),
+                judge(served, &address, list.as_deref(), &text, &seen),
                 offset,
             )
         }
         Err(error) => {
             let text = format!("{host} can't be reached{via}: {error}.");
+            let label = label_of(served, &address);
             let finding = GROUP.finds(label, FindingVerdict::Fail, text);
             (advise(finding, &error, served, &address), None)
         }
@@ -314,14 +314,21 @@ fn list_of_models(served: &ServedProvider, address: &ProbeTarget) -> Option<Stri
     is_meant.then(|| format!("{}/models", address.url.trim_end_matches('/')))
 }
 
+fn label_of(served: &ServedProvider, address: &ProbeTarget) -> String {
+    format!("{} {}", served.name, address.what)
+}
+
+/// What the answer of an address says about it; `list` is what was asked for instead, if anything.
 fn judge(
-    label: String,
+    served: &ServedProvider,
+    address: &ProbeTarget,
+    list: Option<&str>,
     text: &str,
     seen: &ProbeAnswer,
-    (served, key, list): (&ServedProvider, &str, Option<String>),
 ) -> DoctorFinding {
     const SIGN_IN: &str = "A network that requires a sign-in does this: open a web page first.";
 
+    let (label, key) = (label_of(served, address), address.setting);
     if let Some(host) = &seen.redirected_to {
         let text = format!("{text}, but redirects to {host}.");
         let finding = GROUP
@@ -349,7 +356,7 @@ fn judge(
                 .advice(SIGN_IN)
         }
         404 | 405 if list.is_some() => {
-            let list = list.as_deref().unwrap_or_default();
+            let list = list.unwrap_or_default();
             let text = format!("{text}, but has no {}.", asked(list));
             GROUP.finds(label, FindingVerdict::Warn, text).advice(format!(
                 "`{key}` under [providers.{}] looks wrong: many servers want one that ends in /v1.",

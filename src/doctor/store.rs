@@ -137,7 +137,7 @@ fn file_findings(file: &FileLook, name: &str, provider: &str) -> Vec<DoctorFindi
     if let InspectedContent::Unusable(reason, command) = &file.content {
         let text = format!("{shown} {reason}.");
         let finding = GROUP.finds(name, FindingVerdict::Fail, text);
-        findings.push(mend_unusable(finding, path, (command.as_deref(), provider)));
+        findings.push(mend_unusable(finding, path, command.as_deref(), provider));
         return findings;
     }
     if let InspectedContent::Untrusted(reason, command) = &file.content {
@@ -193,7 +193,8 @@ fn copies(path: &Path) -> Vec<DoctorFinding> {
 fn mend_unusable(
     finding: DoctorFinding,
     path: &Path,
-    (command, provider): (Option<&str>, &str),
+    command: Option<&str>,
+    provider: &str,
 ) -> DoctorFinding {
     let shown = quoted(path);
     if path.is_symlink() && matches!(path.try_exists(), Ok(false)) {

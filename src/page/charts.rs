@@ -45,9 +45,9 @@ pub(super) fn bars(page: &mut Html, name: &str, days: &[Bar]) {
         let is_of_week = at + WEEK >= days.len();
         let class = if is_of_week { "week" } else { "day" };
         let whole = height(bar.value, most);
-        rect(page, class, (at, whole), Some(&title(bar)));
+        rect(page, class, at, whole, Some(&title(bar)));
         if bar.part > 0 {
-            rect(page, "part", (at, height(bar.part, most).min(whole)), None);
+            rect(page, "part", at, height(bar.part, most).min(whole), None);
         }
     }
     page.markup("</svg>\n");
@@ -62,7 +62,7 @@ fn title(bar: &Bar) -> String {
     format!("{}: {}{failed}", bar.name, human::count(bar.value))
 }
 
-fn rect(page: &mut Html, class: &str, (at, height): (usize, u64), title: Option<&str>) {
+fn rect(page: &mut Html, class: &str, at: usize, height: u64, title: Option<&str>) {
     put!(
         page,
         "<rect class=\"",

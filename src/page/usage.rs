@@ -93,8 +93,8 @@ pub(super) fn days(page: &mut Html, sight: &Sight) {
         .iter()
         .map(|(day, sums)| bar(sums.total_tokens, 0, *day))
         .collect();
-    chart(page, "Requests", (week.requests, month.requests), &requests);
-    chart(page, "Tokens", (week.tokens, month.tokens), &tokens);
+    chart(page, "Requests", week.requests, month.requests, &requests);
+    chart(page, "Tokens", week.tokens, month.tokens, &tokens);
     page.markup("</div>\n<details id=\"per-day\">\n<summary>Numbers per day</summary>\n");
     page.markup(
         "<table class=\"numbers\">\n<caption>Usage of the last 30 days</caption>\n<thead><tr><th scope=\"col\">Day</th>\
@@ -117,7 +117,7 @@ pub(super) fn days(page: &mut Html, sight: &Sight) {
     page.markup("</tbody>\n</table>\n</details>\n</section>\n");
 }
 
-fn chart(page: &mut Html, name: &'static str, (week, month): (u64, u64), days: &[Bar]) {
+fn chart(page: &mut Html, name: &'static str, week: u64, month: u64, days: &[Bar]) {
     let failed: u64 = days.iter().map(|day| day.part).sum();
     put!(
         page,
@@ -240,7 +240,8 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
         client(
             page,
             sight,
-            (&row.name, key),
+            &row.name,
+            key,
             Some((row.sums.total_tokens, most)),
         );
         let week = counts.and_then(|counts| find(&counts.clients_of_week, &row.name));
@@ -253,7 +254,7 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
         );
     }
     for key in unused.take(MOST) {
-        client(page, sight, (&key.name, Some(key)), None);
+        client(page, sight, &key.name, Some(key), None);
         cells(page, &Used::default());
     }
     page.markup("</tbody>\n</table>\n");
@@ -265,7 +266,8 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
 fn client(
     page: &mut Html,
     sight: &Sight,
-    (name, key): (&str, Option<&ClientEntry>),
+    name: &str,
+    key: Option<&ClientEntry>,
     used: Option<(u64, u64)>,
 ) {
     put!(

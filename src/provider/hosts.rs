@@ -57,7 +57,8 @@ impl Hosts {
     /// The hosts by the configuration's addresses, otherwise by the environment's.
     pub(super) fn new(
         own: &'static Own,
-        (issuer, inference): (Option<&Url>, Option<BaseUrl>),
+        issuer: Option<&Url>,
+        inference: Option<BaseUrl>,
         env: Lookup<'_>,
     ) -> Self {
         Self {

@@ -118,6 +118,13 @@ pub(super) fn file_faults(env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     faults
 }
 
+/// The times of a bearer, as the provider or its store tells them.
+#[derive(Debug, Clone, Copy)]
+struct BearerTimes {
+    issued_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
 impl Nous {
     pub(super) fn new(name: ProviderName, client: TokenClient, extra: &[AllowedPath]) -> Self {
         let path = |path, method| AllowedPath::new(path, &[method]);
@@ -214,8 +221,11 @@ impl Nous {
         let expires_at = claims
             .and_then(|claims| claims.ends_at(obtained, now))
             .or_else(|| login.time("expires_at"));
-        let issued_at = obtained.or_else(|| claims?.issued_at());
-        let credential = self.credential(token, login, GUEST_TOKEN, (issued_at, expires_at))?;
+        let times = BearerTimes {
+            issued_at: obtained.or_else(|| claims?.issued_at()),
+            expires_at,
+        };
+        let credential = self.credential(token, login, GUEST_TOKEN, times)?;
         let lives = credential.expires_at.is_some_and(|end| end > now);
         lives.then_some(credential)
     }
@@ -226,14 +236,19 @@ impl Nous {
         let expires_at = claims
             .ends_at(login.time("obtained_at"), now)
             .or_else(|| login.time("expires_at"));
-        let issued_at = login.time("obtained_at").or_else(|| claims.issued_at());
-        self.credential(token, login, INVOKE_JWT, (issued_at, expires_at))
+        let times = BearerTimes {
+            issued_at: login.time("obtained_at").or_else(|| claims.issued_at()),
+            expires_at,
+        };
+        self.credential(token, login, INVOKE_JWT, times)
     }
 
     fn agent_key(&self, login: &Login) -> Option<Credential> {
         let key = login.secret("agent_key")?;
-        let expires_at = login.time("agent_key_expires_at");
-        let times = (login.time("agent_key_obtained_at"), expires_at);
+        let times = BearerTimes {
+            issued_at: login.time("agent_key_obtained_at"),
+            expires_at: login.time("agent_key_expires_at"),
+        };
         self.credential(key, login, AGENT_KEY, times)
     }
 
@@ -243,7 +258,7 @@ impl Nous {
         bearer: Secret,
         login: &Login,
         kind: BearerKind,
-        (issued_at, expires_at): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+        times: BearerTimes,
     ) -> Option<Credential> {
         let scheme = login.text("token_type").unwrap_or("Bearer");
         let scheme = if scheme.eq_ignore_ascii_case("bearer") {
@@ -253,13 +268,13 @@ impl Nous {
         };
         let authorization = bearer.authorization(scheme).ok()?;
         let base_url = self.inference(login)?;
-        let expires_at = Some(expires_at.unwrap_or(DateTime::UNIX_EPOCH));
+        let expires_at = Some(times.expires_at.unwrap_or(DateTime::UNIX_EPOCH));
         Some(Credential {
             bearer,
             authorization,
             base_url,
             kind,
-            issued_at,
+            issued_at: times.issued_at,
             expires_at,
             headers: Vec::new(),
         })

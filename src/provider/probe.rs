@@ -78,7 +78,8 @@ pub enum CertificateFault {
 /// # Errors
 /// If there is none within `limit`.
 pub async fn probe(
-    (method, url): (Method, &str),
+    method: Method,
+    url: &str,
     tls: rustls::ClientConfig,
     limit: Duration,
 ) -> Result<ProbeAnswer, Unreachable> {

@@ -46,7 +46,7 @@ impl Proxies {
     /// Those of an environment.
     pub fn new(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let (mut named, mut faults) = (BTreeMap::new(), Vec::new());
-        let urls = [HTTPS, HTTP, ALL].map(|names| url(names, env, (&mut named, &mut faults)));
+        let urls = [HTTPS, HTTP, ALL].map(|names| url(names, env, &mut named, &mut faults));
         let (hosts, ports) = exempt(env, &mut faults);
         let [https, http, all] = urls.clone();
         let builder = Matcher::builder().https(https).http(http).all(all);
@@ -138,7 +138,8 @@ fn variable(name: &str) -> Option<String> {
 fn url(
     names: [&'static str; 2],
     env: &dyn Fn(&str) -> Option<String>,
-    (named, faults): (&mut BTreeMap<String, String>, &mut Vec<String>),
+    named: &mut BTreeMap<String, String>,
+    faults: &mut Vec<String>,
 ) -> String {
     for name in names {
         let value = env(name).unwrap_or_default();

@@ -191,15 +191,12 @@ pub fn build(
             Ok(Arc::new(adapter))
         }
         ProviderKind::Xai { issuer_url } => {
-            let urls = (issuer_url.as_ref(), base_url);
-            let paths = &settings.extra_paths;
-            Ok(Arc::new(Xai::new(
-                name.clone(),
-                client()?,
-                paths,
-                urls,
-                &env,
-            )))
+            let settings = xai::XaiSettings {
+                extra_paths: &settings.extra_paths,
+                issuer: issuer_url.as_ref(),
+                inference: base_url,
+            };
+            Ok(Arc::new(Xai::new(name.clone(), client()?, settings, &env)))
         }
         ProviderKind::Codex { issuer_url } => {
             let of_file = codex::CodexSettings {

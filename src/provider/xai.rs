@@ -70,12 +70,19 @@ struct XaiEndpoints {
     device: String,
 }
 
+/// What the configuration says of this provider.
+#[derive(Debug)]
+pub(super) struct XaiSettings<'s> {
+    pub(super) extra_paths: &'s [AllowedPath],
+    pub(super) issuer: Option<&'s Url>,
+    pub(super) inference: Option<BaseUrl>,
+}
+
 impl Xai {
     pub(super) fn new(
         name: ProviderName,
         client: TokenClient,
-        extra: &[AllowedPath],
-        urls: (Option<&Url>, Option<BaseUrl>),
+        settings: XaiSettings<'_>,
         env: Lookup<'_>,
     ) -> Self {
         let path = |path, method| AllowedPath::new(path, &[method]);
@@ -86,12 +93,12 @@ impl Xai {
             path("/embeddings", Method::POST),
             path("/models", Method::GET),
         ];
-        super::registry::add_paths(&mut paths, extra);
+        super::registry::add_paths(&mut paths, settings.extra_paths);
         Self {
             name,
             client,
             paths,
-            hosts: Hosts::new(&OWN, urls, env),
+            hosts: Hosts::new(&OWN, settings.issuer, settings.inference, env),
             found: Mutex::default(),
             quotas: Quotas::default(),
         }

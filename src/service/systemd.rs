@@ -35,6 +35,15 @@ pub(super) struct Systemd {
     linger_note: PathBuf,
 }
 
+/// A unit, or a file that adds to one.
+struct UnitFile<'f> {
+    name: &'f str,
+    text: &'f str,
+    /// What it is in the list of steps.
+    step: &'static str,
+    kind: &'static str,
+}
+
 impl Systemd {
     pub(super) fn new(environment: &Environment, user: u32) -> Result<Self, ServiceError> {
         let mut variables = Vec::new();
@@ -132,24 +141,26 @@ impl Systemd {
                     .push(ServiceStep::new(step(name), what, StepOutcome::Already));
                 Ok(())
             }
-            _ => self.place(name, text, (step(name), "unit"), installed),
+            _ => {
+                let file = UnitFile {
+                    name,
+                    text,
+                    step: step(name),
+                    kind: "unit",
+                };
+                self.place(&file, installed)
+            }
         }
     }
 
-    fn place(
-        &self,
-        name: &str,
-        text: &str,
-        (step, kind): (&'static str, &str),
-        installed: &mut Installed,
-    ) -> Result<(), ServiceError> {
-        let path = self.units.join(name);
-        let written = file::write(&path, text.as_bytes())?;
+    fn place(&self, unit: &UnitFile<'_>, installed: &mut Installed) -> Result<(), ServiceError> {
+        let path = self.units.join(unit.name);
+        let written = file::write(&path, unit.text.as_bytes())?;
         installed.changed |= written;
-        let what = format!("{kind} {}", path.display());
+        let what = format!("{} {}", unit.kind, path.display());
         installed
             .steps
-            .push(ServiceStep::new(step, what, written.into()));
+            .push(ServiceStep::new(unit.step, what, written.into()));
         Ok(())
     }
 
@@ -160,7 +171,13 @@ impl Systemd {
     ) -> Result<(), ServiceError> {
         self.place_unit(SOCKET, &unit::socket(), installed).await?;
         if let Some(text) = unit::address(address) {
-            return self.place(&address_file(), &text, ("socket", "address in"), installed);
+            let file = UnitFile {
+                name: &address_file(),
+                text: &text,
+                step: "socket",
+                kind: "address in",
+            };
+            return self.place(&file, installed);
         }
         installed.changed |= file::remove(&self.units.join(address_file()))?;
         Ok(())
@@ -176,8 +193,13 @@ impl Systemd {
         let Some(text) = text else {
             return Ok(());
         };
-        let what = ("variables", "variables in");
-        self.place(&environment_file(), &text, what, installed)
+        let file = UnitFile {
+            name: &environment_file(),
+            text: &text,
+            step: "variables",
+            kind: "variables in",
+        };
+        self.place(&file, installed)
     }
 
     /// Has the service outlive the logout, as far as this user may decide that.

@@ -31,7 +31,8 @@ const DEEPEST: usize = 96;
 /// one by one while the request is turned: all of them at once would take many times their text.
 pub(super) fn through(
     body: &[u8],
-    (list, wanted): (&str, StillWanted<'_>),
+    list: &str,
+    wanted: StillWanted<'_>,
     turn: impl Fn(
         RequestFields,
         Option<UnreadList<'_>>,
@@ -43,12 +44,12 @@ pub(super) fn through(
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
         UntranslatableRequest::new("", format!("the body is not JSON: {error}"))
     })?;
-    let why = match turned(body, (list, wanted), &turn)? {
+    let why = match turned(body, list, wanted, &turn)? {
         Ok(turned) => return Ok(turned),
         Err(why) => why,
     };
     let (readable, aside) = set_aside(text).ok_or_else(|| unreadable(&why))?;
-    let turned = turned(readable.as_bytes(), (list, wanted), &turn);
+    let turned = turned(readable.as_bytes(), list, wanted, &turn);
     match turned.and_then(|turned| turned.map_err(|why| unreadable(&why))) {
         Ok(turned) => Ok(TranslatedRequest {
             body: put_back(&turned.body, &aside).ok_or_else(|| unreadable(&why))?,
@@ -66,7 +67,8 @@ pub(super) fn through(
 /// What a text that is JSON is turned to. The inner error is that of one that can't be held.
 fn turned(
     text: &[u8],
-    (name, wanted): (&str, StillWanted<'_>),
+    name: &str,
+    wanted: StillWanted<'_>,
     turn: impl Fn(
         RequestFields,
         Option<UnreadList<'_>>,

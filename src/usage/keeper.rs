@@ -148,13 +148,14 @@ impl Keeper {
 /// Why they can't be read, as a sentence without its full stop.
 pub fn look(file: &Path, query: Query, now: DateTime<Utc>) -> Result<Report, String> {
     let today = Quarter::of(now.timestamp()).day();
-    let report = look_with(file, (query, today), &Rows::default());
+    let report = look_with(file, query, today, &Rows::default());
     report.map_err(|fault| fault.to_string())
 }
 
 fn look_with(
     file: &Path,
-    (query, today): (Query, NaiveDate),
+    query: Query,
+    today: NaiveDate,
     unsaved: &Rows<NaiveDate>,
 ) -> Result<Report, Fault> {
     match Store::look(file)? {
@@ -301,7 +302,7 @@ impl Worker {
             self.store = Some(store);
         }
         match &mut self.store {
-            Some(store) => store.write(&self.batch, (today, days)),
+            Some(store) => store.write(&self.batch, today, days),
             None => Ok(()),
         }
     }
@@ -336,7 +337,7 @@ impl Worker {
         let today = self.book.today();
         let report = match &self.store {
             Some(store) => store.report(query, today, &self.batch),
-            None => look_with(&self.settings.file, (query, today), &self.batch),
+            None => look_with(&self.settings.file, query, today, &self.batch),
         };
         let health = self.book.health();
         report.map(|report| Report {

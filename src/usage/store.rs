@@ -123,7 +123,8 @@ impl Store {
     pub(super) fn write(
         &mut self,
         rows: &Rows<NaiveDate>,
-        (today, days): (NaiveDate, u32),
+        today: NaiveDate,
+        days: u32,
     ) -> Result<(), Fault> {
         let prunes = self.pruned != Some(today);
         let write = |connection: &mut Connection| {

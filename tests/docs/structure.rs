@@ -791,6 +791,66 @@ fn one_providers_words_stay_with_its_adapter() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Rooms whose functions still take several values as one tuple, `(a, b): (A, B)`, and how many such parameters
+/// they have. A room without any goes.
+const TUPLE_PARAMETERS: &[(&str, usize)] =
+    &[("cli", 11), ("config", 1), ("control", 1), ("proxy", 44)];
+
+/// The parameters of each function, as they are written.
+fn parameters(code: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for function in code.split("fn ").skip(1) {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let signature = function.trim_start_matches(is_name);
+        if signature.len() == function.len() || !signature.starts_with(['<', '(']) {
+            continue;
+        }
+        let (mut depth, mut is_inside, mut before) = (0_usize, false, ' ');
+        let mut one = String::new();
+        for c in signature.chars() {
+            let closes = ")]}".contains(c) || c == '>' && before != '-';
+            before = c;
+            depth -= usize::from(closes);
+            if is_inside && (depth == 0 || depth == 1 && c == ',') {
+                all.push(std::mem::take(&mut one).trim().to_owned());
+            } else if is_inside {
+                one.push(c);
+            }
+            if closes && is_inside && depth == 0 {
+                break;
+            }
+            is_inside |= c == '(' && depth == 0;
+            depth += usize::from("([{<".contains(c));
+        }
+    }
+    all.retain(|one| !one.is_empty());
+    all
+}
+
+#[test]
+fn a_parameter_is_one_value_with_a_name() {
+    let code = "const fn one<F: Fn(u8, u8) -> u8>(&self, (a, b): (A, B), with: F) -> u8 {}\nfn two(\n    c: &[C; 2],\n) {}";
+    let read = ["&self", "(a, b): (A, B)", "with: F", "c: &[C; 2]"];
+    assert_eq!(parameters(code), read);
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, text) in sources() {
+        let tuples = parameters(&text)
+            .into_iter()
+            .filter(|one| one.starts_with('('));
+        let told = tuples.map(|one| format!("{file}: {one}"));
+        let room = module(&file).to_owned();
+        found.entry(room).or_default().extend(told);
+    }
+    for (room, tuples) in found {
+        let left = TUPLE_PARAMETERS.iter().find(|(name, _)| *name == room);
+        let left = left.map_or(0, |(_, left)| *left);
+        assert!(
+            tuples.len() <= left,
+            "a struct, a method or plain parameters; {room} may have {left}: {tuples:#?}"
+        );
+    }
+}
+
 #[test]
 fn every_dependency_has_its_line_on_why() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -176,11 +176,7 @@ impl Networks {
             Some(address) => format!("at {address}, the host's address in {usual}"),
             None => format!("at the host's address in {usual}"),
         };
-        let way = world.through(
-            door,
-            how,
-            (WayKind::Bridge, self.named(port, &door.provider)),
-        );
+        let way = world.through(door, how, WayKind::Bridge, self.named(port, &door.provider));
         let wait = matches!(way.reach, Reachability::Blocked(_)).then(|| {
             let when = "The engine creates it with its first container; then the listener opens \
                         within 3 s.";
@@ -193,11 +189,7 @@ impl Networks {
     fn by_any(&self, world: World<'_>) -> Option<AccessPath> {
         let (door, port) = world.easiest(wildcard)?;
         let how = "at all addresses of this machine".to_owned();
-        let way = world.through(
-            door,
-            how,
-            (WayKind::Bridge, self.named(port, &door.provider)),
-        );
+        let way = world.through(door, how, WayKind::Bridge, self.named(port, &door.provider));
         Some(way.with(self.firewall(world, self.usual, port)))
     }
 
@@ -208,7 +200,7 @@ impl Networks {
             let (door, port) = world.easiest(|door| at(door, name, &bridge.addresses))?;
             let how = format!("at the host's address in {name}, for containers in that network");
             let target = AppTarget::new(&literal(*bridge.addresses.first()?), port, &door.provider);
-            let way = world.through(door, how, (WayKind::Bridge, target));
+            let way = world.through(door, how, WayKind::Bridge, target);
             Some(way.with(self.firewall(world, name, port)))
         })
     }
@@ -220,7 +212,7 @@ impl Networks {
         let ip = door.ip()?.ip();
         let how = format!("at {ip}, an address of this machine");
         let target = AppTarget::new(&literal(ip), port, &door.provider);
-        let way = world.through(door, how, (WayKind::Bridge, target));
+        let way = world.through(door, how, WayKind::Bridge, target);
         Some(way.with(self.firewall(world, self.usual, port)))
     }
 

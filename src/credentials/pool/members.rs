@@ -58,7 +58,9 @@ impl Estate {
     pub(super) fn begin(
         store: LoginStore,
         terms: Terms,
-        (clock, tasks, stop): (Arc<dyn Clock>, TaskTracker, CancellationToken),
+        clock: Arc<dyn Clock>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
     ) -> Arc<Self> {
         let (marks, waiting) = mpsc::channel(QUEUE);
         let writer = write_marks(store.clone(), clock.clone(), waiting, stop.clone());

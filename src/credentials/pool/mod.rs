@@ -285,10 +285,8 @@ impl LoginPool {
         let stop = CancellationToken::new();
         let strategy = terms.strategy;
         let (mut keeper, login) = Keeper::of(store.clone(), terms.clone(), clock.clone(), 0);
-        let estate = store.map(|store| {
-            let place = (clock, tasks.clone(), stop.clone());
-            Estate::begin(store, terms, place)
-        });
+        let estate =
+            store.map(|store| Estate::begin(store, terms, clock, tasks.clone(), stop.clone()));
         let first = Arc::new(PoolMember {
             login,
             common: Arc::new(Common {
@@ -461,13 +459,13 @@ impl LoginPool {
             lease.prove();
         }
         if lease.place() == 0 {
-            self.judge(&self.0.first, (lease, verdict, status));
+            self.judge(&self.0.first, lease, verdict, status);
         } else if let Some(member) = self.of(lease) {
-            self.judge(&member, (lease, verdict, status));
+            self.judge(&member, lease, verdict, status);
         }
     }
 
-    fn judge(&self, member: &PoolMember, (lease, verdict, status): (&Lease, Verdict, StatusCode)) {
+    fn judge(&self, member: &PoolMember, lease: &Lease, verdict: Verdict, status: StatusCode) {
         let rest = &member.common.rest;
         let (told, code) = match verdict {
             // With a single login nothing is held back, and the request may be the cause.
@@ -509,7 +507,7 @@ impl LoginPool {
                 code,
                 "a login's quota is used up for now; the next one is used"
             );
-            self.note(lease, (what, written), now);
+            self.note(lease, what, written, now);
         }
     }
 
@@ -545,11 +543,11 @@ impl LoginPool {
         }
         rest.end();
         if self.has_rows() {
-            self.note(lease, (Remark::Works, Arc::default()), now);
+            self.note(lease, Remark::Works, Arc::default(), now);
         }
     }
 
-    fn note(&self, lease: &Lease, (what, written): (Remark, Arc<AtomicBool>), now: DateTime<Utc>) {
+    fn note(&self, lease: &Lease, what: Remark, written: Arc<AtomicBool>, now: DateTime<Utc>) {
         if let Some(estate) = &self.0.estate {
             estate.note(Marking {
                 bearer: lease.credential().bearer.clone(),

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::transaction::Change;
+use super::transaction::{Change, LoginUpdate};
 use super::{LARGEST, StoreError, pool};
 use crate::files::{self, FileFlaw, Spot};
 use crate::provider::pool_row::PoolRow;
@@ -25,20 +25,28 @@ pub(super) fn stamp_document(document: &mut Map<String, Value>, now: DateTime<Ut
     document.insert("updated_at".to_owned(), time.into());
 }
 
-/// The store with the provider's block replaced, and its pool entries. `None` if the login's row is gone, and no other
+/// The store with the provider's block replaced, and its pool entries that hold a token of the old login, of the one
+/// that was `stored`, or one that was `spent` earlier. `None` if the login's row is gone, and no other
 /// place has its tokens.
 pub(super) fn rewritten(
     mut document: Map<String, Value>,
     key: &str,
-    login: &Login,
-    (before, spent): ([&Login; 2], &[String]),
-    (change, now): (Change, DateTime<Utc>),
+    update: LoginUpdate<'_>,
+    stored: &Login,
+    spent: &[String],
 ) -> Option<Map<String, Value>> {
+    let LoginUpdate {
+        old,
+        login,
+        change,
+        now,
+    } = update;
+    let before = [old, stored];
     stamp_document(&mut document, now);
     if let Some(id) = login.row() {
         let before = before.into_iter().filter(|before| before.row() == Some(id));
         let before: Vec<_> = before.collect();
-        let written = pool::rewrite(&mut document, (id, login), (&before, spent), (change, now));
+        let written = pool::rewrite(&mut document, id, update, &before, spent);
         return written.then_some(document);
     }
     let providers = document

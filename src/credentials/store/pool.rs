@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::block;
-use super::transaction::Change;
+use super::transaction::{Change, LoginUpdate};
 use crate::credentials::pool::MAIN;
 use crate::credentials::spent_tokens::Spent;
 use crate::provider::pool_row::{self, Failing, FailureMark, FailureReason, PoolRow};
@@ -109,6 +109,26 @@ pub(in crate::credentials) struct Twin {
     pub(in crate::credentials) owner: Option<RowPlace>,
 }
 
+/// A store that a roster is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RosterSource<'s> {
+    pub(super) file: &'s Path,
+    /// Whether its rows count, since a profile's rows hide those of the root.
+    pub(super) takes_rows: bool,
+    /// Whether it is shared with Hermes Agent.
+    pub(super) is_shared: bool,
+}
+
+/// A row that a person chose, to be replaced or removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChosenRow<'r> {
+    pub(super) place: &'r RowPlace,
+    /// Fingerprints of the tokens that it had then.
+    pub(super) tokens: &'r [String],
+    /// Whether they were spent since, so that it holds others.
+    pub(super) were_rotated: bool,
+}
+
 /// A provider's rows, as its stores had them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::credentials) struct Roster {
@@ -151,15 +171,18 @@ impl RowFacts {
 }
 
 impl Roster {
-    /// Adds what a store holds. `takes_rows`: whether its rows count, since a profile's rows hide those of the root;
-    /// `is_shared` with Hermes Agent.
+    /// Adds what a store holds.
     pub(super) fn add(
         &mut self,
         document: &Map<String, Value>,
-        file: &Path,
-        (takes_rows, is_shared): (bool, bool),
+        source: RosterSource<'_>,
         layout: &'static dyn Layout,
     ) {
+        let RosterSource {
+            file,
+            takes_rows,
+            is_shared,
+        } = source;
         self.read.push(file.to_owned());
         let fingerprints = |login: &Login| login.tokens().fingerprints();
         if let Some(block) = block(&mut document.clone(), layout) {
@@ -354,10 +377,14 @@ pub(super) fn logins_at(
 /// whether it is stored anywhere now.
 pub(super) fn rewrite(
     document: &mut Map<String, Value>,
-    (id, login): (&str, &Login),
-    (before, spent): (&[&Login], &[String]),
-    (change, now): (Change, DateTime<Utc>),
+    id: &str,
+    update: LoginUpdate<'_>,
+    before: &[&Login],
+    spent: &[String],
 ) -> bool {
+    let LoginUpdate {
+        login, change, now, ..
+    } = update;
     let layout = login.layout();
     let held =
         |entry: &Map<String, Value>| before.iter().any(|before| before.shares_tokens_with(entry));
@@ -407,7 +434,8 @@ pub(super) fn rewrite(
 pub(super) fn follow(
     document: &mut Map<String, Value>,
     login: &Login,
-    (ids, spent): (&[&str], &Spent),
+    ids: &[&str],
+    spent: &Spent,
 ) -> bool {
     let mut changed = false;
     for entry in entries_mut(document, login.layout().key()) {
@@ -530,7 +558,8 @@ impl Meant {
 /// Takes the marks of the rows of `file` out that a person means, those of one login or of all; whether anything has
 /// changed.
 pub(super) fn reset(
-    (document, file): (&mut Map<String, Value>, &Path),
+    document: &mut Map<String, Value>,
+    file: &Path,
     layout: &'static dyn Layout,
     meant: Option<&Meant>,
 ) -> bool {
@@ -557,8 +586,9 @@ fn draw_id() -> String {
 /// label, since another login may have been added meanwhile.
 pub(super) fn add(
     document: &mut Map<String, Value>,
-    (login, label): (&Login, &str),
-    replaces: Option<(&RowPlace, &[String], bool)>,
+    login: &Login,
+    label: &str,
+    replaces: Option<ChosenRow<'_>>,
 ) -> bool {
     let layout = login.layout();
     let key = layout.key();
@@ -574,8 +604,8 @@ pub(super) fn add(
     let last = entries(document, key).map(|entry| PoolRow::new(entry).priority());
     let last = last.max().map_or(0, |last| last.saturating_add(1));
     let mut freed = None;
-    if let Some((place, tokens, were_rotated)) = replaces
-        && let Ok(at) = find(document, layout, (place, tokens), were_rotated)
+    if let Some(chosen) = replaces
+        && let Ok(at) = find(document, layout, chosen)
         && let Some(former) = rows_mut(document, key).and_then(|rows| rows.get_mut(at))
     {
         let priority = former.as_object().map(|row| PoolRow::new(row).priority());
@@ -634,16 +664,20 @@ fn rows_mut<'d>(document: &'d mut Map<String, Value>, key: &str) -> Option<&'d m
     pool.and_then(Value::as_array_mut)
 }
 
-/// Where the row of a login is, if it holds one of these tokens, or they were rotated since and it holds others.
+/// Where the chosen row is, if it holds one of its tokens, or they were rotated since and it holds others.
 ///
 /// # Errors
 /// What became of it.
 fn find(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
-    (place, tokens): (&RowPlace, &[String]),
-    were_rotated: bool,
+    chosen: ChosenRow<'_>,
 ) -> Result<usize, RowRemoval> {
+    let ChosenRow {
+        place,
+        tokens,
+        were_rotated,
+    } = chosen;
     let rows = rows_mut(document, layout.key()).ok_or(RowRemoval::Gone)?;
     let mut nth = 0_usize;
     let found = rows.iter().position(|entry| {
@@ -700,14 +734,13 @@ pub(super) enum RowRemoval {
     Another,
 }
 
-/// Takes the row of a login out, if it holds one of these tokens, or they were rotated since.
+/// Takes the chosen row out, if it holds one of its tokens, or they were rotated since.
 pub(super) fn remove(
     document: &mut Map<String, Value>,
     layout: &'static dyn Layout,
-    meant: (&RowPlace, &[String]),
-    were_rotated: bool,
+    chosen: ChosenRow<'_>,
 ) -> RowRemoval {
-    match find(document, layout, meant, were_rotated) {
+    match find(document, layout, chosen) {
         Ok(found) => {
             if let Some(rows) = rows_mut(document, layout.key()) {
                 rows.remove(found);

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::{self, block, read_object};
-use super::pool::{self, Marking, Meant, Roster, RowPlace, RowRemoval};
+use super::pool::{self, ChosenRow, Marking, Meant, Roster, RosterSource, RowPlace, RowRemoval};
 use super::{LoginStore, StoreContents, StoreError, Transaction};
 use crate::credentials::journal::RefreshJournal;
 use crate::credentials::spent_tokens::Spent;
@@ -43,7 +43,12 @@ impl LoginStore {
         for file in self.sources() {
             if let Some(document) = read_object(file)? {
                 let is_shared = !self.is_own(file);
-                roster.add(&document, file, (!hidden, is_shared), self.layout);
+                let source = RosterSource {
+                    file,
+                    takes_rows: !hidden,
+                    is_shared,
+                };
+                roster.add(&document, source, self.layout);
                 hidden |= is_shared && pool::has_rows(&document, self.layout);
             }
         }
@@ -82,7 +87,7 @@ impl LoginStore {
     ) -> Result<bool, StoreError> {
         let layout = self.layout;
         self.edit(occasion, move |document, file| {
-            Ok(pool::reset((document, file), layout, meant.as_ref()))
+            Ok(pool::reset(document, file, layout, meant.as_ref()))
         })
         .await
     }
@@ -94,7 +99,8 @@ impl LoginStore {
     /// When a file can't be locked, read or written.
     pub(in crate::credentials) async fn renew_twins(
         &self,
-        (login, source): (Login, PathBuf),
+        login: Login,
+        source: PathBuf,
         occasion: Occasion,
     ) -> Result<(), StoreError> {
         let twins = self.twins.load_full();
@@ -107,7 +113,7 @@ impl LoginStore {
             let follow = move |document: &mut Map<String, Value>, file: &Path| {
                 let ids = twins.iter().filter(|twin| twin.file == file);
                 let ids: Vec<_> = ids.map(|twin| twin.id.as_str()).collect();
-                Ok(pool::follow(document, &login, (&ids[..], &spent)))
+                Ok(pool::follow(document, &login, &ids, &spent))
             };
             self.edit_at(&file, occasion, follow).await?;
         }
@@ -132,8 +138,12 @@ impl LoginStore {
         let (spent, entered) = (self.spent.clone(), journal.clone());
         let removed = self
             .edit_at(&file, occasion, move |document, file| {
-                let were_rotated = were_rotated(&tokens, (&spent, &entered));
-                match pool::remove(document, layout, (&row, &tokens), were_rotated) {
+                let chosen = ChosenRow {
+                    place: &row,
+                    tokens: &tokens,
+                    were_rotated: were_rotated(&tokens, &spent, &entered),
+                };
+                match pool::remove(document, layout, chosen) {
                     RowRemoval::Out => Ok(true),
                     RowRemoval::Gone => Ok(false),
                     RowRemoval::Another => Err(StoreError::Moved {
@@ -172,10 +182,12 @@ impl LoginStore {
             let is_first =
                 !pool::has_rows(document, layout) && block(&mut document.clone(), layout).is_none();
             let replaces = replaces.as_ref().zip(entered.as_ref());
-            let replaces = replaces.map(|((row, tokens), entered)| {
-                (row, &tokens[..], were_rotated(tokens, (&spent, entered)))
+            let replaces = replaces.map(|((place, tokens), entered)| ChosenRow {
+                place,
+                tokens,
+                were_rotated: were_rotated(tokens, &spent, entered),
             });
-            let added = pool::add(document, (&login, &label), replaces);
+            let added = pool::add(document, &login, &label, replaces);
             if added && is_first && !is_own {
                 document::activate(document, layout.key());
             }
@@ -290,7 +302,7 @@ impl LoginStore {
 
 /// Whether one of these tokens was spent, so that their row now holds its successor: a renewal may have been under way
 /// when they were read.
-fn were_rotated(tokens: &[String], (spent, journal): (&Spent, &RefreshJournal)) -> bool {
+fn were_rotated(tokens: &[String], spent: &Spent, journal: &RefreshJournal) -> bool {
     // Another process may have spent it. Its journal's entry exists until the token is in the
     // ledger.
     spent.read().ok();

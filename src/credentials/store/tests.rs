@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::{
-    Change, LoginDestination, LoginStore, Marking, NewRow, Remark, RowPlace, StoreError, pool,
+    Change, LoginDestination, LoginStore, LoginUpdate, Marking, NewRow, Remark, RowPlace,
+    StoreError, pool,
 };
 use crate::clock::fake::JumpingClock;
 use crate::config::{AllowedPath, ProviderKind, ProviderName};
@@ -342,7 +343,13 @@ async fn what_was_granted_for_a_row_that_is_gone_is_kept_until_the_row_comes_bac
     let mut files = store.open(PATIENCE).await.unwrap();
     let old = files.found().unwrap().login.clone();
     home.holds(&json!(null), &[row("one", "o1")]);
-    let written = files.commit((&old, &in_row("two", "b2")), None, Change::Rotated, now);
+    let update = LoginUpdate {
+        old: &old,
+        login: &in_row("two", "b2"),
+        change: Change::Rotated,
+        now,
+    };
+    let written = files.commit(update, None);
     assert!(
         matches!(written, Err(StoreError::RowGone { .. })),
         "{written:?}"
@@ -468,9 +475,13 @@ async fn of_two_rows_with_one_id_the_one_that_ended_is_marked() {
         at: now,
     });
     files.mark_dead(&[token("b1")]);
-    files
-        .commit((&old, &ended), None, Change::Quarantined, now)
-        .unwrap();
+    let update = LoginUpdate {
+        old: &old,
+        login: &ended,
+        change: Change::Quarantined,
+        now,
+    };
+    files.commit(update, None).unwrap();
     let rows = home.store()["credential_pool"]["xai-oauth"].clone();
     assert_eq!(rows[0], twins("b1")[0]);
     assert_eq!(rows[1]["last_status"], "dead");

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::document::{read_object, rewritten, stamp_document};
+use super::pool::RosterSource;
 use super::{Extent, LoginStore, Removed, Roster, StoreContents, StoreError, pool};
 use crate::credentials::file_lock::FileLock;
 use crate::credentials::knowledge::same;
@@ -39,6 +40,16 @@ pub(in crate::credentials) enum Change {
     LoggedIn,
     /// Pool entries and mirrors with the dead tokens are removed.
     Quarantined,
+}
+
+/// A login that takes the place of another one.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::credentials) struct LoginUpdate<'l> {
+    /// The login whose tokens are replaced or dead; entries and mirrors that hold them follow.
+    pub(in crate::credentials) old: &'l Login,
+    pub(in crate::credentials) login: &'l Login,
+    pub(in crate::credentials) change: Change,
+    pub(in crate::credentials) now: DateTime<Utc>,
 }
 
 impl Transaction {
@@ -190,18 +201,16 @@ impl Transaction {
     /// tokens, and the mirror. The mirror goes first: when only one of the two gets written,
     /// Hermes Agent takes the mirror's token, which must then be the one that is not spent.
     ///
-    /// `old` is the login whose tokens are replaced or dead; entries and mirrors that hold them
-    /// follow.
-    ///
     /// # Errors
     /// If either file is not durably written; the other one may be.
     pub(in crate::credentials) fn commit(
         &mut self,
-        (old, login): (&Login, &Login),
+        update: LoginUpdate<'_>,
         mirror: Option<Login>,
-        change: Change,
-        now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        let LoginUpdate {
+            old, login, change, ..
+        } = update;
         let Some(found) = self.found.clone() else {
             return Ok(());
         };
@@ -236,9 +245,9 @@ impl Transaction {
             let document = rewritten(
                 document,
                 self.store.layout.key(),
-                login,
-                ([old, &found.login], &self.known),
-                (change, now),
+                update,
+                &found.login,
+                &self.known,
             );
             let Some(document) = document else {
                 return Err(StoreError::RowGone { file: found.source });
@@ -280,7 +289,12 @@ impl Transaction {
         let mut logins = usize::from(found.login.tokens().any());
         if extent == Extent::All {
             let mut roster = Roster::default();
-            roster.add(&document, &found.source, (true, true), self.store.layout);
+            let source = RosterSource {
+                file: &found.source,
+                takes_rows: true,
+                is_shared: true,
+            };
+            roster.add(&document, source, self.store.layout);
             logins = logins.saturating_add(roster.clone().without_twins().rows.len());
             let rows = roster.rows.into_iter();
             tags.extend(rows.map(|row| self.store.of_row(row.place).journal(&found.source).tag()));

@@ -54,7 +54,7 @@ impl proxy::Exporter for ControlHandler {
         add_providers(&mut page, &reports, &status);
         add_logins(&mut page, &reports);
         add_quotas(&mut page, &reports, status.now.0);
-        add_findings(&mut page, &status, (&reports, limited));
+        add_findings(&mut page, &status, &reports, limited);
         if limited.is_none() {
             self.add_rest(&mut page);
         }
@@ -262,7 +262,8 @@ fn add_quotas(page: &mut Page, reports: &[&ProviderReport], now: DateTime<Utc>) 
 fn add_findings(
     page: &mut Page,
     status: &Status,
-    (reports, limited): (&[&ProviderReport], Option<&Client>),
+    reports: &[&ProviderReport],
+    limited: Option<&Client>,
 ) {
     let is_open = |name: &str| reports.iter().any(|one| one.upstream.name.as_str() == name);
     let mut all = BTreeMap::<_, u64>::new();

@@ -89,7 +89,8 @@ type Crossings = BTreeMap<(ProviderName, usize, &'static str), ThresholdTracker>
 /// Tells when a window of a quota is used to 80 %, used up, or has room again, until `stop`. It looks when an answer
 /// has `changed` one, when one begins again, and now and then.
 pub(super) async fn keep_told(
-    (view, notices): (Arc<ArcSwap<View>>, Notices),
+    view: Arc<ArcSwap<View>>,
+    notices: Notices,
     clock: Arc<dyn Clock>,
     changed: Arc<Notify>,
     stop: CancellationToken,
@@ -144,7 +145,7 @@ fn tell(
             };
             due = [due, window.resets_at].into_iter().flatten().min();
             if let Some(news) = crossings.entry(key).or_default().on(now_used, now) {
-                notices.tell(notice((report, login), &window, news, now));
+                notices.tell(notice(report, login, &window, news, now));
             }
         }
     }
@@ -152,7 +153,8 @@ fn tell(
 }
 
 fn notice(
-    (report, login): (&ProviderReport, usize),
+    report: &ProviderReport,
+    login: usize,
     window: &ReportedWindow,
     news: QuotaReport,
     now: DateTime<Utc>,

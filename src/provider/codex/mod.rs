@@ -104,7 +104,7 @@ impl Codex {
             name,
             client,
             paths,
-            hosts: Hosts::new(&OWN, (settings.issuer, settings.inference), env),
+            hosts: Hosts::new(&OWN, settings.issuer, settings.inference, env),
             translates: settings.translate,
             quotas: Quotas::default(),
         }

@@ -7,7 +7,12 @@ fn adapter(issuer: Option<&str>) -> Xai {
     let client = TokenClient::new(tls, Duration::from_secs(1)).unwrap();
     let name = ProviderName::new("xai").unwrap();
     let issuer = issuer.map(|issuer| issuer.parse().unwrap());
-    Xai::new(name, client, &[], (issuer.as_ref(), None), &|_| None)
+    let settings = XaiSettings {
+        extra_paths: &[],
+        issuer: issuer.as_ref(),
+        inference: None,
+    };
+    Xai::new(name, client, settings, &|_| None)
 }
 
 /// A refresh token would go there.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::events::{Budget, EventMachine};
 use super::super::json::{self, JsonItems, JsonMembers, inner, is_null, number, string};
 use super::super::{LONGEST_NAME, MOST_CALLS, UntranslatableAnswer, error_of, usage};
-use super::sink::{ChatHead, ChatSink, ChatToolCall, TextKind};
+use super::sink::{ChatHead, ChatSink, ChatToolCall, IndexedCall, TextKind};
 
 /// Between what are separate texts on one wire and one text on the other.
 const GAP: &[u8] = b"\\n\\n";
@@ -23,15 +23,22 @@ pub(super) struct ChatMachine<S> {
     has_begun: bool,
     is_over: bool,
     /// Where the last piece of text, and of reasoning, came from.
-    text: Option<(u64, u64)>,
-    reasoning: Option<(u64, u64)>,
+    text: Option<PartPlace>,
+    reasoning: Option<PartPlace>,
     budget: Budget,
+}
+
+/// The place of an item in the output, and of a part in the item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PartPlace {
+    item: u64,
+    part: u64,
 }
 
 /// An item that has been heard of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct OutputItem {
-    call: Option<(usize, ChatToolCall)>,
+    call: Option<IndexedCall>,
     /// A part of it continues.
     is_told: bool,
     /// Its end came.
@@ -117,21 +124,25 @@ impl<S: ChatSink> ChatMachine<S> {
         let said = string(event.delta).ok_or(UntranslatableAnswer::Malformed)?;
         self.begin(&[], out)?;
         self.item(event.place).is_told = true;
-        self.says(kind, (event.place, event.part), said, out);
+        let from = PartPlace {
+            item: event.place,
+            part: event.part,
+        };
+        self.says(kind, from, said, out);
         Ok(())
     }
 
-    fn says(&mut self, kind: TextKind, from: (u64, u64), said: &[u8], out: &mut Vec<u8>) {
+    fn says(&mut self, kind: TextKind, from: PartPlace, said: &[u8], out: &mut Vec<u8>) {
         if said.is_empty() {
             return;
         }
         let last = match kind {
-            TextKind::Text => Some(self.text.replace((from.0, 0))),
+            TextKind::Text => Some(self.text.replace(PartPlace { part: 0, ..from })),
             TextKind::Reasoning => Some(self.reasoning.replace(from)),
             TextKind::Refusal => None,
         };
         let is_next = last.flatten().is_some_and(|last| match kind {
-            TextKind::Text => last.0 != from.0,
+            TextKind::Text => last.item != from.item,
             TextKind::Reasoning | TextKind::Refusal => last != from,
         });
         if is_next {
@@ -148,9 +159,9 @@ impl<S: ChatSink> ChatMachine<S> {
         let said = string(event.delta).ok_or(UntranslatableAnswer::Malformed)?;
         let item = self.item(event.place);
         // A call can't be announced before its item; its end has all of it.
-        if let Some((index, call)) = item.call {
+        if let Some(call) = item.call {
             item.is_told = true;
-            self.sink.arguments((index, call), said, out);
+            self.sink.arguments(call, said, out);
         }
         Ok(())
     }
@@ -158,13 +169,13 @@ impl<S: ChatSink> ChatMachine<S> {
     /// A call is complete: the rest of it is sent now.
     fn said(&mut self, event: &ResponseEvent<'_>, out: &mut Vec<u8>) {
         let item = self.item(event.place);
-        let Some((index, call)) = item.call else {
+        let Some(call) = item.call else {
             return;
         };
         item.is_done = true;
         let said = string(event.said).unwrap_or_default();
         if !std::mem::replace(&mut item.is_told, true) && !said.is_empty() {
-            self.sink.arguments((index, call), said, out);
+            self.sink.arguments(call, said, out);
         }
     }
 
@@ -205,7 +216,7 @@ impl<S: ChatSink> ChatMachine<S> {
                 _ => {}
             }
         }
-        let call = match kind {
+        let kind = match kind {
             Some(b"function_call") => ChatToolCall::Function,
             Some(b"custom_tool_call") => ChatToolCall::Custom,
             _ => return Ok(()),
@@ -221,8 +232,9 @@ impl<S: ChatSink> ChatMachine<S> {
                 return Err(UntranslatableAnswer::TooLarge);
             }
             self.calls += 1;
-            self.item(place).call = Some((index, call));
-            self.sink.calls((index, call), (id, name), out);
+            let call = IndexedCall { index, kind };
+            self.item(place).call = Some(call);
+            self.sink.calls(call, id, name, out);
         }
         Ok(())
     }
@@ -235,13 +247,11 @@ impl<S: ChatSink> ChatMachine<S> {
         out: &mut Vec<u8>,
     ) -> Result<(), UntranslatableAnswer> {
         self.adds(place, item, out)?;
-        let (is_told, has_notes, call) = {
-            let item = self.item(place);
-            item.is_done = true;
-            let was_told = std::mem::replace(&mut item.is_told, true);
-            (was_told, item.has_notes, item.call)
-        };
-        if is_told && call.is_some() {
+        let done = self.item(place);
+        let before = done.clone();
+        done.is_done = true;
+        done.is_told = true;
+        if before.is_told && before.call.is_some() {
             return Ok(());
         }
         let mut members = JsonMembers::of(item)?;
@@ -249,7 +259,7 @@ impl<S: ChatSink> ChatMachine<S> {
             match member {
                 b"arguments" | b"input" => {
                     let said = string(value).unwrap_or_default();
-                    if let Some(call) = call.filter(|_| !said.is_empty()) {
+                    if let Some(call) = before.call.filter(|_| !said.is_empty()) {
                         self.sink.arguments(call, said, out);
                     }
                 }
@@ -258,7 +268,11 @@ impl<S: ChatSink> ChatMachine<S> {
                     let mut number = 0;
                     while let Some(part) = parts.next()? {
                         self.budget.takes()?;
-                        self.part((place, number), part, (is_told, has_notes), out)?;
+                        let from = PartPlace {
+                            item: place,
+                            part: number,
+                        };
+                        self.part(from, part, &before, out)?;
                         number += 1;
                     }
                 }
@@ -268,12 +282,12 @@ impl<S: ChatSink> ChatMachine<S> {
         Ok(())
     }
 
-    /// A part of an item that is done.
+    /// A part of an item that is done, with what was heard of the item `before`.
     fn part(
         &mut self,
-        from: (u64, u64),
+        from: PartPlace,
         part: &[u8],
-        (is_told, has_notes): (bool, bool),
+        before: &OutputItem,
         out: &mut Vec<u8>,
     ) -> Result<(), UntranslatableAnswer> {
         let (mut kind, mut said, mut notes) = (None, None, None);
@@ -292,13 +306,13 @@ impl<S: ChatSink> ChatMachine<S> {
             Some(b"summary_text" | b"reasoning_text") => TextKind::Reasoning,
             _ => return Ok(()),
         };
-        if let Some(said) = said.filter(|_| !is_told) {
+        if let Some(said) = said.filter(|_| !before.is_told) {
             self.says(kind, from, said, out);
         }
-        if let Some(notes) = notes.filter(|_| !has_notes) {
+        if let Some(notes) = notes.filter(|_| !before.has_notes) {
             let mut notes = JsonItems::of(notes)?;
             while let Some(note) = notes.next()? {
-                self.annotates(from.0, note, out)?;
+                self.annotates(from.item, note, out)?;
             }
         }
         Ok(())

@@ -35,10 +35,10 @@ pub(super) fn input(
                 let content = content.ok_or_else(|| {
                     UntranslatableRequest::new(message.at("content"), "is missing")
                 })?;
-                let content = parts(content, (&message.at("content"), "input_text"), wanted)?;
+                let content = parts(content, &message.at("content"), "input_text", wanted)?;
                 items.push(json!({"type": "message", "role": role, "content": content}));
             }
-            "assistant" => assistant(&mut message, (&mut items, &mut custom), wanted)?,
+            "assistant" => assistant(&mut message, &mut items, &mut custom, wanted)?,
             "tool" => items.push(result(&mut message, &custom, wanted)?),
             _ => return Err(UntranslatableRequest::lacking(message.at("role"))),
         }
@@ -49,7 +49,8 @@ pub(super) fn input(
 
 fn assistant(
     message: &mut RequestFields,
-    (items, custom): (&mut ListWriter, &mut BTreeSet<String>),
+    items: &mut ListWriter,
+    custom: &mut BTreeSet<String>,
     wanted: StillWanted<'_>,
 ) -> Result<(), UntranslatableRequest> {
     message.drops(OF_ANSWERS);
@@ -58,7 +59,7 @@ fn assistant(
     let mut content = match message.take("content") {
         // Beside calls, an empty text is what some apps have for none.
         Some(Value::String(text)) if text.is_empty() && !calls.is_empty() => Vec::new(),
-        Some(content) => parts(content, (&at, "output_text"), wanted)?,
+        Some(content) => parts(content, &at, "output_text", wanted)?,
         None => Vec::new(),
     };
     if let Some(refusal) = message.text("refusal")? {
@@ -112,7 +113,7 @@ fn result(
     let output = match message.take("content") {
         None => Value::from(""),
         Some(Value::String(text)) => Value::String(text),
-        Some(content) => parts(content, (&at, "input_text"), wanted)?.into(),
+        Some(content) => parts(content, &at, "input_text", wanted)?.into(),
     };
     Ok(json!({"type": kind, "call_id": id, "output": output}))
 }
@@ -120,7 +121,8 @@ fn result(
 /// Content, in parts.
 fn parts(
     content: Value,
-    (path, text): (&str, &str),
+    path: &str,
+    text: &str,
     wanted: StillWanted<'_>,
 ) -> Result<Vec<Value>, UntranslatableRequest> {
     let items = match content {

@@ -53,7 +53,7 @@ pub fn request_while(
     body: &[u8],
     wanted: StillWanted<'_>,
 ) -> Result<TranslatedRequest, UntranslatableRequest> {
-    through(body, (LIST, wanted), |chat, messages| {
+    through(body, LIST, wanted, |chat, messages| {
         turn(chat, messages, wanted)
     })
 }
@@ -86,13 +86,14 @@ fn turn(
         made.insert("reasoning".to_owned(), reasoning);
     }
     chat.end()?;
-    Ok(turned(made, ("input", &input), includes_usage))
+    Ok(turned(made, "input", &input, includes_usage))
 }
 
 /// The resulting request: its members, and a list whose items are JSON already.
 pub(in crate::translate) fn turned(
     made: Map<String, Value>,
-    (name, items): (&str, &[u8]),
+    name: &str,
+    items: &[u8],
     includes_usage: bool,
 ) -> TranslatedRequest {
     let model = made.get("model").and_then(Value::as_str);

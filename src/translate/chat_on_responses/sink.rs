@@ -21,6 +21,13 @@ pub(super) enum ChatToolCall {
     Custom,
 }
 
+/// A call, and its number among the answer's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IndexedCall {
+    pub(super) index: usize,
+    pub(super) kind: ChatToolCall,
+}
+
 /// What is known of an answer at its beginning; texts are as between the quotes of a JSON string, here and below.
 #[derive(Debug, Default)]
 pub(super) struct ChatHead<'h> {
@@ -34,9 +41,9 @@ pub(super) struct ChatHead<'h> {
 pub(super) trait ChatSink {
     fn begins(&mut self, head: &ChatHead<'_>, out: &mut Vec<u8>);
     fn says(&mut self, kind: TextKind, text: &[u8], out: &mut Vec<u8>);
-    /// A call begins; `of`: its id and its name.
-    fn calls(&mut self, call: (usize, ChatToolCall), of: (&[u8], &[u8]), out: &mut Vec<u8>);
-    fn arguments(&mut self, call: (usize, ChatToolCall), text: &[u8], out: &mut Vec<u8>);
+    /// A call begins.
+    fn calls(&mut self, call: IndexedCall, id: &[u8], name: &[u8], out: &mut Vec<u8>);
+    fn arguments(&mut self, call: IndexedCall, text: &[u8], out: &mut Vec<u8>);
     /// A citation, as JSON.
     fn annotates(&mut self, note: &str, out: &mut Vec<u8>);
     fn ends(&mut self, reason: &str, usage: Option<Value>, out: &mut Vec<u8>);
@@ -146,30 +153,25 @@ impl ChatSink for Chunks {
         self.chunk([open, text, b"\"}"], out);
     }
 
-    fn calls(
-        &mut self,
-        (index, call): (usize, ChatToolCall),
-        of: (&[u8], &[u8]),
-        out: &mut Vec<u8>,
-    ) {
-        let (kind, text) = call.names();
+    fn calls(&mut self, call: IndexedCall, id: &[u8], name: &[u8], out: &mut Vec<u8>) {
+        let (index, (kind, text)) = (call.index, call.kind.names());
         let mut delta = Vec::with_capacity(128);
         put(
             &mut delta,
             format_args!("{{\"tool_calls\":[{{\"index\":{index},\"id\":\""),
         );
-        delta.extend_from_slice(of.0);
+        delta.extend_from_slice(id);
         put(
             &mut delta,
             format_args!("\",\"type\":\"{kind}\",\"{kind}\":{{\"name\":\""),
         );
-        delta.extend_from_slice(of.1);
+        delta.extend_from_slice(name);
         put(&mut delta, format_args!("\",\"{text}\":\"\"}}}}]}}"));
         self.chunk([&delta, b"", b""], out);
     }
 
-    fn arguments(&mut self, (index, call): (usize, ChatToolCall), text: &[u8], out: &mut Vec<u8>) {
-        let (kind, name) = call.names();
+    fn arguments(&mut self, call: IndexedCall, text: &[u8], out: &mut Vec<u8>) {
+        let (index, (kind, name)) = (call.index, call.kind.names());
         out.extend_from_slice(&self.head);
         put(
             out,
@@ -272,22 +274,22 @@ impl ChatSink for ChatMessage {
         self.held += text.len();
     }
 
-    fn calls(&mut self, (_, call): (usize, ChatToolCall), of: (&[u8], &[u8]), _: &mut Vec<u8>) {
-        let (kind, text) = call.names();
+    fn calls(&mut self, call: IndexedCall, id: &[u8], name: &[u8], _: &mut Vec<u8>) {
+        let (kind, text) = call.kind.names();
         let mut open = b"{\"id\":\"".to_vec();
-        open.extend_from_slice(of.0);
+        open.extend_from_slice(id);
         put(
             &mut open,
             format_args!("\",\"type\":\"{kind}\",\"{kind}\":{{\"name\":\""),
         );
-        open.extend_from_slice(of.1);
+        open.extend_from_slice(name);
         put(&mut open, format_args!("\",\"{text}\":\""));
         self.held += open.len() + size_of::<(Vec<u8>, Vec<u8>)>();
         self.calls.push((open, Vec::new()));
     }
 
-    fn arguments(&mut self, (index, _): (usize, ChatToolCall), text: &[u8], _: &mut Vec<u8>) {
-        if let Some((_, said)) = self.calls.get_mut(index) {
+    fn arguments(&mut self, call: IndexedCall, text: &[u8], _: &mut Vec<u8>) {
+        if let Some((_, said)) = self.calls.get_mut(call.index) {
             said.extend_from_slice(text);
             self.held += text.len();
         }

@@ -80,8 +80,8 @@ impl Chat {
                 let message = message(&mut item, wanted)?;
                 self.adds(message);
             }
-            "function_call" => self.calls(&mut item, ("function", "arguments"))?,
-            "custom_tool_call" => self.calls(&mut item, ("custom", "input"))?,
+            "function_call" => self.calls(&mut item, "function", "arguments")?,
+            "custom_tool_call" => self.calls(&mut item, "custom", "input")?,
             "function_call_output" | "custom_tool_call_output" => self.result(&mut item, wanted)?,
             // The provider thinks again; earlier reasoning has no place on this wire.
             "reasoning" => return Ok(()),
@@ -103,7 +103,8 @@ impl Chat {
     fn calls(
         &mut self,
         item: &mut RequestFields,
-        (kind, text): (&str, &str),
+        kind: &str,
+        text: &str,
     ) -> Result<(), UntranslatableRequest> {
         let id = item.needs("call_id")?;
         let (mut name, said) = (item.needs("name")?, item.text(text)?.unwrap_or_default());

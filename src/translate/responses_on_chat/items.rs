@@ -137,23 +137,39 @@ pub(super) fn summary(said: &Pieces) -> Pieces {
 }
 
 /// A call with its arguments.
-pub(super) fn call(
-    id: &[u8],
-    (kind, text): (&str, &str),
-    (call, name): (&[u8], &[u8]),
-    (status, said): (&str, &Pieces),
-) -> Pieces {
-    let mut made = Pieces::default();
-    made.put(&[b"{\"id\":\"", id]);
-    put(
-        made.text(),
-        format_args!("\",\"type\":\"{kind}\",\"status\":\"{status}\",\"call_id\":\""),
-    );
-    made.put(&[call, b"\",\"name\":\"", name]);
-    put(made.text(), format_args!("\",\"{text}\":\""));
-    made.add(said);
-    made.put(&[b"\"}"]);
-    made.shared()
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallItem<'c> {
+    /// That of the item; the call has its own.
+    pub(super) id: &'c [u8],
+    pub(super) kind: &'c str,
+    pub(super) call_id: &'c [u8],
+    pub(super) name: &'c [u8],
+    pub(super) status: &'c str,
+    /// What its text is called.
+    pub(super) member: &'c str,
+    pub(super) said: &'c Pieces,
+}
+
+impl CallItem<'_> {
+    pub(super) fn json(self) -> Pieces {
+        let Self {
+            kind,
+            status,
+            member,
+            ..
+        } = self;
+        let mut made = Pieces::default();
+        made.put(&[b"{\"id\":\"", self.id]);
+        put(
+            made.text(),
+            format_args!("\",\"type\":\"{kind}\",\"status\":\"{status}\",\"call_id\":\""),
+        );
+        made.put(&[self.call_id, b"\",\"name\":\"", self.name]);
+        put(made.text(), format_args!("\",\"{member}\":\""));
+        made.add(self.said);
+        made.put(&[b"\"}"]);
+        made.shared()
+    }
 }
 
 /// The response. What the request said is not repeated in it.

@@ -54,7 +54,7 @@ pub fn request_while(
     body: &[u8],
     wanted: StillWanted<'_>,
 ) -> Result<TranslatedRequest, UntranslatableRequest> {
-    through(body, (LIST, wanted), |asked, input| {
+    through(body, LIST, wanted, |asked, input| {
         turn(asked, input, wanted)
     })
 }
@@ -116,7 +116,7 @@ fn turn(
     }
     Ok(TranslatedRequest {
         namespaces,
-        ..turned(made, ("messages", &messages), true)
+        ..turned(made, "messages", &messages, true)
     })
 }
 

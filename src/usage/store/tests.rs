@@ -68,7 +68,7 @@ fn rows_add_up_over_batches_and_runs() {
             (key("2026-11-30", "zed", "a"), counts(2, 7)),
             (key("2026-11-30", "cline", "b"), failed.clone()),
         ]);
-        store.write(&batch, (today(), 400)).unwrap();
+        store.write(&batch, today(), 400).unwrap();
     }
     let (store, _) = open(&folder);
     let all = Since::Days(7);
@@ -121,12 +121,12 @@ fn rows_that_are_too_old_go_with_their_failures() {
         (key("2026-11-27", "zed", "a"), counts(1, 1)),
         (key("2026-11-28", "zed", "a"), counts(1, 1)),
     ]);
-    store.write(&batch, (day("2026-11-29"), 7)).unwrap();
+    store.write(&batch, day("2026-11-29"), 7).unwrap();
     assert_eq!(days(&store).len(), 4);
     store
-        .write(&one("2026-11-29"), (day("2026-11-29"), 7))
+        .write(&one("2026-11-29"), day("2026-11-29"), 7)
         .unwrap();
-    store.write(&one("2026-11-30"), (today(), 7)).unwrap();
+    store.write(&one("2026-11-30"), today(), 7).unwrap();
     let kept = [
         "2026-11-24",
         "2026-11-27",
@@ -150,18 +150,18 @@ fn a_clock_that_is_ahead_for_some_days_takes_no_row_away() {
     let right = ["2026-11-28", "2026-11-29", "2026-11-30"];
     let (mut store, _) = open(&folder);
     for now in right {
-        store.write(&one(now), (day(now), 7)).unwrap();
+        store.write(&one(now), day(now), 7).unwrap();
     }
     let ahead = ["2028-04-13", "2028-04-14", "2028-04-15"];
     for now in ahead {
         // Each start looks for rows that are too old.
         let (mut store, _) = open(&folder);
-        store.write(&one(now), (day(now), 7)).unwrap();
+        store.write(&one(now), day(now), 7).unwrap();
         assert_eq!(days(&store)[..3], right, "{now}");
     }
     // The clock goes right again, and what it left is not shown.
     store
-        .write(&one("2026-12-01"), (day("2026-12-01"), 7))
+        .write(&one("2026-12-01"), day("2026-12-01"), 7)
         .unwrap();
     let shown = Query {
         by: By::Day,
@@ -174,7 +174,7 @@ fn a_clock_that_is_ahead_for_some_days_takes_no_row_away() {
     // One that is ahead for good is the clock in the end.
     let (mut store, _) = open(&folder);
     store
-        .write(&one("2028-04-16"), (day("2028-04-16"), 7))
+        .write(&one("2028-04-16"), day("2028-04-16"), 7)
         .unwrap();
     assert_eq!(days(&store).len(), 4);
 }
@@ -187,7 +187,7 @@ fn a_report_has_the_rows_that_are_not_saved() {
         (key("2026-11-30", "zed", "a"), counts(1, 5)),
         (key("2026-11-30", "cline", "b"), counts(1, 9)),
     ]);
-    store.write(&batch, (today(), 7)).unwrap();
+    store.write(&batch, today(), 7).unwrap();
     let mut failed = counts(2, 7);
     failed.failed = 2;
     failed.errors.insert("http_500".into(), 2);
@@ -232,7 +232,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
             counts(1, 1),
         );
     }
-    store.write(&batch, (today(), 7)).unwrap();
+    store.write(&batch, today(), 7).unwrap();
     drop(store);
     let whole = std::fs::read(&file).unwrap();
     let mut torn = whole.clone();
@@ -249,7 +249,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
             std::fs::write(&file, damaged).unwrap();
             let (mut store, aside) = open(&folder);
             assert_eq!(names(&store, By::Client, Since::Days(7)), []);
-            store.write(&batch, (today(), 7)).unwrap();
+            store.write(&batch, today(), 7).unwrap();
             assert_eq!(names(&store, By::Day, Since::Days(7)).len(), 1);
             aside.unwrap()
         })
@@ -290,7 +290,7 @@ fn numbers_that_no_integer_holds_fail_nothing() {
         (key("2026-11-30", "zed", "b"), counts(1, u64::MAX)),
     ]);
     for _ in 0..3 {
-        store.write(&batch, (today(), 7)).unwrap();
+        store.write(&batch, today(), 7).unwrap();
     }
     let clients = names(&store, By::Client, Since::Days(1));
     assert_eq!(clients, [("zed".to_owned(), 6, i64::MAX as u64)]);

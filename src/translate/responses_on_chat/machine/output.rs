@@ -43,6 +43,27 @@ struct OpenItem {
     delta: Vec<u8>,
 }
 
+/// What an event says besides its type and number.
+#[derive(Debug, Clone, Copy)]
+struct EventBody<'b> {
+    before: &'b [&'b [u8]],
+    /// What may be long.
+    long: &'b Pieces,
+    behind: &'b [u8],
+}
+
+impl<'b> EventBody<'b> {
+    /// One that ends with what may be long.
+    fn ending(before: &'b [&'b [u8]], long: &'b Pieces) -> Self {
+        let behind = b"";
+        Self {
+            before,
+            long,
+            behind,
+        }
+    }
+}
+
 impl ResponseOutput {
     pub(super) fn new(asked: &EchoedFields) -> Self {
         let (id, model) = unnamed(asked);
@@ -95,7 +116,11 @@ impl ResponseOutput {
         }
         let response = items::response(&self.head, ResponseStatus::InProgress, &[], None);
         for kind in ["response.created", "response.in_progress"] {
-            self.event_with(kind, &[b",\"response\":"], (&response, b""), out);
+            self.event_with(
+                kind,
+                EventBody::ending(&[b",\"response\":"], &response),
+                out,
+            );
         }
     }
 
@@ -107,18 +132,12 @@ impl ResponseOutput {
         }
     }
 
-    /// An event with one piece that may be long, and the text after it.
-    fn event_with(
-        &mut self,
-        kind: &str,
-        pieces: &[&[u8]],
-        (long, behind): (&Pieces, &[u8]),
-        out: &mut Pieces,
-    ) {
+    /// An event with one piece that may be long.
+    fn event_with(&mut self, kind: &str, body: EventBody<'_>, out: &mut Pieces) {
         if !self.is_quiet {
-            self.begins_event(kind, pieces, out);
-            out.add(long);
-            out.put(&[behind, b"}\n\n"]);
+            self.begins_event(kind, body.before, out);
+            out.add(body.long);
+            out.put(&[body.behind, b"}\n\n"]);
         }
     }
 
@@ -145,7 +164,7 @@ impl ResponseOutput {
     /// An item begins or is done.
     fn item(&mut self, kind: &str, place: usize, item: &Pieces, out: &mut Pieces) {
         let at = format!(",\"output_index\":{place},\"item\":");
-        self.event_with(kind, &[at.as_bytes()], (item, b""), out);
+        self.event_with(kind, EventBody::ending(&[at.as_bytes()], item), out);
     }
 
     fn is_done(&mut self, place: usize, item: Pieces, out: &mut Pieces) {
@@ -171,8 +190,7 @@ impl ResponseOutput {
             let part = items::summary(&Pieces::default());
             self.event_with(
                 "response.reasoning_summary_part.added",
-                &[&delta, b",\"part\":"],
-                (&part, b""),
+                EventBody::ending(&[&delta, b",\"part\":"], &part),
                 out,
             );
             self.open = Some(OpenItem::new(place, id, None, delta));
@@ -237,8 +255,7 @@ impl ResponseOutput {
         let json = part.json(&Pieces::default(), &[]);
         self.event_with(
             "response.content_part.added",
-            &[&delta, b",\"part\":"],
-            (&json, b""),
+            EventBody::ending(&[&delta, b",\"part\":"], &json),
             out,
         );
         self.open = Some(OpenItem {
@@ -287,14 +304,16 @@ impl ResponseOutput {
         };
         self.event_with(
             &format!("response.{kind}.done"),
-            &[&open.delta, b",\"", name.as_bytes(), b"\":\""],
-            (&said, tail),
+            EventBody {
+                before: &[&open.delta, b",\"", name.as_bytes(), b"\":\""],
+                long: &said,
+                behind: tail,
+            },
             out,
         );
         self.event_with(
             "response.content_part.done",
-            &[&open.delta, b",\"part\":"],
-            (&json, b""),
+            EventBody::ending(&[&open.delta, b",\"part\":"], &json),
             out,
         );
         self.held += json.length();
@@ -322,14 +341,16 @@ impl ResponseOutput {
             let part = items::summary(&said);
             self.event_with(
                 "response.reasoning_summary_text.done",
-                &[&open.delta, b",\"text\":\""],
-                (&said, b"\""),
+                EventBody {
+                    before: &[&open.delta, b",\"text\":\""],
+                    long: &said,
+                    behind: b"\"",
+                },
                 out,
             );
             self.event_with(
                 "response.reasoning_summary_part.done",
-                &[&open.delta, b",\"part\":"],
-                (&part, b""),
+                EventBody::ending(&[&open.delta, b",\"part\":"], &part),
                 out,
             );
             self.held = self.held.saturating_sub(said.length());
@@ -365,7 +386,11 @@ impl ResponseOutput {
         } else {
             "response.incomplete"
         };
-        self.event_with(kind, &[b",\"response\":"], (&response, b""), out);
+        self.event_with(
+            kind,
+            EventBody::ending(&[b",\"response\":"], &response),
+            out,
+        );
         self.is_quiet.then_some(response)
     }
 
@@ -386,8 +411,7 @@ impl ResponseOutput {
         self.event("error", &[told.as_bytes()], out);
         self.event_with(
             "response.failed",
-            &[b",\"response\":"],
-            (&response, b""),
+            EventBody::ending(&[b",\"response\":"], &response),
             out,
         );
     }

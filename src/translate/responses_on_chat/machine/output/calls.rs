@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::items;
+use super::super::super::items::CallItem;
 use super::super::super::tools::OF;
-use super::ResponseOutput;
+use super::{EventBody, ResponseOutput};
 use crate::translate::{MOST_CALLS, Pieces, UntranslatableAnswer};
 
 /// A piece of a call, as far as it says of which one it is. Texts are as between the quotes of a JSON string.
@@ -93,8 +93,16 @@ impl ResponseOutput {
         call.name = in_namespace(name, &self.namespaces);
         self.held += call.name.len();
         let (kind, text, _) = call.names();
-        let of = (&*call.id, &*call.name);
-        let item = items::call(&id, (kind, text), of, ("in_progress", &Pieces::default()));
+        let item = CallItem {
+            id: &id,
+            kind,
+            call_id: &call.id,
+            name: &call.name,
+            status: "in_progress",
+            member: text,
+            said: &Pieces::default(),
+        };
+        let item = item.json();
         let said = std::mem::take(&mut call.said);
         self.item("response.output_item.added", place, &item, out);
         if !said.is_empty() {
@@ -182,9 +190,22 @@ impl ResponseOutput {
             let said = Pieces::of(std::mem::take(&mut call.said));
             let pieces = [b",\"item_id\":\"", &*id, at.as_bytes()];
             let done = format!("response.{events}.done");
-            self.event_with(&done, &pieces, (&said, b"\""), out);
-            let of = (&*call.id, &*call.name);
-            let item = items::call(&id, (kind, text), of, (status, &said));
+            let body = EventBody {
+                before: &pieces,
+                long: &said,
+                behind: b"\"",
+            };
+            self.event_with(&done, body, out);
+            let item = CallItem {
+                id: &id,
+                kind,
+                call_id: &call.id,
+                name: &call.name,
+                status,
+                member: text,
+                said: &said,
+            };
+            let item = item.json();
             self.held = self.held.saturating_sub(said.length());
             self.is_done(place, item, out);
         }
