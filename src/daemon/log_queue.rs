@@ -473,7 +473,7 @@ pub(super) fn is_important(of: &Metadata<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::super::log_lines::WriteProgress;
     use super::*;

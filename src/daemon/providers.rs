@@ -416,7 +416,8 @@ impl Fleet {
             adapter: adapter.clone(),
             credentials: pool,
             client: Client::new(
-                (tls, settings.http),
+                tls,
+                settings.http,
                 timeouts,
                 self.clock.clone(),
                 former.as_deref().map(|former| &former.client),

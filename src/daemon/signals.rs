@@ -109,7 +109,8 @@ pub(super) fn register() -> io::Result<Signals> {
     Signals::register()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::Command;
 

@@ -72,6 +72,16 @@ impl BaseUrl {
         Uri::from_parts(parts).ok()
     }
 
+    /// Writes the target of a request for `path`, as [`Self::join`] puts it together.
+    pub fn write_target(&self, text: &mut Vec<u8>, path: &str, query: Option<&str>) {
+        text.extend_from_slice(self.prefix.as_bytes());
+        text.extend_from_slice(path.as_bytes());
+        if let Some(query) = query {
+            text.push(b'?');
+            text.extend_from_slice(query.as_bytes());
+        }
+    }
+
     /// Host and port, as the URL has them.
     pub fn authority(&self) -> &Authority {
         &self.authority

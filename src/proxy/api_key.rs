@@ -110,10 +110,7 @@ impl<I> Search<I> {
         }
         // A word that is not known, or a token that begins with one that is.
         let behind = second_of_two(key).map(unquoted);
-        let length = String::from_utf8_lossy(behind.unwrap_or(key))
-            .chars()
-            .count();
-        self.note(Presented::Other(field, length));
+        self.note(Presented::Other(field, characters(behind.unwrap_or(key))));
         let is_usual = value.len() == key.len() || starts_with_word(value, b"bearer");
         behind
             .and_then(|behind| self.candidate(behind))
@@ -158,6 +155,14 @@ impl<I> Search<I> {
     fn note(&mut self, presented: Presented) {
         self.best = self.best.max(presented);
     }
+}
+
+/// How many characters a text has.
+fn characters(text: &[u8]) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
+    String::from_utf8_lossy(text).chars().count()
 }
 
 /// User and password (RFC 7617).

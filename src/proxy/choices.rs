@@ -10,15 +10,36 @@ use memchr::memchr2;
 const MOST: u32 = u128::BITS;
 /// Room for the longest key that counts, and a byte more that tells a longer one.
 const KEY: usize = b"finish_reason".len() + 1;
+/// As much of a beginning is remembered, and no less is worth it.
+const LONGEST: usize = 192;
+const SHORTEST: usize = 16;
+/// It is looked at in steps of so many bytes, as to whether it tells something.
+const STEP: usize = 8;
 
 /// The choices of a stream, and the place in the JSON of the present event.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choices {
+    told: Told,
+    at: At,
+    /// Something of the present event has passed.
+    is_under_way: bool,
+    /// How the events begin.
+    beginning: Option<Box<Beginning>>,
+}
+
+/// What the events have told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
     /// One bit for each index.
     begun: u128,
     finished: u128,
     /// There was an error, or more choices than are counted.
     unknown: bool,
+}
+
+/// A place in the JSON of an event.
+#[derive(Debug, Clone, Copy, Default)]
+struct At {
     /// Brackets that are open.
     depth: u32,
     /// The string that contains the position, and whether it follows a backslash.
@@ -33,6 +54,15 @@ pub(super) struct Choices {
     within: Within,
     index: u32,
     ends: bool,
+}
+
+/// The bytes that the last events began with, and the place behind them: the chunks of a stream differ in little but a
+/// word of their deltas. They tell nothing by themselves.
+#[derive(Debug, Clone)]
+struct Beginning {
+    text: [u8; LONGEST],
+    size: usize,
+    at: At,
 }
 
 /// What the bytes of a string are for.
@@ -74,24 +104,84 @@ enum Place {
 impl Choices {
     /// All choices that began have finished, at least one did, and there was no error.
     pub(super) fn are_finished(&self) -> bool {
-        !self.unknown && self.begun != 0 && self.begun == self.finished
+        let Told {
+            begun,
+            finished,
+            unknown,
+        } = self.told;
+        !unknown && begun != 0 && begun == finished
     }
 
     /// The event has ended; the next one is read from its start.
     pub(super) fn end_event(&mut self) {
-        *self = Self {
-            begun: self.begun,
-            finished: self.finished,
-            unknown: self.unknown,
-            ..Self::default()
-        };
+        self.at = At::default();
+        self.is_under_way = false;
     }
 
     /// A piece of an event's data.
-    pub(super) fn pass(&mut self, mut piece: &[u8]) {
+    pub(super) fn pass(&mut self, piece: &[u8]) {
+        if piece.is_empty() || std::mem::replace(&mut self.is_under_way, true) {
+            return self.at.pass(piece, &mut self.told);
+        }
+        if let Some(beginning) = &self.beginning
+            && let Some(rest) = piece.strip_prefix(beginning.text())
+        {
+            self.at = beginning.at;
+            return self.at.pass(rest, &mut self.told);
+        }
+        self.begins_otherwise(piece);
+    }
+
+    /// The first piece of an event that does not begin as the last ones did, or that is shorter than that.
+    fn begins_otherwise(&mut self, piece: &[u8]) {
+        let size = self.beginning.as_ref().map_or(LONGEST, |beginning| {
+            let mut both = beginning.text().iter().zip(piece);
+            let differs = both.position(|(one, other)| one != other);
+            differs.unwrap_or_default()
+        });
+        // Up to what tells something, which has to be read each time.
+        let (mut start, mut at) = (0, At::default());
+        let mut told = Told::default();
+        for part in piece.get(..size).unwrap_or(piece).chunks(STEP) {
+            let before = at;
+            at.pass(part, &mut told);
+            if told != Told::default() {
+                at = before;
+                break;
+            }
+            start += part.len();
+        }
+        self.at = at;
+        let (start, rest) = piece.split_at_checked(start).unwrap_or((&[], piece));
+        if size > 0 {
+            let is_worth_it = start.len() >= SHORTEST;
+            self.beginning = is_worth_it.then(|| Beginning::new(start, at));
+        }
+        self.at.pass(rest, &mut self.told);
+    }
+}
+
+impl Beginning {
+    fn new(start: &[u8], at: At) -> Box<Self> {
+        let mut text = [0; LONGEST];
+        for (to, from) in text.iter_mut().zip(start) {
+            *to = *from;
+        }
+        let size = start.len().min(LONGEST);
+        Box::new(Self { text, size, at })
+    }
+
+    fn text(&self) -> &[u8] {
+        self.text.get(..self.size).unwrap_or_default()
+    }
+}
+
+impl At {
+    /// Reads on.
+    fn pass(&mut self, mut piece: &[u8], told: &mut Told) {
         while let [byte, after @ ..] = piece {
             piece = if self.text == Text::Outside {
-                self.step(*byte);
+                self.step(*byte, told);
                 after
             } else {
                 self.within_a_string(piece)
@@ -140,11 +230,11 @@ impl Choices {
     }
 
     /// A byte outside of strings.
-    fn step(&mut self, byte: u8) {
+    fn step(&mut self, byte: u8, told: &mut Told) {
         match byte {
-            b'"' => self.open_string(),
-            b'{' | b'[' => self.open(byte),
-            b'}' | b']' => self.close(),
+            b'"' => self.open_string(told),
+            b'{' | b'[' => self.open(byte, told),
+            b'}' | b']' => self.close(told),
             b':' => self.colon(),
             b',' if self.depth == 1 => self.chunk = Place::Key,
             b',' if self.is_choice() => self.choice = Place::Key,
@@ -161,7 +251,7 @@ impl Choices {
         self.depth == 3 && self.within == Within::Choice
     }
 
-    fn open_string(&mut self) {
+    fn open_string(&mut self, told: &mut Told) {
         self.key_len = 0;
         self.text = match () {
             () if self.depth == 1 && self.chunk == Place::Key => Text::Key,
@@ -169,15 +259,15 @@ impl Choices {
             () if self.is_choice() && self.choice == Place::FinishReason => Text::FinishReason,
             () => Text::Ignored,
         };
-        self.unknown |= self.depth == 1 && self.chunk == Place::Error;
+        told.unknown |= self.depth == 1 && self.chunk == Place::Error;
     }
 
-    fn open(&mut self, byte: u8) {
+    fn open(&mut self, byte: u8, told: &mut Told) {
         match self.depth {
             1 => {
                 let is_list = self.chunk == Place::Choices && byte == b'[';
                 self.within = if is_list { Within::List } else { Within::Other };
-                self.unknown |= self.chunk == Place::Error;
+                told.unknown |= self.chunk == Place::Error;
             }
             2 if self.within == Within::List && byte == b'{' => {
                 self.within = Within::Choice;
@@ -189,9 +279,9 @@ impl Choices {
         self.depth = self.depth.saturating_add(1);
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, told: &mut Told) {
         if self.is_choice() {
-            self.count();
+            self.count(told);
             self.within = Within::List;
         }
         self.depth = self.depth.saturating_sub(1);
@@ -221,18 +311,18 @@ impl Choices {
     }
 
     /// A choice was sent whole.
-    fn count(&mut self) {
+    fn count(&self, told: &mut Told) {
         if self.index >= MOST {
-            self.unknown = true;
+            told.unknown = true;
             return;
         }
         let bit = 1_u128 << self.index;
-        self.begun |= bit;
+        told.begun |= bit;
         if self.ends {
-            self.finished |= bit;
+            told.finished |= bit;
         } else {
             // It continues after its end.
-            self.finished &= !bit;
+            told.finished &= !bit;
         }
     }
 }
@@ -329,7 +419,8 @@ mod tests {
         #[test]
         fn any_stream_is_judged_as_by_a_whole_reader(
             events in prop::collection::vec(chunk(), 0..6),
-            size in 1_usize..40,
+            size in 1_usize..200,
+            repeated in 1_usize..4,
             pretty in any::<bool>(),
         ) {
             let text = |event: &Value| {
@@ -339,6 +430,8 @@ mod tests {
                     event.to_string()
                 }
             };
+            // The same event comes again, as most of a stream's do.
+            let events: Vec<_> = events.into_iter().flat_map(|event| vec![event; repeated]).collect();
             let texts: Vec<_> = events.iter().map(text).collect();
             // Only an object is a chunk.
             let chunks: Vec<_> = events.iter().filter(|event| event.is_object()).cloned().collect();
@@ -356,7 +449,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_beginning_tells_is_read_each_time() {
+        let event = |index: u32, reason: Value| {
+            json!({"choices": [{"index": index, "delta": {}, "finish_reason": reason}], "model": "a model with a long name"})
+                .to_string()
+        };
+        let (open, stop) = (event(0, Value::Null), event(0, json!("stop")));
+        let other = event(1, Value::Null);
+        let is_finished = |events: &[&String]| {
+            let events: Vec<String> = events.iter().map(|event| (*event).clone()).collect();
+            let sizes = 1..=open.len().max(stop.len());
+            let mut read = sizes.map(|size| read(&events, size).are_finished());
+            let first = read.next().unwrap();
+            assert!(read.all(|one| one == first), "{events:?}");
+            first
+        };
+        for count in 1..5 {
+            let mut events = vec![&open; count];
+            assert!(!is_finished(&events));
+            events.push(&stop);
+            assert!(is_finished(&events));
+            events.push(&stop);
+            assert!(is_finished(&events));
+            events.push(&open);
+            assert!(!is_finished(&events));
+            events.push(&stop);
+            assert!(is_finished(&events));
+            events.push(&other);
+            assert!(!is_finished(&events));
+        }
+    }
+
+    #[test]
     fn it_is_as_small_however_many_choices_there_are() {
-        assert!(size_of::<Choices>() <= 96, "{}", size_of::<Choices>());
+        assert!(size_of::<Choices>() <= 112, "{}", size_of::<Choices>());
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Download {
     /// Until it is given up, and with it the provider.
     incoming: Option<Answer>,
     /// Until nothing more is sent, so that a pause holds none of its counts and places.
-    underway: Option<Underway>,
+    underway: Option<Box<Underway>>,
     /// The longest silence.
     idle: Duration,
     last: Instant,
@@ -93,14 +93,14 @@ impl Download {
     /// `events`: the position in the event stream, if the answer is one and not encoded.
     pub(super) fn new(
         incoming: Answer,
-        underway: Underway,
+        underway: Box<Underway>,
         idle: Duration,
         events: Option<Events>,
         connection: Handle,
-    ) -> Self {
+    ) -> Box<Self> {
         let is_sized = incoming.size_hint().exact().is_some();
         let events = events.map(|events| if is_sized { events.sized() } else { events });
-        Self {
+        Box::new(Self {
             incoming: Some(incoming),
             underway: Some(underway),
             idle,
@@ -112,29 +112,24 @@ impl Download {
             connection,
             keep_alive: None,
             state: State::Passing,
-        }
+        })
     }
 
     /// With a receiver for the quota.
-    pub(super) fn tells(mut self, listener: Option<Box<Listener>>) -> Self {
+    pub(super) fn tells(&mut self, listener: Option<Box<Listener>>) {
         self.listener = listener;
-        self
     }
 
     /// The same, as a stream of another wire.
-    pub(super) fn over(self, crossed: Box<Crossed>) -> Self {
-        Self {
-            crossed: Some(crossed),
-            ..self
-        }
+    pub(super) fn over(&mut self, crossed: Option<Box<Crossed>>) {
+        self.crossed = crossed;
     }
 
     /// With comments after so long a silence, if it is an event stream that comments can be put into.
-    pub(super) fn kept_alive(mut self, after: Duration) -> Self {
+    pub(super) fn kept_alive(&mut self, after: Duration) {
         if self.events.is_some() || self.crossed.is_some() {
             self.keep_alive = KeepAlive::new(after);
         }
-        self
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Step {
@@ -416,7 +411,7 @@ impl Download {
         self.sleep = None;
         let format = self
             .underway
-            .as_ref()
+            .as_deref()
             .map_or(ErrorFormat::OpenAi, Underway::error_format);
         // A wire with an end for answers that fail has that, and is not aborted: its clients don't read it otherwise.
         if self

@@ -22,6 +22,7 @@ use hyper::Request;
 pub use self::answer::{AnswerHead, AnswerReader};
 use self::body::Body;
 use self::head::Progress;
+pub(super) use self::head::is_target;
 use self::lines::Line;
 pub(super) use self::reuse::give_back;
 pub use self::violation::Violation;

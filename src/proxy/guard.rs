@@ -388,6 +388,9 @@ fn name_of(value: &str) -> Option<&str> {
 }
 
 fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyError> {
+    if !may_be_a_page(headers) {
+        return Ok(Page::None);
+    }
     let refused = |message: String| ProxyError::new(ErrorKind::OriginNotAllowed, message);
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next()) {

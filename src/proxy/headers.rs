@@ -17,6 +17,8 @@ use crate::provider::{BaseUrl, Credential};
 /// The marks of the daemons that a request went through, so that a loop ends at its first turn.
 const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// What asks for an answer that can be read as it passes.
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 const STAINLESS: &str = "x-stainless-";
 const CORS: &str = "access-control-";
 /// What the names of our own response fields begin with.
@@ -84,39 +86,118 @@ pub struct Passing<'a> {
     pub body: BodyKind,
 }
 
-/// What the provider gets of a client's fields: the listed ones in their order, each as often as
-/// it came.
-pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
-    let Passing {
-        extra,
-        prefix,
-        agent,
-        body,
-    } = *passing;
-    let mut fields = HeaderMap::with_capacity(client.len() + 2);
-    let json = json_type(client).filter(|_| !keeps_type(client, body));
-    for (name, value) in client {
-        if name == CONTENT_TYPE {
-            fields
-                .entry(CONTENT_TYPE)
-                .or_insert_with(|| json.clone().unwrap_or_else(|| value.clone()));
-            continue;
+/// What a provider gets of a request's fields. They are put together where they go out, so that no list of them is made for
+/// HTTP/1.1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Onward<'a> {
+    /// What the client sent.
+    pub(super) client: &'a HeaderMap,
+    /// What of it passes.
+    pub(super) passing: Passing<'a>,
+    /// Whether the answer has to be one that can be read as it passes.
+    pub(super) is_plain: bool,
+    /// What marks us in the chain of proxies, where the provider gets that: only at an operator's base URL, since a
+    /// provider's own host does not need it.
+    pub(super) mark: Option<&'a HeaderValue>,
+    /// It replaces all that goes by its names, and comes last.
+    pub(super) credential: Option<&'a Credential>,
+}
+
+impl Onward<'_> {
+    /// Gives one field after the other: the client's that pass in their order, each as often as it came, then ours.
+    pub(super) fn each(&self, put: &mut dyn FnMut(&HeaderName, &HeaderValue)) {
+        let Passing { agent, body, .. } = self.passing;
+        let json = json_type(self.client).filter(|_| !keeps_type(self.client, body));
+        let mut has_type = self.is_set(&CONTENT_TYPE);
+        for (name, value) in self.client {
+            if name == CONTENT_TYPE {
+                if !std::mem::replace(&mut has_type, true) {
+                    put(name, json.as_ref().unwrap_or(value));
+                }
+            } else if self.passes(name) && !self.is_replaced(name) {
+                put(name, value);
+            }
         }
-        let passes = is_forwarded(name.as_str())
+        if let Some(json) = json.filter(|_| !has_type) {
+            put(&CONTENT_TYPE, &json);
+        }
+        if agent == UserAgent::Own && !self.is_set(&USER_AGENT) {
+            put(&USER_AGENT, &HeaderValue::from_static(crate::USER_AGENT));
+        }
+        if self.is_plain && !self.is_set(&ACCEPT_ENCODING) {
+            put(&ACCEPT_ENCODING, &PLAIN);
+        }
+        if let Some(own) = self.mark.filter(|_| !self.is_set(&MARKS)) {
+            for before in self.client.get_all(MARKS) {
+                put(&MARKS, before);
+            }
+            put(&MARKS, own);
+        }
+        let Some(credential) = self.credential else {
+            return;
+        };
+        let mut fields = credential.headers.iter();
+        while let Some((name, value)) = fields.next() {
+            let is_bearers = *name == AUTHORIZATION && !credential.authorization.is_empty();
+            if !is_bearers && !fields.as_slice().iter().any(|(later, _)| later == name) {
+                put(name, value);
+            }
+        }
+        if !credential.authorization.is_empty() {
+            put(&AUTHORIZATION, &credential.authorization);
+        }
+    }
+
+    /// All of them.
+    pub(super) fn map(&self) -> HeaderMap {
+        let mut fields = HeaderMap::with_capacity(self.client.len() + 4);
+        self.each(&mut |name, value| {
+            fields.append(name.clone(), value.clone());
+        });
+        fields
+    }
+
+    /// Whether a client's field passes that is not the body's type.
+    fn passes(&self, name: &HeaderName) -> bool {
+        let Passing {
+            extra,
+            prefix,
+            agent,
+            ..
+        } = self.passing;
+        is_forwarded(name.as_str())
             || extra.contains(name)
             || prefix.is_some_and(|prefix| name.as_str().starts_with(prefix))
-            || (agent == UserAgent::Client && name == USER_AGENT);
-        if passes {
-            fields.append(name, value.clone());
-        }
+            || (agent == UserAgent::Client && name == USER_AGENT)
     }
-    if let Some(json) = json {
-        fields.entry(CONTENT_TYPE).or_insert(json);
+
+    /// Whether the provider gets ours instead.
+    fn is_replaced(&self, name: &HeaderName) -> bool {
+        (name == USER_AGENT && self.passing.agent == UserAgent::Own)
+            || (name == ACCEPT_ENCODING && self.is_plain)
+            || self.is_set(name)
     }
-    if agent == UserAgent::Own {
-        fields.insert(USER_AGENT, HeaderValue::from_static(crate::USER_AGENT));
+
+    /// Whether the credential has this field.
+    fn is_set(&self, name: &HeaderName) -> bool {
+        self.credential.is_some_and(|credential| {
+            (name == AUTHORIZATION && !credential.authorization.is_empty())
+                || credential.headers.iter().any(|(own, _)| own == name)
+        })
     }
-    fields
+}
+
+/// What the provider gets of a client's fields, without what is ours: the listed ones in their order, each as often as
+/// it came.
+pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
+    let onward = Onward {
+        client,
+        passing: *passing,
+        is_plain: false,
+        mark: None,
+        credential: None,
+    };
+    onward.map()
 }
 
 /// What a body's type has to be upstream, where the client says something else, or more than one
@@ -180,15 +261,6 @@ pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
     }
 }
 
-/// Adds us to the chain of proxies of the request. Only for an operator's base URL: a provider's
-/// own host does not need it.
-pub(super) fn mark(fields: &mut HeaderMap, client: &HeaderMap, own: &HeaderValue) {
-    for before in client.get_all(MARKS) {
-        fields.append(MARKS, before.clone());
-    }
-    fields.append(MARKS, own.clone());
-}
-
 /// Whether the request went through the daemon with this mark.
 pub(super) fn has_mark(client: &HeaderMap, own: &HeaderValue) -> bool {
     client.get_all(MARKS).iter().any(|marks| {
@@ -200,17 +272,7 @@ pub(super) fn has_mark(client: &HeaderMap, own: &HeaderValue) -> bool {
 
 /// Asks for an answer that can be read as it passes.
 pub(super) fn ask_for_plain(fields: &mut HeaderMap) {
-    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-}
-
-/// Attaches the credential and its header fields, overriding existing ones.
-pub(super) fn authorize(fields: &mut HeaderMap, credential: &Credential) {
-    for (name, value) in &credential.headers {
-        fields.insert(name, value.clone());
-    }
-    if !credential.authorization.is_empty() {
-        fields.insert(AUTHORIZATION, credential.authorization.clone());
-    }
+    fields.insert(ACCEPT_ENCODING, PLAIN);
 }
 
 /// Removes what must not reach the client from the provider's fields, in place.

@@ -287,17 +287,23 @@ enum Reached {
 
 impl Underway {
     /// A request that has just come. Until told otherwise, its end is that the client left.
-    pub(super) fn new(ledger: &Arc<Ledger>, id: RequestId, method: Method, uri: Uri) -> Self {
+    pub(super) fn new(ledger: &Arc<Ledger>, id: RequestId, method: Method, uri: Uri) -> Box<Self> {
         Self::of(ledger, id, Some(method), Target::Asked(uri))
     }
 
     /// A request whose head was refused before it was read.
-    pub(super) fn unread(ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn unread(ledger: &Arc<Ledger>) -> Box<Self> {
         Self::of(ledger, RequestId::draw(), None, Target::Unread)
     }
 
-    fn of(ledger: &Arc<Ledger>, id: RequestId, method: Option<Method>, target: Target) -> Self {
-        Self {
+    fn of(
+        ledger: &Arc<Ledger>,
+        id: RequestId,
+        method: Option<Method>,
+        target: Target,
+    ) -> Box<Self> {
+        // It goes from hand to hand, and into what sends the answer.
+        Box::new(Self {
             ledger: ledger.clone(),
             id,
             method,
@@ -319,7 +325,7 @@ impl Underway {
             entry: None,
             bytes_out: 0,
             end: End::ClientLeft,
-        }
+        })
     }
 
     pub(super) fn id(&self) -> RequestId {

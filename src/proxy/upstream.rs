@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Response, Uri};
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
-use super::pool::{Answer, Cause, Failure, Http1Error, IDLE, Pool};
+use super::pool::{Answer, Ask, Cause, Failure, Http1Error, IDLE, Pool};
 use super::upload::{Upload, UploadBody, UploadError};
 use super::want;
 use crate::causes::{self, with_causes};
@@ -45,7 +45,7 @@ pub struct Client {
 struct Aged {
     pool: Pool,
     /// By a clock that stops while the machine is suspended, and by one that does not.
-    born: (Instant, DateTime<Utc>),
+    born: (Instant, Duration),
 }
 
 /// Why no answer came.
@@ -71,14 +71,15 @@ impl Client {
     /// A client with this trust store, HTTP version and these limits. Nothing is connected yet. What is still open
     /// of `former` is counted here.
     pub fn new(
-        (tls, http): (rustls::ClientConfig, HttpVersion),
+        tls: rustls::ClientConfig,
+        http: HttpVersion,
         timeouts: &Timeouts,
         clock: Arc<dyn Clock>,
         former: Option<&Self>,
     ) -> Self {
         let open = former.map(|former| former.connector.counter());
         let connector = Connector::new(tls, timeouts.connect, http, open.unwrap_or_default());
-        let pool = Aged::new(Pool::new(connector.clone(), http, None), clock.now());
+        let pool = Aged::new(Pool::new(connector.clone(), http, None), clock.since_1970());
         Self {
             connector,
             pool: Arc::new(ArcSwap::from_pointee(pool)),
@@ -124,27 +125,25 @@ impl Client {
         &self.skew
     }
 
-    /// Sends a request and waits for the answer's head. `build` makes the request, and is asked
-    /// again when it is to be sent once more: when no byte of it was sent, when the provider says
-    /// that it did not process it, and, once, when it changes nothing and a kept connection ended
+    /// Sends a request and waits for the answer's head. It is sent once more when no byte of it was sent, when the
+    /// provider says that it did not process it, and, once, when it changes nothing and a kept connection ended
     /// without a byte of an answer. Dropping the future cancels the request.
     ///
     /// # Errors
     /// [`SendError`] tells the client's faults from the provider's.
     pub(super) async fn send(
         &self,
-        build: impl Fn() -> Request<UploadBody>,
+        ask: &Ask<'_>,
         upload: Option<&Upload>,
     ) -> Result<Response<Answer>, SendError> {
-        let first = build();
-        let target = first.uri().clone();
         self.is_ahead.store(false, Ordering::Relaxed);
+        let host = ask.base_url.authority().as_str();
         tokio::select! {
             biased;
-            answer = self.exchange(first, build, upload) => match answer {
+            answer = self.exchange(ask, upload) => match answer {
                 // No other protocol was requested; the bytes after it would be no answer.
                 Ok(answer) if answer.status().is_informational() => {
-                    Err(SendError::Upstream(unreachable(host(&target), NO_ANSWER, "")))
+                    Err(SendError::Upstream(unreachable(host, NO_ANSWER, "")))
                 }
                 Ok(answer) => {
                     self.skew.hear(answer.headers(), self.clock.now());
@@ -152,11 +151,10 @@ impl Client {
                 }
                 Err(error) => Err(match upload.and_then(Upload::failure) {
                     Some(failure) => SendError::Upload(failure),
-                    None => SendError::Upstream(explain(&error.cause, host(&target))),
+                    None => SendError::Upstream(explain(&error.cause, host)),
                 }),
             },
             () = head_overdue(self.head_limit, upload) => {
-                let host = host(&target);
                 let message = format!(
                     "hermes-proxyd: {host} sent no response head within {} s \
                      (`timeouts.response_head`)",
@@ -170,16 +168,18 @@ impl Client {
 
     async fn exchange(
         &self,
-        mut request: Request<UploadBody>,
-        build: impl Fn() -> Request<UploadBody>,
+        ask: &Ask<'_>,
         upload: Option<&Upload>,
     ) -> Result<Response<Answer>, Failure> {
-        let safe = upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let safe = upload.is_none() && matches!(*ask.method, Method::GET | Method::HEAD);
         let (mut attempt, mut repeated) = (1, false);
         loop {
-            let origin = self.pool().pool.origin(request.uri());
+            let body = upload.map_or_else(UploadBody::empty, Upload::body);
+            let Some(origin) = self.pool().pool.origin_of(ask.base_url) else {
+                return Err(Failure::none_sent(Cause::Target));
+            };
             // Not a part of the request's own future, which every connection has room for.
-            let sending = Box::pin(origin.send(request, safe));
+            let sending = Box::pin(origin.send(ask, body, safe));
             let failure = match sending.await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -200,7 +200,6 @@ impl Client {
                 return Err(failure);
             }
             tracing::debug!(error = %with_causes(&failure.cause), "the request is sent again");
-            request = build();
         }
     }
 
@@ -208,7 +207,7 @@ impl Client {
     /// or when the machine was suspended: then they are dead, and no timer of theirs knows.
     fn pool(&self) -> Arc<Aged> {
         let aged = self.pool.load_full();
-        let now = self.clock.now();
+        let now = self.clock.since_1970();
         if aged.is_good(now, self.reuse) {
             return aged;
         }
@@ -220,22 +219,22 @@ impl Client {
 }
 
 impl Aged {
-    fn new(pool: Pool, now: DateTime<Utc>) -> Self {
+    fn new(pool: Pool, now: Duration) -> Self {
         let born = (Instant::now(), now);
         Self { pool, born }
     }
 
-    fn is_good(&self, now: DateTime<Utc>, reuse: Duration) -> bool {
+    fn is_good(&self, now: Duration, reuse: Duration) -> bool {
         let awake = self.born.0.elapsed();
         // A clock that was put back says nothing.
-        let suspended = (now - self.born.1).to_std().unwrap_or_default();
+        let suspended = now.saturating_sub(self.born.1);
         awake < reuse && suspended.saturating_sub(awake) < IDLE
     }
 }
 
 fn remedy(failure: &Failure) -> Remedy {
     match &failure.cause {
-        Cause::Connect(_) | Cause::Interim | Cause::Upload => return Remedy::None,
+        Cause::Connect(_) | Cause::Interim | Cause::Upload | Cause::Target => return Remedy::None,
         _ if failure.unsent => return Remedy::Resend,
         Cause::Http2(error) => {
             // A stream fails with the provider's GOAWAY only when it is beyond the last one that it
@@ -255,12 +254,6 @@ fn remedy(failure: &Failure) -> Remedy {
     } else {
         Remedy::None
     }
-}
-
-fn host(target: &Uri) -> &str {
-    target
-        .authority()
-        .map_or("", |authority| authority.as_str())
 }
 
 /// Ends when the head has not come within `limit` of the client's last byte.
@@ -291,7 +284,12 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
     }
     let connect = match cause {
         Cause::Connect(error) => Some(&**error),
-        Cause::Http1(_) | Cause::Http2(_) | Cause::Interim | Cause::Upload | Cause::Gone => None,
+        Cause::Http1(_)
+        | Cause::Http2(_)
+        | Cause::Interim
+        | Cause::Upload
+        | Cause::Target
+        | Cause::Gone => None,
     };
     let what = match (connect, cause) {
         (Some(ConnectError::TimedOut), _) => {
@@ -346,7 +344,8 @@ mod tests {
         let clock = Arc::new(JumpingClock::at("2026-11-25T12:00:00Z"));
         let tls = crate::provider::client_config(None).unwrap();
         let client = Client::new(
-            (tls, HttpVersion::Auto),
+            tls,
+            HttpVersion::Auto,
             &Timeouts::default(),
             clock.clone(),
             None,

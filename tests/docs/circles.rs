@@ -18,7 +18,7 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("doctor", 11),
     ("page", 7),
     ("provider", 20),
-    ("proxy", 51),
+    ("proxy", 52),
     ("service", 7),
     ("translate", 3),
     ("usage", 5),

@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode, Version};
 use super::body::Body;
 use super::head::{self, Connection, Field, MOST_EMPTY_LINES};
 use super::lines::{self, Line};
-use super::{Length, MOST_FIELDS, Piece, Violation, make_room, take_free};
+use super::{Length, MOST_FIELDS, Piece, Violation, make_room, reuse, take_free};
 
 /// An answer's head.
 #[derive(Debug)]
@@ -109,6 +109,7 @@ impl AnswerReader {
             progress.begin_body(&mut self.body, self.to_head)?;
             self.place = Place::Body;
         }
+        reuse::give_back_places(progress.fields);
         let persists = head.persists && self.body.is_delimited();
         Ok(Some(AnswerHead { persists, ..head }))
     }
@@ -237,7 +238,7 @@ impl Progress {
             self.flaw.get_or_insert(flaw);
         }
         if self.fields.capacity() == 0 {
-            self.fields.reserve(24);
+            self.fields = reuse::places();
         }
         let field = Field::at(self.at, (name, value, value_at))?;
         self.fields.push(field);

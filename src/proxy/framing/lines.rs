@@ -22,14 +22,15 @@ impl Line {
         room: usize,
         long: Violation,
     ) -> Result<Option<usize>, Violation> {
+        if self.seen == 0
+            && let Some(size) = whole_line(bytes).filter(|size| *size <= room)
+        {
+            return Ok(Some(size));
+        }
         let before = self.seen;
         let new = bytes.get(before..).unwrap_or_default();
         let end = memchr(b'\n', new).map(|at| before + at + 1);
         let size = end.unwrap_or(bytes.len());
-        if before == 0 && end.is_some() && size <= room {
-            check(bytes, size, self.begins)?;
-            return Ok(end);
-        }
         if new.is_empty() {
             return Ok(None);
         }
@@ -55,6 +56,44 @@ impl Line {
         check(bytes, size, self.begins)?;
         Ok(end)
     }
+}
+
+/// The length of a line that is there whole and has nothing wrong, as nearly all are: then the first control character is the
+/// carriage return of its end. One pass looks for both.
+fn whole_line(bytes: &[u8]) -> Option<usize> {
+    let end = first_control(bytes);
+    let is_end = bytes.get(end..end + 2) == Some(b"\r\n");
+    is_end.then_some(end + 2)
+}
+
+/// Where the first control character is, tabs apart; behind the last byte if there is none. Eight bytes are compared at
+/// once.
+fn first_control(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+    const DELETES: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let eight = u64::from_le_bytes(*eight);
+        // The lowest bit that is set is that of the first such byte: a borrow changes only what is above.
+        let below = eight.wrapping_sub(SPACES) & !eight;
+        let deletes = eight ^ DELETES;
+        let deletes = deletes.wrapping_sub(ONES) & !deletes;
+        let found = (below | deletes) & HIGH;
+        if found == 0 {
+            at += 8;
+            continue;
+        }
+        at += (found.trailing_zeros() / 8) as usize;
+        if bytes.get(at) != Some(&b'\t') {
+            return at;
+        }
+        at += 1;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let found = rest.iter().position(|byte| is_control(*byte));
+    at + found.unwrap_or(rest.len())
 }
 
 /// A whole line without its end.
@@ -87,4 +126,32 @@ fn clean(text: &[u8], begins_request: bool) -> Result<(), Violation> {
 
 fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_control_character_is_found_wherever_it_stands() {
+        for fill in [b' ', b'~', b'\t', 0x80, 0xff, 0x9f, 0x20, 0x7e] {
+            for size in 0..40 {
+                let mut text = vec![fill; size];
+                assert_eq!(first_control(&text), size, "{fill}");
+                for at in 0..size {
+                    for byte in 0..=u8::MAX {
+                        text[at] = byte;
+                        let expected = if is_control(byte) { at } else { size };
+                        assert_eq!(first_control(&text), expected, "{fill} {size} {at} {byte}");
+                        if let Some(last) = text.last_mut().filter(|_| is_control(byte)) {
+                            let before = std::mem::replace(last, b'\n');
+                            assert_eq!(first_control(&text), at);
+                            *text.last_mut().unwrap() = before;
+                        }
+                    }
+                    text[at] = fill;
+                }
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@ use std::cell::{Cell, RefCell};
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
+use super::head::Field;
+
 /// Names that are remembered; each has a group of places in which it may be.
 const PLACES: usize = 128;
 const GROUP: usize = 4;
@@ -14,10 +16,28 @@ const LONGEST: usize = 64;
 /// Maps that are kept for the next requests, and what one of them has room for, in fields.
 const MAPS: usize = 4;
 const ROOM: usize = 32;
+/// Fields that a usual head has, at most.
+const USUAL: usize = 24;
 
 thread_local! {
     static NAMES: RefCell<Vec<Option<Known>>> = const { RefCell::new(Vec::new()) };
     static KEPT: Cell<Vec<HeaderMap>> = const { Cell::new(Vec::new()) };
+    static FIELDS: Cell<Vec<Field>> = const { Cell::new(Vec::new()) };
+}
+
+/// A list for the places of fields. No head keeps it when it is whole, so one is enough for all.
+pub(super) fn places() -> Vec<Field> {
+    let mut places = FIELDS.take();
+    places.reserve(USUAL);
+    places
+}
+
+/// A list that is not needed any more.
+pub(super) fn give_back_places(mut places: Vec<Field>) {
+    if (1..=USUAL).contains(&places.capacity()) {
+        places.clear();
+        FIELDS.set(places);
+    }
 }
 
 /// A name as clients write it, and what it is.
@@ -53,12 +73,13 @@ pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
 
 /// A number of a name: of its length and its last eight bytes, in which the names of a family differ.
 fn number(bytes: &[u8]) -> usize {
-    let mut last = [0; 8];
-    let from = bytes.len().saturating_sub(last.len());
-    for (to, byte) in last.iter_mut().zip(bytes.get(from..).unwrap_or_default()) {
-        *to = *byte;
-    }
-    let number = u64::from_le_bytes(last) ^ (bytes.len() as u64);
+    let last = bytes.last_chunk().map(|last| u64::from_le_bytes(*last));
+    let short = || {
+        bytes
+            .iter()
+            .fold(0, |all, byte| all << 8 | u64::from(*byte))
+    };
+    let number = last.unwrap_or_else(short) ^ (bytes.len() as u64);
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     usize::try_from(mixed).unwrap_or_default()
 }

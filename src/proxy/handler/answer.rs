@@ -19,7 +19,7 @@ use super::exchange::{Blocked, With};
 /// The provider's answer, its bytes untouched.
 pub(super) fn pass(
     answer: Response<Answer>,
-    underway: Underway,
+    underway: Box<Underway>,
     of: (&Rules, &Upstream),
     connection: &Handle,
 ) -> Response<AnswerBody> {
@@ -29,7 +29,7 @@ pub(super) fn pass(
 /// The provider's event stream on another wire.
 pub(super) fn pass_over(
     answer: Response<Answer>,
-    underway: Underway,
+    underway: Box<Underway>,
     of: (&Rules, &Upstream),
     connection: &Handle,
     crossed: Box<Crossed>,
@@ -39,7 +39,7 @@ pub(super) fn pass_over(
 
 fn passed(
     answer: Response<Answer>,
-    mut underway: Underway,
+    mut underway: Box<Underway>,
     (rules, upstream): (&Rules, &Upstream),
     connection: &Handle,
     crossed: Option<Box<Crossed>>,
@@ -76,18 +76,18 @@ fn passed(
         clock: upstream.client.clock(),
     });
     let idle = rules.timeouts.idle;
-    let download = Download::new(body, underway, idle, events, connection.clone());
-    let download = download.tells(listener.map(Box::new));
-    let download = match crossed {
-        Some(crossed) => download.over(crossed),
-        None => download,
-    };
-    let download = download.kept_alive(upstream.keep_alive_comment);
-    Response::from_parts(head, AnswerBody::Stream(Box::new(download)))
+    let mut download = Download::new(body, underway, idle, events, connection.clone());
+    download.tells(listener.map(Box::new));
+    download.over(crossed);
+    download.kept_alive(upstream.keep_alive_comment);
+    Response::from_parts(head, AnswerBody::Stream(download))
 }
 
 /// The head of the provider's answer to a GET, for a client that asked with HEAD.
-pub(super) fn pass_head(answer: Response<Answer>, mut underway: Underway) -> Response<AnswerBody> {
+pub(super) fn pass_head(
+    answer: Response<Answer>,
+    mut underway: Box<Underway>,
+) -> Response<AnswerBody> {
     let (mut head, _) = answer.into_parts();
     clean(&mut head);
     underway.answered(head.status);
@@ -97,7 +97,7 @@ pub(super) fn pass_head(answer: Response<Answer>, mut underway: Underway) -> Res
 }
 
 /// An answer that the translation stage has made.
-pub(super) fn pass_whole(made: Whole, mut underway: Underway) -> Response<AnswerBody> {
+pub(super) fn pass_whole(made: Whole, mut underway: Box<Underway>) -> Response<AnswerBody> {
     if let Some(code) = made.blocked {
         underway.blocked(code);
     }
@@ -124,7 +124,7 @@ fn clean(head: &mut hyper::http::response::Parts) {
 /// `connection` ensures that the client gets the answer.
 pub(super) fn refuse(
     error: &ProxyError,
-    underway: Underway,
+    underway: Box<Underway>,
     is_over: bool,
 ) -> Response<AnswerBody> {
     let end = End::Refused(error.kind.code());
@@ -149,7 +149,7 @@ pub(super) fn refuse(
 
 pub(super) fn whole(
     response: Response<Bytes>,
-    mut underway: Underway,
+    mut underway: Box<Underway>,
     end: End,
 ) -> Response<AnswerBody> {
     let (mut head, body) = response.into_parts();

@@ -42,7 +42,7 @@ pub(super) async fn find_and_forward(
     request: Request<'_>,
     (allowed, default): (&AllowedPath, Option<usize>),
     (mut head, body): (Parts, RequestBody),
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let rules = request.rules;
     let upload = request.upload(body);
@@ -129,7 +129,7 @@ pub(super) async fn check_and_forward(
     request: Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
     (head, upload): (Parts, Option<Upload>),
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
     let Some(allowed) = upstream.paths.get(path) else {

@@ -9,11 +9,11 @@ use hyper::{Method, Response, StatusCode, Uri};
 
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
-use super::super::headers::{self, Passing};
-use super::super::pool::Answer;
+use super::super::headers::{self, Onward, Passing};
+use super::super::pool::{Answer, Ask};
 use super::super::record::Underway;
 use super::super::translation::is_encoded;
-use super::super::upload::{Upload, UploadBody, UploadError};
+use super::super::upload::{Upload, UploadError};
 use super::super::upstream::SendError;
 use super::admission::too_large;
 use super::blame::{Blame, Mark, Outcome, blame};
@@ -323,40 +323,33 @@ impl Exchange<'_> {
 
     async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {
         let credential = lease.credential();
-        let target = credential
-            .base_url
-            .join(self.path, self.head.uri.query())
-            .ok_or_else(defect)?;
-        let build = || {
-            let body = self
-                .upload
-                .as_ref()
-                .map_or_else(UploadBody::empty, Upload::body);
-            let mut request = hyper::Request::new(body);
-            *request.method_mut() = self.method.clone();
-            *request.uri_mut() = target.clone();
-            let (extra, agent) = (&self.upstream.forward_headers, self.upstream.user_agent);
-            let passing = Passing {
-                extra,
+        let fields = Onward {
+            client: &self.head.headers,
+            passing: Passing {
+                extra: &self.upstream.forward_headers,
                 prefix: self.upstream.forward_prefix,
-                agent,
+                agent: self.upstream.user_agent,
                 body: self.allowed.body,
-            };
-            *request.headers_mut() = headers::to_upstream(&self.head.headers, &passing);
-            if self.upstream.adapter.reads_errors().is_some() {
-                headers::ask_for_plain(request.headers_mut());
-            }
-            if let Some(own) = &self.upstream.own_mark {
-                headers::mark(request.headers_mut(), &self.head.headers, own);
-            }
-            headers::authorize(request.headers_mut(), credential);
-            request
+            },
+            is_plain: self.upstream.adapter.reads_errors().is_some(),
+            mark: self.upstream.own_mark.as_ref(),
+            credential: Some(credential),
         };
+        let ask = Ask {
+            method: &self.method,
+            base_url: &credential.base_url,
+            path: self.path,
+            query: self.head.uri.query(),
+            fields: &fields,
+        };
+        if !ask.is_sendable() {
+            return Err(defect());
+        }
         let limited = self.upstream.adapter.limited(self.upstream.client.now());
         let mut answer = self
             .upstream
             .client
-            .send(build, self.upload.as_ref())
+            .send(&ask, self.upload.as_ref())
             .await
             .map_err(|error| match error {
                 SendError::Upstream(error) => error,
@@ -366,7 +359,7 @@ impl Exchange<'_> {
                 },
             })?;
         if is_unknown_there(answer.status()) {
-            doubt(self.upstream, &target, answer.status());
+            doubt(self.upstream, &ask, answer.status());
         }
         if self.method == Method::POST {
             let reply = ProviderReply {
@@ -410,15 +403,18 @@ fn is_unknown_there(status: StatusCode) -> bool {
 }
 
 /// Says once of a base URL of the operator's that it looks wrong: nothing has worked, and the server has no such path.
-fn doubt(upstream: &Upstream, asked: &Uri, status: StatusCode) {
+fn doubt(upstream: &Upstream, asked: &Ask<'_>, status: StatusCode) {
     let may_be_wrong = upstream.own_mark.is_some() && upstream.counters.counts().served == 0;
     if !may_be_wrong || upstream.doubted.swap(true, Ordering::Relaxed) {
         return;
     }
+    let Some(asked) = asked.base_url.join(asked.path, None) else {
+        return;
+    };
     tracing::warn!(
         provider = %upstream.name,
         status = status.as_u16(),
-        asked = format!("{}://{}{}", asked.scheme_str().unwrap_or_default(), authority(asked), asked.path()),
+        asked = format!("{}://{}{}", asked.scheme_str().unwrap_or_default(), authority(&asked), asked.path()),
         key = format!("providers.{}.base_url", upstream.name),
         "the base URL looks wrong: the server has no such path; many servers want one that ends in /v1"
     );

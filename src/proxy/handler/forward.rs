@@ -26,7 +26,7 @@ pub(super) async fn forward(
     request: &Request<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
     (mut head, upload): (Parts, Option<Upload>),
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let Request {
         rules, connection, ..
@@ -113,7 +113,7 @@ async fn cross(
     request: &Request<'_>,
     (upstream, bridge): (&Arc<Upstream>, Bridge),
     (mut head, upload): (Parts, Option<Upload>),
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let Request {
         rules, connection, ..
@@ -184,7 +184,7 @@ async fn answer_turned(
     exchange: &Exchange<'_>,
     turn: Turn,
     request: &Request<'_>,
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let Request {
         rules, connection, ..
@@ -226,7 +226,7 @@ async fn answer_turned(
 fn pass_made(
     made: Whole,
     (upstream, with): (&Upstream, With),
-    underway: Underway,
+    underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     if let Some(event) = &made.told {
         let now = upstream.client.now();

@@ -94,7 +94,7 @@ fn allows(client: &Client, rules: &Rules, (head, name): (&Parts, &str)) -> bool 
 }
 
 /// The answer, which says of the provider only what it has just done.
-pub(super) fn of_list(reply: models::Reply, underway: Underway) -> Response<AnswerBody> {
+pub(super) fn of_list(reply: models::Reply, underway: Box<Underway>) -> Response<AnswerBody> {
     let format = underway.error_format();
     let (response, end) = match reply {
         models::Reply::Answer { response, is_new } => {

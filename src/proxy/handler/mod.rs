@@ -203,7 +203,7 @@ fn turned_away(
     request: &Request<'_>,
     error: &ProxyError,
     (head, is_read): (&Parts, bool),
-    mut underway: Underway,
+    mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     request.turns_away(error, head, &mut underway);
     request.connection.refuses();

@@ -114,8 +114,15 @@ fn what_the_provider_requires_replaces_what_the_client_sent_and_the_bearer_comes
         agent: UserAgent::Client,
         body: BodyKind::Json,
     };
-    let mut fields = to_upstream(&client, &passing);
-    authorize(&mut fields, &credential);
+    let onward = Onward {
+        client: &client,
+        passing,
+        is_plain: false,
+        mark: None,
+        credential: Some(&credential),
+    };
+    let fields = onward.map();
+    assert_eq!(names(&fields), ["x-account", "user-agent", "authorization"]);
     let all = |name: &str| fields.get_all(name).iter().collect::<Vec<_>>();
     assert_eq!(all("x-account"), ["account-1"]);
     assert_eq!(all("user-agent"), ["ours"]);
@@ -225,8 +232,21 @@ fn the_marks_of_others_pass_and_ones_own_is_known_again() {
         HeaderValue::from_static("1a"),
         HeaderValue::from_static("2b"),
     );
-    let mut fields = HeaderMap::new();
-    mark(&mut fields, &headers(&[("x-hermes-via", "9c")]), &one);
+    let client = headers(&[("x-hermes-via", "9c")]);
+    let onward = Onward {
+        client: &client,
+        passing: Passing {
+            extra: &[],
+            prefix: None,
+            agent: UserAgent::Client,
+            body: BodyKind::Json,
+        },
+        is_plain: true,
+        mark: Some(&one),
+        credential: None,
+    };
+    let fields = onward.map();
+    assert_eq!(fields[ACCEPT_ENCODING], "identity");
     let marks: Vec<_> = fields.get_all(MARKS).iter().collect();
     assert_eq!(marks, ["9c", "1a"]);
     assert!(has_mark(&fields, &one) && !has_mark(&fields, &two));

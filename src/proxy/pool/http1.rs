@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use hyper::{Method, Request, Response};
+use hyper::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +19,7 @@ pub(super) use self::incoming::Incoming;
 use self::incoming::{Line, Reading, Shared};
 use self::sending::{SendEnd, Sending};
 use super::answer::{Answer, UploadTask};
-use super::{Cause, Failure, HEAD, MOST_INTERIM, Origin};
+use super::{Ask, Cause, Failure, HEAD, MOST_INTERIM, Origin};
 use crate::proxy::egress::Transport;
 use crate::proxy::framing::{AnswerHead, AnswerReader, Violation};
 use crate::proxy::upload::UploadBody;
@@ -126,7 +126,8 @@ impl Checkout {
     /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
     pub(super) async fn send(
         mut self,
-        request: Request<UploadBody>,
+        ask: &Ask<'_>,
+        body: UploadBody,
         tasks: &TaskTracker,
     ) -> Result<Response<Answer>, Failure> {
         let Some(mut connection) = self.connection.take() else {
@@ -141,10 +142,10 @@ impl Checkout {
             });
         }
         let before = connection.stream.written();
-        let to_head = request.method() == Method::HEAD;
+        let to_head = *ask.method == Method::HEAD;
         let mut exchange = Exchange {
             connection,
-            sending: Sending::new(request),
+            sending: Sending::new(ask, body),
             reading: Reading::new(AnswerReader::new(HEAD, to_head)),
             interim: 0,
             was_heard: false,
@@ -255,21 +256,22 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use hyper::Uri;
+    use hyper::HeaderMap;
 
     use super::super::Pool;
     use super::*;
-    use crate::config::HttpVersion;
+    use crate::config::{BodyKind, HttpVersion, UserAgent};
+    use crate::provider::BaseUrl;
     use crate::proxy::egress::Connector;
+    use crate::proxy::headers::{Onward, Passing};
 
     /// The runtime gets no turn between the end and the request, so only the system knows of the end.
     #[tokio::test]
     async fn no_byte_of_a_request_goes_out_behind_the_unseen_end_of_its_connection() {
         for behind in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let target: Uri = format!("http://{}/", listener.local_addr().unwrap())
-                .parse()
-                .unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let base_url = BaseUrl::new(&url.parse().unwrap()).unwrap();
             let (ends, is_to_end) = channel();
             let (ended, has_ended) = channel();
             let server = std::thread::spawn(move || {
@@ -295,21 +297,36 @@ mod tests {
             let (limit, http) = (Duration::from_secs(5), HttpVersion::Auto);
             let connector = Connector::new(tls, limit, http, Arc::default());
             let pool = Pool::new(connector, http, None);
-            let origin = pool.origin(&target);
-            let request = || {
-                let mut request = Request::new(UploadBody::empty());
-                *request.method_mut() = hyper::Method::POST;
-                *request.uri_mut() = target.clone();
-                request
+            let origin = pool.origin_of(&base_url).unwrap();
+            let client = HeaderMap::new();
+            let fields = Onward {
+                client: &client,
+                passing: Passing {
+                    extra: &[],
+                    prefix: None,
+                    agent: UserAgent::Client,
+                    body: BodyKind::Json,
+                },
+                is_plain: false,
+                mark: None,
+                credential: None,
             };
-            let answer = origin.send(request(), false).await.unwrap();
+            let ask = Ask {
+                method: &Method::POST,
+                base_url: &base_url,
+                path: "/",
+                query: None,
+                fields: &fields,
+            };
+            let send = || origin.send(&ask, UploadBody::empty(), false);
+            let answer = send().await.unwrap();
             assert_eq!(answer.status(), 200);
             drop(answer);
             ends.send(()).unwrap();
             has_ended.recv().unwrap();
-            let failure = origin.send(request(), false).await.unwrap_err();
+            let failure = send().await.unwrap_err();
             assert!(failure.unsent && failure.reused, "{failure:?}");
-            let answer = origin.send(request(), false).await.unwrap();
+            let answer = send().await.unwrap();
             assert_eq!(answer.status(), 200);
             server.join().unwrap();
         }

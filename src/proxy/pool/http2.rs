@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use self::driver::Driver;
 use self::life::{Life, Lived};
 use super::answer::{Answer, UploadTask};
-use super::{Cause, FRESH, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
+use super::{Ask, Cause, FRESH, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
 use crate::proxy::egress::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
@@ -255,8 +255,12 @@ impl StreamPermit {
     /// Sends a request and waits for its answer's head. Dropped before, the stream is cancelled.
     pub(super) async fn send(
         mut self,
-        request: Request<UploadBody>,
+        ask: &Ask<'_>,
+        body: UploadBody,
     ) -> Result<Response<Answer>, Failure> {
+        let Some(head) = wire_form(ask, &body) else {
+            return Err(Failure::none_sent(Cause::Target));
+        };
         let life = self.shared.life.clone();
         let (reused, written) = (life.is_reused(), life.written());
         let failed = |cause| Failure {
@@ -266,7 +270,6 @@ impl StreamPermit {
             unheard: true,
             cause,
         };
-        let (head, body) = to_wire_form(request);
         let is_whole = body.is_end_stream();
         let Some(mut sender) = self.sender.take() else {
             return Err(Failure::none_sent(Cause::Gone));
@@ -324,16 +327,20 @@ fn poll_head(
 
 /// The head as HTTP/2 has it (RFC 9113 §8.2.2): what concerns a connection is not among the fields
 /// that we send.
-fn to_wire_form(request: Request<UploadBody>) -> (Request<()>, UploadBody) {
-    let (mut head, body) = request.into_parts();
-    let has_meaning = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+fn wire_form(ask: &Ask<'_>, body: &UploadBody) -> Option<Request<()>> {
+    let mut request = Request::new(());
+    *request.method_mut() = ask.method.clone();
+    *request.uri_mut() = ask.base_url.join(ask.path, ask.query)?;
+    *request.headers_mut() = ask.fields.map();
+    let has_meaning = matches!(*ask.method, Method::POST | Method::PUT | Method::PATCH);
     if let Some(length) = body.size_hint().exact()
         && (length > 0 || has_meaning)
     {
         let length = HeaderValue::from(length);
-        head.headers.entry(CONTENT_LENGTH).or_insert(length);
+        let fields = request.headers_mut();
+        fields.entry(CONTENT_LENGTH).or_insert(length);
     }
-    (Request::from_parts(head, ()), body)
+    Some(request)
 }
 
 impl Pipe {

@@ -52,7 +52,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Response, Uri};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -64,8 +64,11 @@ pub(super) use self::http1::Error as Http1Error;
 use self::state::{Dial, State, Waiter};
 use self::version::Choice;
 use super::egress::{ConnectError, Connector, Transport};
+use super::framing::is_target;
+use super::headers::Onward;
 use super::upload::UploadBody;
 use crate::config::HttpVersion;
+use crate::provider::BaseUrl;
 
 /// An idle connection is closed before the provider's edge does it, which would cost a request.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
@@ -121,13 +124,34 @@ pub(super) enum Cause {
     Interim,
     #[error("the client's body broke off")]
     Upload,
+    #[error("no request can be sent there")]
+    Target,
     #[error("the connection is gone")]
     Gone,
 }
 
+/// The head of a request: what the provider gets, put together where it goes out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a Method,
+    pub(super) base_url: &'a BaseUrl,
+    /// It starts with a slash, unless it is empty.
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) fields: &'a Onward<'a>,
+}
+
+impl Ask<'_> {
+    /// Whether its path and query are what a target may have (RFC 3986, and what browsers don't encode).
+    pub(super) fn is_sendable(&self) -> bool {
+        let is_clean = |text: &str| text.bytes().fold(true, |all, byte| all & is_target(byte));
+        is_clean(self.path) && self.query.is_none_or(is_clean)
+    }
+}
+
 impl Failure {
     /// Nothing was sent, and nothing is known of a connection.
-    fn none_sent(cause: Cause) -> Self {
+    pub(super) fn none_sent(cause: Cause) -> Self {
         Self {
             cause,
             unsent: true,
@@ -184,9 +208,11 @@ impl Pool {
                 let speaks = old.state().speaks;
                 let (connector, drivers) = (connector.clone(), drivers.clone());
                 Arc::new(Origin::new(
-                    (connector, drivers),
+                    connector,
+                    drivers,
                     old.target.clone(),
-                    (http, speaks),
+                    http,
+                    speaks,
                 ))
             };
             origins.iter().map(fresh).collect()
@@ -209,10 +235,22 @@ impl Pool {
         // Without TLS, HTTP/2 can't be negotiated.
         let is_http1 = target.scheme_str() != Some("https") || self.http == HttpVersion::Http1;
         let speaks = is_http1.then_some(Speaks::Http1);
-        let parts = (self.connector.clone(), self.drivers.clone());
-        let origin = Arc::new(Origin::new(parts, target.clone(), (self.http, speaks)));
+        let (connector, drivers) = (self.connector.clone(), self.drivers.clone());
+        let origin = Origin::new(connector, drivers, target.clone(), self.http, speaks);
+        let origin = Arc::new(origin);
         origins.push(origin.clone());
         origin
+    }
+
+    /// The same of a base URL.
+    pub(super) fn origin_of(&self, base_url: &BaseUrl) -> Option<Arc<Origin>> {
+        let origins = self.origins();
+        let known = origins.iter().find(|origin| origin.is_of(base_url));
+        if let Some(origin) = known {
+            return Some(origin.clone());
+        }
+        drop(origins);
+        Some(self.origin(&base_url.join("/", None)?))
     }
 
     fn origins(&self) -> MutexGuard<'_, Vec<Arc<Origin>>> {
@@ -222,9 +260,11 @@ impl Pool {
 
 impl Origin {
     fn new(
-        (connector, drivers): (Connector, TaskTracker),
+        connector: Connector,
+        drivers: TaskTracker,
         target: Uri,
-        (http, speaks): (HttpVersion, Option<Speaks>),
+        http: HttpVersion,
+        speaks: Option<Speaks>,
     ) -> Self {
         let now = Instant::now();
         let stop = CancellationToken::new();
@@ -261,6 +301,16 @@ impl Origin {
         self.target.scheme() == target.scheme() && self.target.authority() == target.authority()
     }
 
+    fn is_of(&self, base_url: &BaseUrl) -> bool {
+        let is_https = self.target.scheme_str() == Some("https");
+        let authority = base_url.authority();
+        is_https == base_url.is_https()
+            && self.target.authority().is_some_and(|own| {
+                // Mostly they are the same to the letter, which is seen at once.
+                own.as_str() == authority.as_str() || own == authority
+            })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -269,13 +319,14 @@ impl Origin {
     /// Dropping the future gives up the place in the queue or cancels the request.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: Request<UploadBody>,
+        ask: &Ask<'_>,
+        body: UploadBody,
         repeatable: bool,
     ) -> Result<Response<Answer>, Failure> {
         let checkout = self.check_out(repeatable).await;
         match checkout.map_err(|error| Failure::none_sent(Cause::Connect(error)))? {
-            Checkout::Http1(mount) => mount.send(request, &self.drivers).await,
-            Checkout::Http2(slot) => slot.send(request).await,
+            Checkout::Http1(mount) => mount.send(ask, body, &self.drivers).await,
+            Checkout::Http2(slot) => slot.send(ask, body).await,
         }
     }
 

@@ -75,7 +75,7 @@ impl<'c> Outbound<'c> {
         write_status(text, status, asked.http10);
         let size = size.filter(|_| !never_has_body);
         let kept = size.filter(|_| length.is_some() || asked.to_head);
-        let is_sized = write_fields(text, &head.headers, kept);
+        let (is_sized, is_dated) = write_fields(text, &head.headers, kept);
         if !persists {
             text.extend_from_slice(b"connection: close\r\n");
         } else if asked.http10 {
@@ -86,7 +86,7 @@ impl<'c> Outbound<'c> {
         } else if is_chunked {
             text.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
-        if !head.headers.contains_key(DATE) {
+        if !is_dated {
             text.extend_from_slice(b"date: ");
             date::write(text);
             text.extend_from_slice(b"\r\n");
@@ -141,9 +141,9 @@ fn write_status(text: &mut Vec<u8>, status: StatusCode, http10: bool) {
 }
 
 /// All but those that say how the answer is framed; of these only the length, which keeps its place. Whether that was
-/// there.
-fn write_fields(text: &mut Vec<u8>, fields: &HeaderMap, size: Option<u64>) -> bool {
-    let mut is_sized = false;
+/// there, and the date.
+fn write_fields(text: &mut Vec<u8>, fields: &HeaderMap, size: Option<u64>) -> (bool, bool) {
+    let (mut is_sized, mut is_dated) = (false, false);
     for (name, value) in fields {
         if name == CONTENT_LENGTH {
             if let Some(size) = size.filter(|_| !is_sized) {
@@ -155,7 +155,8 @@ fn write_fields(text: &mut Vec<u8>, fields: &HeaderMap, size: Option<u64>) -> bo
         if name == TRANSFER_ENCODING || name == CONNECTION {
             continue;
         }
+        is_dated |= name == DATE;
         write_field(text, name.as_str(), value.as_bytes());
     }
-    is_sized
+    (is_sized, is_dated)
 }

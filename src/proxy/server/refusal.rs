@@ -26,7 +26,7 @@ pub(super) struct Teller {
 
 /// A refusal that is being sent.
 pub(super) struct Told {
-    underway: Underway,
+    underway: Box<Underway>,
     code: &'static str,
     size: usize,
 }

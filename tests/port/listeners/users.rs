@@ -84,9 +84,12 @@ fn no_error_advises_to_switch_a_guard_off() {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.file_stem() == Some("tests".as_ref()) {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
-            } else if path.file_name() != Some("tests.rs".as_ref()) {
+            } else {
                 let text = std::fs::read_to_string(&path).unwrap();
                 for advice in ["peer_check = false", "allow_unauthenticated = true"] {
                     let shown = text.lines().filter(|line| line.contains(advice));

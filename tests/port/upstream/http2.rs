@@ -209,12 +209,15 @@ async fn a_fresh_connection_resumes_the_tls_session_of_the_old_one() {
     let config = format!("[timeouts]\nreuse = \"200ms\"\n[providers.nous]\nca_file = {ca:?}\n");
     let daemon = daemon_at(&world, &base, &config);
     let deadline = Instant::now() + PATIENCE;
-    while seen.lock().unwrap().len() < 3 {
+    while seen.lock().unwrap().len() < 4 {
         assert!(Instant::now() < deadline, "no other connection is made");
         assert_eq!(get(&daemon, "/models").await.status(), 200);
     }
     println!("handshakes: {:?}", seen.lock().unwrap());
-    assert_eq!(seen.lock().unwrap()[..3], ["Full", "Resumed", "Resumed"]);
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[0], "Full");
+    // A request that does not wait for the one opened ahead dials before there is a session to resume.
+    assert!(seen[2..].iter().all(|kind| kind == "Resumed"), "{seen:?}");
 }
 
 #[tokio::test]

@@ -201,8 +201,8 @@ impl Incoming {
         let Some(line) = self.line.take() else {
             return;
         };
+        // The buffer goes back when this is dropped: now the last piece still has a part of it.
         let has_more = self.reading.reader.waiting() > 0;
-        self.reading.give_back_buffer();
         if self.persists
             && !has_more
             && let Some(connection) = line.free()

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use hyper::HeaderMap;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Uri};
 use tokio::io::AsyncWrite;
 
+use super::super::Ask;
+use crate::provider::BaseUrl;
 use crate::proxy::egress::Transport;
 use crate::proxy::outgoing::{Framing, Outgoing, write_field, write_length};
 use crate::proxy::upload::UploadBody;
@@ -32,13 +33,12 @@ pub(super) enum SendEnd {
 }
 
 impl Sending {
-    pub(super) fn new(request: Request<UploadBody>) -> Self {
-        let (head, body) = request.into_parts();
+    pub(super) fn new(ask: &Ask<'_>, body: UploadBody) -> Self {
         let body = (!body.is_end_stream()).then_some(body);
-        let framing = framing(&head, body.as_ref());
+        let framing = framing(ask.fields.client, body.as_ref());
         let mut outgoing = Outgoing::new();
         let text = outgoing.begin(framing.unwrap_or(Framing::Length(0)));
-        write_head(text, &head, framing);
+        write_head(text, ask, framing);
         Self {
             outgoing,
             body,
@@ -110,9 +110,9 @@ impl Sending {
 }
 
 /// How a body is sent; `None` without one.
-fn framing(head: &Parts, body: Option<&UploadBody>) -> Option<Framing> {
+fn framing(client: &HeaderMap, body: Option<&UploadBody>) -> Option<Framing> {
     let body = body?;
-    let told = length(&head.headers).or_else(|| body.size_hint().exact());
+    let told = length(client).or_else(|| body.size_hint().exact());
     Some(match told {
         Some(length) => Framing::Length(length),
         None => Framing::Chunked,
@@ -131,22 +131,19 @@ fn length(fields: &HeaderMap) -> Option<u64> {
 
 /// A path as the target, and the host in its field (RFC 9112 §3.2). What we wait for is the answer: nothing asks the
 /// provider to go on first.
-fn write_head(text: &mut Vec<u8>, head: &Parts, framing: Option<Framing>) {
-    text.extend_from_slice(head.method.as_str().as_bytes());
+fn write_head(text: &mut Vec<u8>, ask: &Ask<'_>, framing: Option<Framing>) {
+    text.extend_from_slice(ask.method.as_str().as_bytes());
     text.push(b' ');
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    text.extend_from_slice(path.as_bytes());
+    ask.base_url.write_target(text, ask.path, ask.query);
     text.extend_from_slice(b" HTTP/1.1\r\n");
-    if !head.headers.contains_key(HOST) {
-        write_host(text, &head.uri);
-    }
-    for (name, value) in &head.headers {
+    write_host(text, ask.base_url);
+    ask.fields.each(&mut |name, value| {
         let is_framing = name == CONTENT_LENGTH && framing.is_some();
-        if is_framing || name == TRANSFER_ENCODING || name == CONNECTION || name == EXPECT {
-            continue;
+        let is_ours = name == TRANSFER_ENCODING || name == CONNECTION || name == EXPECT;
+        if !is_framing && !is_ours && name != HOST {
+            write_field(text, name.as_str(), value.as_bytes());
         }
-        write_field(text, name.as_str(), value.as_bytes());
-    }
+    });
     match framing {
         Some(Framing::Length(length)) => write_length(text, length),
         Some(Framing::Chunked) => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -155,15 +152,12 @@ fn write_head(text: &mut Vec<u8>, head: &Parts, framing: Option<Framing>) {
     text.extend_from_slice(b"\r\n");
 }
 
-fn write_host(text: &mut Vec<u8>, target: &Uri) {
-    let default = if target.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
+fn write_host(text: &mut Vec<u8>, base_url: &BaseUrl) {
+    let default = if base_url.is_https() { 443 } else { 80 };
+    let authority = base_url.authority();
     text.extend_from_slice(b"host: ");
-    text.extend_from_slice(target.host().unwrap_or_default().as_bytes());
-    if let Some(port) = target.port_u16().filter(|port| *port != default) {
+    text.extend_from_slice(authority.host().as_bytes());
+    if let Some(port) = authority.port_u16().filter(|port| *port != default) {
         write!(text, ":{port}").ok();
     }
     text.extend_from_slice(b"\r\n");
