@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use hermes_proxy::proxy::framing::{Piece, Reader};
+use hermes_proxy::proxy::framing::{BodyPiece, RequestReader};
 use tokio::time::Instant;
 
 /// As OpenAI's Python client sends it.
@@ -22,17 +22,17 @@ const ROUNDS: u32 = 200_000;
 fn main() {
     let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
     let chunked = HEAD.replace("Content-Length: 0", "Transfer-Encoding: chunked");
-    let mut reader = Reader::new(64 * 1024);
+    let mut reader = RequestReader::new(64 * 1024);
     let head = measure(ROUNDS, || {
         reader.room().extend_from_slice(black_box(HEAD.as_bytes()));
         reader.head().unwrap().unwrap()
     });
-    let mut reader = Reader::new(64 * 1024);
+    let mut reader = RequestReader::new(64 * 1024);
     reader.room().extend_from_slice(chunked.as_bytes());
     reader.head().unwrap().unwrap();
     let body = measure(ROUNDS, || {
         reader.room().extend_from_slice(black_box(&chunk));
-        while let Piece::Data(_) = reader.body().unwrap() {}
+        while let BodyPiece::Data(_) = reader.body().unwrap() {}
     });
     println!("a head of {} bytes: {head} ns", HEAD.len());
     println!("a chunk of 64 KiB: {body} ns");

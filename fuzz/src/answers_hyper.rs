@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use hermes_proxy::proxy::framing::{AnswerReader, Piece, Violation};
+use hermes_proxy::proxy::framing::{AnswerReader, BodyPiece, Violation};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper::http::response::Parts;
@@ -92,7 +92,7 @@ fn step(reader: &mut AnswerReader, read: &mut Read) -> Result<(), Violation> {
             read.head = Some(head.response.into_parts().0);
         }
     }
-    while let Piece::Data(data) = reader.body()? {
+    while let BodyPiece::Data(data) = reader.body()? {
         read.body.extend_from_slice(&data);
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! The control protocol's lines: the same messages however they are cut, none beyond the ceiling,
 //! and each one that is understood is written so that it is understood again.
 
-use hermes_proxy::control::codec::{self, CodecError, Lines};
+use hermes_proxy::control::codec::{self, CodecError, LineStream};
 use hermes_proxy::control::protocol::{
-    ClientHello, DaemonHello, LoginProgress, Operation, Providers, Reply, Request, Status,
+    ClientHello, ControlRequest, DaemonHello, LoginProgress, Operation, Providers, Reply, Status,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,7 +36,7 @@ fn receive(bytes: &[u8], pieces: usize) -> Vec<Option<serde_json::Value>> {
             }
         };
         let reading = async move {
-            let mut lines = Lines::new(theirs, CEILING);
+            let mut lines = LineStream::new(theirs, CEILING);
             let mut messages = Vec::new();
             loop {
                 match lines.receive::<serde_json::Value>().await {
@@ -59,7 +59,7 @@ fn receive(bytes: &[u8], pieces: usize) -> Vec<Option<serde_json::Value>> {
 /// One input.
 pub fn run(bytes: &[u8]) {
     for line in bytes.split(|byte| *byte == b'\n') {
-        again::<Request>(line);
+        again::<ControlRequest>(line);
         again::<Operation>(line);
         again::<ClientHello>(line);
         again::<DaemonHello>(line);

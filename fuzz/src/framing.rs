@@ -1,7 +1,7 @@
 //! What the reader makes of a connection must not depend on how its bytes are cut into reads, and
 //! what it accepts as a head must be one to httparse, with the same fields, the same end and the same body.
 
-use hermes_proxy::proxy::framing::{Piece, Reader, Violation};
+use hermes_proxy::proxy::framing::{BodyPiece, RequestReader, Violation};
 use hyper::Request;
 
 const LIMIT: usize = 8 * 1024;
@@ -27,7 +27,7 @@ pub(crate) struct Read {
 
 /// Reads all of it, in pieces of these sizes.
 pub(crate) fn read(bytes: &[u8], mut cut: impl FnMut() -> usize) -> Read {
-    let mut reader = Reader::new(LIMIT);
+    let mut reader = RequestReader::new(LIMIT);
     let mut rest = bytes;
     let mut read = Read::default();
     while !rest.is_empty() && read.violation.is_none() {
@@ -41,15 +41,15 @@ pub(crate) fn read(bytes: &[u8], mut cut: impl FnMut() -> usize) -> Read {
     read
 }
 
-fn step(reader: &mut Reader, read: &mut Read) -> Result<(), Violation> {
+fn step(reader: &mut RequestReader, read: &mut Read) -> Result<(), Violation> {
     loop {
         if reader.is_in_body() {
             let piece = reader.body()?;
             let last = read.requests.last_mut().expect("its head");
             match piece {
-                Piece::Data(data) => last.body.extend_from_slice(&data),
-                Piece::Lacking => return Ok(()),
-                Piece::End => {}
+                BodyPiece::Data(data) => last.body.extend_from_slice(&data),
+                BodyPiece::Lacking => return Ok(()),
+                BodyPiece::End => {}
             }
             last.is_whole = !reader.is_in_body();
         } else {

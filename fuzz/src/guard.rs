@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use hermes_proxy::clients::Identity;
+use hermes_proxy::clients::ClientIdentity;
 use hermes_proxy::config::Guard;
 use hermes_proxy::proxy::api_key::{self, Presented};
-use hermes_proxy::proxy::guard::{self, Arrival, Peer};
+use hermes_proxy::proxy::guard::{self, Peer, RequestContext};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -39,12 +39,12 @@ pub fn run(bytes: &[u8]) {
     }
     let local: IpAddr = "192.168.7.1".parse().expect("an address");
     let (presented, client) = api_key::find(&headers, |key| match key {
-        b"k" => Identity::Client(()),
-        _ => Identity::Unknown,
+        b"k" => ClientIdentity::Client(()),
+        _ => ClientIdentity::Unknown,
     });
     let has_key = presented == Presented::Valid;
     assert_eq!(client.is_some(), has_key);
-    let arrival = Arrival {
+    let arrival = RequestContext {
         local: (bits & 1 == 0).then_some(local),
         peer: if bits & 2 == 0 {
             Peer::Ours

@@ -1,6 +1,6 @@
 //! A body's model is read as serde_json reads it, and another one in its place changes no other byte.
 
-use hermes_proxy::proxy::model_field::{Model, Scanner};
+use hermes_proxy::proxy::model_field::{RequestedModel, Scanner};
 use serde_json::{Map, Value};
 
 /// One input: how large its pieces are, and a body.
@@ -29,7 +29,7 @@ pub fn run(bytes: &[u8]) {
     let named = object.get("model").and_then(Value::as_str);
     assert_eq!(model.name().unwrap_or_default(), named.unwrap_or_default());
     assert_eq!(
-        matches!(model, Model::Missing { .. }),
+        matches!(model, RequestedModel::Missing { .. }),
         !object.contains_key("model")
     );
     let renamed: Map<String, Value> = serde_json::from_slice(&renamed).expect("JSON as before");

@@ -2,11 +2,14 @@
 
 use super::args::Completions;
 use super::documents;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use crate::manual;
 
 /// Prints one shell's script for hermesctl, or writes those of all shells for both programs.
-pub(super) fn completions(flags: &Completions, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn completions(
+    flags: &Completions,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     if let Some(folder) = &flags.dir {
         let scripts = manual::scripts().into_iter();
         return documents::write(
@@ -15,7 +18,7 @@ pub(super) fn completions(flags: &Completions, output: &mut Output) -> Result<Ex
         );
     }
     let Some(shell) = flags.shell else {
-        return Err(Failure::new("No shell was named."));
+        return Err(CommandFailure::new("No shell was named."));
     };
     documents::print(manual::completions(shell), output)
 }

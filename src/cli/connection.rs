@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::output::{Exit, Failure};
+use super::output::{CommandFailure, Exit};
 use super::{platform, programs};
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{ClientError, ControlClient};
+use crate::control::daemon_lock;
 use crate::control::endpoint::Endpoint;
-use crate::control::life;
 use crate::paths::Environment;
 
 /// Who we are, for the daemon's log.
@@ -31,52 +31,57 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const MEMORY: usize = 16 * 1024;
 
 /// A connection to this user's daemon.
-pub(super) async fn connect() -> Result<Client, Failure> {
+pub(super) async fn connect() -> Result<ControlClient, CommandFailure> {
     let folders = Environment::from_process().runtime_dirs();
     let mut nobody = None;
     for folder in folders {
         let endpoint = Endpoint::new(folder);
-        match Client::connect(&endpoint, NAME).await {
+        match ControlClient::connect(&endpoint, NAME).await {
             Err(error @ ClientError::NotRunning { .. }) => {
                 nobody.get_or_insert((endpoint, error));
             }
-            client => return client.map_err(Failure::from),
+            client => return client.map_err(CommandFailure::from),
         }
     }
     match nobody {
         Some((endpoint, error)) => connect_to_the_living(&endpoint, error).await,
-        None => Err(Failure::new("The folder of the control socket is unknown.")
-            .with_hint("Set XDG_RUNTIME_DIR or HOME.")),
+        None => Err(
+            CommandFailure::new("The folder of the control socket is unknown.")
+                .with_hint("Set XDG_RUNTIME_DIR or HOME."),
+        ),
     }
 }
 
 /// Nothing listens, and yet a daemon of this user lives: a second one would use the same logins.
-async fn connect_to_the_living(endpoint: &Endpoint, error: ClientError) -> Result<Client, Failure> {
+async fn connect_to_the_living(
+    endpoint: &Endpoint,
+    error: ClientError,
+) -> Result<ControlClient, CommandFailure> {
     let state = Environment::from_process().state_dir();
-    let Some(pid) = state.and_then(|state| life::daemon(&state)) else {
+    let Some(pid) = state.and_then(|state| daemon_lock::daemon(&state)) else {
         return Err(error.into());
     };
     let deadline = Instant::now() + AGAIN;
     while Instant::now() < deadline {
         sleep(Duration::from_millis(100)).await;
-        match Client::connect(endpoint, NAME).await {
+        match ControlClient::connect(endpoint, NAME).await {
             Err(ClientError::NotRunning { .. }) => {}
-            client => return client.map_err(Failure::from),
+            client => return client.map_err(CommandFailure::from),
         }
     }
-    Err(Failure::unreachable(&endpoint.address(), pid))
+    Err(CommandFailure::unreachable(&endpoint.address(), pid))
 }
 
 /// A process that answers.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) client: Client,
-    process: Option<Process>,
+pub(super) struct DaemonConnection {
+    pub(super) client: ControlClient,
+    process: Option<DaemonProcess>,
 }
 
-impl Connection {
+impl DaemonConnection {
     /// Connects to the running daemon, else starts a process with this configuration.
-    pub(super) async fn open(config: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) async fn open(config: Option<&Path>) -> Result<Self, CommandFailure> {
         match connect().await {
             Ok(client) => Ok(Self {
                 client,
@@ -90,7 +95,7 @@ impl Connection {
         }
     }
 
-    async fn start(config: Option<&Path>) -> Result<Self, Failure> {
+    async fn start(config: Option<&Path>) -> Result<Self, CommandFailure> {
         let program = programs::program();
         let mut command = Command::new(&program);
         command.arg("--control-stdio");
@@ -107,13 +112,15 @@ impl Connection {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(Failure::new("hermes-proxyd was started without pipes."));
+            return Err(CommandFailure::new(
+                "hermes-proxyd was started without pipes.",
+            ));
         };
-        let process = Process {
+        let process = DaemonProcess {
             child,
             said: TaskTracker::new().spawn(hear(stderr)),
         };
-        match Client::over(tokio::io::join(stdout, stdin), NAME).await {
+        match ControlClient::over(tokio::io::join(stdout, stdin), NAME).await {
             Ok(client) => Ok(Self {
                 client,
                 process: Some(process),
@@ -137,7 +144,7 @@ impl Connection {
     }
 
     /// Leaves after a failure. What our process said before it died tells more than that it did.
-    pub(super) async fn explain(self, error: ClientError) -> Failure {
+    pub(super) async fn explain(self, error: ClientError) -> CommandFailure {
         let Self { client, process } = self;
         drop(client);
         match process {
@@ -150,16 +157,16 @@ impl Connection {
 /// Asks one thing.
 pub(super) async fn ask<T>(
     config: Option<&Path>,
-    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
-) -> Result<T, Failure> {
-    finish(Connection::open(config).await?, question).await
+    question: impl AsyncFnOnce(&mut ControlClient) -> Result<T, ClientError>,
+) -> Result<T, CommandFailure> {
+    finish(DaemonConnection::open(config).await?, question).await
 }
 
 /// Asks one thing more, and leaves.
 pub(super) async fn finish<T>(
-    mut connection: Connection,
-    question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
-) -> Result<T, Failure> {
+    mut connection: DaemonConnection,
+    question: impl AsyncFnOnce(&mut ControlClient) -> Result<T, ClientError>,
+) -> Result<T, CommandFailure> {
     match question(&mut connection.client).await {
         Ok(answer) => {
             connection.close().await;
@@ -171,13 +178,13 @@ pub(super) async fn finish<T>(
 
 /// hermes-proxyd, started by us.
 #[derive(Debug)]
-struct Process {
+struct DaemonProcess {
     child: Child,
     said: JoinHandle<String>,
 }
 
-impl Process {
-    async fn explain(mut self, error: ClientError) -> Failure {
+impl DaemonProcess {
+    async fn explain(mut self, error: ClientError) -> CommandFailure {
         let status = timeout(FAREWELL, self.child.wait()).await;
         let broke = matches!(error, ClientError::Broken(_) | ClientError::Confused(_));
         let (true, Ok(Ok(status))) = (broke, status) else {
@@ -190,7 +197,7 @@ impl Process {
         if said.is_empty() {
             return error.into();
         }
-        Failure::of_daemon(status.code(), said)
+        CommandFailure::of_daemon(status.code(), said)
     }
 }
 

@@ -4,25 +4,28 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::text::{Style, inline};
 use crate::manual::GeneratedFile;
 
 #[derive(Serialize)]
-struct Printed {
+struct PrintedFile {
     name: String,
     text: String,
 }
 
 /// The files that were made.
 #[derive(Serialize)]
-pub(super) struct Written {
+pub(super) struct WrittenFiles {
     pub(super) files: Vec<PathBuf>,
 }
 
 /// Prints one.
-pub(super) fn print(document: GeneratedFile, output: &mut Output) -> Result<Exit, Failure> {
-    let printed = Printed {
+pub(super) fn print(
+    document: GeneratedFile,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
+    let printed = PrintedFile {
         name: document.name,
         text: document.text,
     };
@@ -33,8 +36,8 @@ pub(super) fn print(document: GeneratedFile, output: &mut Output) -> Result<Exit
 /// Writes each into its folder, which is made where it lacks, and names the files.
 pub(super) fn write(
     documents: impl Iterator<Item = (PathBuf, GeneratedFile)>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let mut files = Vec::new();
     for (folder, document) in documents {
         let file = folder.join(&document.name);
@@ -42,18 +45,18 @@ pub(super) fn write(
         std::fs::write(&file, &document.text).map_err(|error| unwritable(&file, &error))?;
         files.push(file);
     }
-    output.answer(&Written { files }, made)?;
+    output.answer(&WrittenFiles { files }, made)?;
     Ok(Exit::Ok)
 }
 
 /// Files that were made, a line each.
-pub(super) fn made(written: &Written, _: Style) -> String {
+pub(super) fn made(written: &WrittenFiles, _: Style) -> String {
     let lines = written.files.iter();
     let lines = lines.map(|file| inline(&file.display().to_string()) + "\n");
     lines.collect()
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{} can't be written: {error}.", path.display()))
+fn unwritable(path: &Path, error: &std::io::Error) -> CommandFailure {
+    CommandFailure::new(format!("{} can't be written: {error}.", path.display()))
         .with_hint("Name another folder with --dir.")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::connection::connect;
-use super::output::{Exit, Failure};
+use super::output::{CommandFailure, Exit};
 use super::runtime::block_on;
 use crate::config;
 use crate::control::protocol::calls;
@@ -44,10 +44,10 @@ pub(super) fn clients() -> Vec<String> {
 }
 
 fn in_time(
-    asked: impl Future<Output = Result<Vec<String>, Failure>>,
-) -> Result<Vec<String>, Failure> {
+    asked: impl Future<Output = Result<Vec<String>, CommandFailure>>,
+) -> Result<Vec<String>, CommandFailure> {
     block_on(async {
         let answer = timeout(PATIENCE, asked).await;
-        answer.unwrap_or_else(|_| Err(Failure::new("hermes-proxyd does not answer.")))
+        answer.unwrap_or_else(|_| Err(CommandFailure::new("hermes-proxyd does not answer.")))
     })
 }

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::args::{self, Man};
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::{documents, screen};
 use crate::manual;
 
 /// Shows one page to a person, prints its source into a pipe, or writes all.
-pub(super) fn man(flags: &Man, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) fn man(flags: &Man, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let pages = manual::pages(&args::command());
     if let Some(folder) = &flags.dir {
         let pages = pages.into_iter().map(|page| (folder.clone(), page));
@@ -20,7 +20,7 @@ pub(super) fn man(flags: &Man, output: &mut Output) -> Result<Exit, Failure> {
         name == flags.page
     };
     let page = pages.into_iter().find(|page| wanted(&page.name));
-    let page = page.ok_or_else(|| Failure::new("There is no page with this name."))?;
+    let page = page.ok_or_else(|| CommandFailure::new("There is no page with this name."))?;
     if !output.is_json() && screen::is_read_by_a_person() && shown(&page.text) {
         return Ok(Exit::Ok);
     }

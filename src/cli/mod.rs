@@ -39,7 +39,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::{Arguments, Noun, ProxyVerb};
-use output::{Exit, Failure, Output};
+use output::{CommandFailure, CommandOutput, Exit};
 use runtime::block_on;
 
 /// Runs hermesctl with the process's arguments, the program's name first.
@@ -52,12 +52,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
-    let mut output = Output::of_process(arguments.json);
+    let mut output = CommandOutput::of_process(arguments.json);
     let result = run(arguments.noun, &mut output);
     output.finish(result).into()
 }
 
-fn run(noun: Noun, output: &mut Output) -> Result<Exit, Failure> {
+fn run(noun: Noun, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     match noun {
         Noun::Proxy(ProxyVerb::Start(flags)) => proxy::start(&flags),
         Noun::Status(flags) | Noun::Proxy(ProxyVerb::Status(flags)) => {

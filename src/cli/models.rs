@@ -26,14 +26,14 @@ const NO_CHAT: &[&str] = &[
 
 /// A model of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Model {
+pub(super) struct ListedModel {
     /// Its name.
     pub(super) id: String,
     /// Whether the list says that it makes something other than text.
     makes_no_text: bool,
 }
 
-impl Model {
+impl ListedModel {
     /// Whether it looks as if it chats.
     pub(super) fn chats(&self) -> bool {
         let id = self.id.to_lowercase();
@@ -47,14 +47,14 @@ impl Model {
 }
 
 /// The models of a list, in the provider's order; `None` if it is not a list.
-pub(super) fn read(body: &[u8]) -> Option<Vec<Model>> {
+pub(super) fn read(body: &[u8]) -> Option<Vec<ListedModel>> {
     let list: Value = serde_json::from_slice(body).ok()?;
     let models = list.get("data")?.as_array()?.iter();
     let read = |model: &Value| {
         // As OpenRouter and those that follow it have it.
         let makes = model.pointer("/architecture/output_modalities");
         let makes = makes.and_then(Value::as_array);
-        Some(Model {
+        Some(ListedModel {
             id: model.get("id")?.as_str()?.to_owned(),
             makes_no_text: makes.is_some_and(|makes| !makes.iter().any(|one| one == "text")),
         })

@@ -16,7 +16,7 @@ use crate::control::protocol::{
 use crate::tools::ToolError;
 
 use super::screen;
-use super::text::{Style, Tone, printable};
+use super::text::{Style, TextTone, printable};
 
 /// `EX_CONFIG` of `sysexits.h`, of hermesctl and hermes-proxyd.
 const EXIT_CONFIG: u8 = 78;
@@ -87,7 +87,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command did not work, for people and for programs.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CommandFailure {
     /// What hermesctl ends with.
     pub(super) exit: Exit,
     code: String,
@@ -99,7 +99,7 @@ pub(super) struct Failure {
     reader_left: bool,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A daemon lives, and its socket is elsewhere.
     pub(super) fn unreachable(address: &Path, pid: u32) -> Self {
         let message = format!(
@@ -200,7 +200,7 @@ impl Failure {
 
     /// The message and how to fix it.
     pub(super) fn to_text(&self, style: Style) -> String {
-        let name = style.paint(Tone::Bad, "hermesctl:");
+        let name = style.paint(TextTone::Bad, "hermesctl:");
         let message = style.prose(&format!("{name} {}", printable(&self.message)));
         let hint = self.hint.as_deref().map(printable);
         message + &hint.map(|hint| style.prose(&hint)).unwrap_or_default()
@@ -215,7 +215,7 @@ impl Failure {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         Self {
             reader_left: error.kind() == ErrorKind::BrokenPipe,
@@ -224,7 +224,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<ToolError> for Failure {
+impl From<ToolError> for CommandFailure {
     fn from(error: ToolError) -> Self {
         let hint = error.hint();
         Self::of_error(&error)
@@ -233,7 +233,7 @@ impl From<ToolError> for Failure {
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandFailure {
     fn from(error: ClientError) -> Self {
         let failure = Self::new(ended(with_causes(&error)));
         match error {
@@ -275,7 +275,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-fn refused(error: ControlError) -> Failure {
+fn refused(error: ControlError) -> CommandFailure {
     let exit = if error.code == ErrorCode::ConfigInvalid {
         Exit::InvalidConfig
     } else {
@@ -283,8 +283,8 @@ fn refused(error: ControlError) -> Failure {
     };
     let code = serde_json::to_value(&error.code).ok();
     let code = code.as_ref().and_then(Value::as_str).unwrap_or("failed");
-    let failure = Failure::new(error.message);
-    let failure = Failure {
+    let failure = CommandFailure::new(error.message);
+    let failure = CommandFailure {
         hint: error.hint,
         ..failure
     };
@@ -307,14 +307,14 @@ fn ended(text: String) -> String {
 
 /// Where a command's answer goes.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct CommandOutput {
     json: bool,
     /// Whether each JSON value takes one line, because several come.
     lines: bool,
     style: Style,
 }
 
-impl Output {
+impl CommandOutput {
     /// The process's stdout: coloured where a person looks and does not mind.
     pub(super) fn of_process(json: bool) -> Self {
         let style = screen::style();
@@ -354,7 +354,7 @@ impl Output {
     }
 
     /// Tells why the command failed, if it did, and how hermesctl ends.
-    pub(super) fn finish(&mut self, result: Result<Exit, Failure>) -> Exit {
+    pub(super) fn finish(&mut self, result: Result<Exit, CommandFailure>) -> Exit {
         let failure = match result {
             Ok(exit) => return exit,
             Err(failure) if failure.reader_left => return Exit::Ok,
@@ -366,7 +366,7 @@ impl Output {
     }
 
     /// Tells a failure to a program, if one reads.
-    pub(super) fn tell_program(&self, failure: &Failure) {
+    pub(super) fn tell_program(&self, failure: &CommandFailure) {
         if self.json {
             // The exit code tells the failure to those who don't read.
             let _written = self.write_json(&failure.to_json());
@@ -389,7 +389,7 @@ fn write_out(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-fn complain(failure: &Failure) {
+fn complain(failure: &CommandFailure) {
     let text = failure.to_text(screen::error_style());
     // There is no other place to report a failed write.
     let _said = io::stderr().lock().write_all(text.as_bytes());

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::output::Failure;
+use super::output::CommandFailure;
 use crate::doctor;
 use crate::paths::Environment;
 
@@ -15,17 +15,17 @@ pub(super) struct Programs {
 }
 
 /// Finds both: hermesctl is this program, hermes-proxyd is beside it or in a folder of `PATH`.
-pub(super) fn find() -> Result<Programs, Failure> {
+pub(super) fn find() -> Result<Programs, CommandFailure> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let ctl = std::env::current_exe().map_err(|error| {
-        Failure::new(format!("hermesctl can't find its own file: {error}."))
+        CommandFailure::new(format!("hermesctl can't find its own file: {error}."))
             .with_hint("Run it with its full path.")
     })?;
     let name = format!("hermes-proxyd{}", std::env::consts::EXE_SUFFIX);
     let beside = Some(ctl.with_file_name(&name)).filter(|path| path.is_file());
     let daemon = beside.or_else(|| within(&search, OsStr::new(&name)).find(|path| path.is_file()));
     let daemon = daemon.ok_or_else(|| {
-        Failure::new("hermes-proxyd was not found beside hermesctl or in PATH.")
+        CommandFailure::new("hermes-proxyd was not found beside hermesctl or in PATH.")
             .with_hint("Install it beside hermesctl, or in a folder of PATH.")
     })?;
     Ok(Programs {
@@ -51,8 +51,8 @@ pub(super) async fn commands(environment: &Environment, pid: Option<u32>) -> Str
 }
 
 /// hermes-proxyd can't be started.
-pub(super) fn absent(program: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{} can't be started: {error}.", program.display()))
+pub(super) fn absent(program: &Path, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(format!("{} can't be started: {error}.", program.display()))
         .with_hint("Install hermes-proxyd beside hermesctl, or in a folder of PATH.")
 }
 

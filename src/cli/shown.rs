@@ -18,60 +18,60 @@ use self::samples::{answer, golden};
 use crate::cli::args::{Arguments, SetupFlags};
 use crate::cli::auth as login_screens;
 use crate::cli::auth::render::{self as auth, pools};
-use crate::cli::auth::view::Logins;
+use crate::cli::auth::view::AuthStatusOutput;
 use crate::cli::bugreport::render as bugreport;
 use crate::cli::bugreport::view::Planned;
 use crate::cli::clients::render as clients;
 use crate::cli::config;
 use crate::cli::config::render as render_config;
-use crate::cli::config::view::{Valid, Written as NewFile};
+use crate::cli::config::view::{Valid, WrittenConfig as NewFile};
 use crate::cli::connect::known;
 use crate::cli::connect::render as connect;
-use crate::cli::connect::view::Connected;
+use crate::cli::connect::view::ConnectOutput;
 use crate::cli::doctor::render as doctor;
-use crate::cli::documents::Written;
+use crate::cli::documents::WrittenFiles;
 use crate::cli::documents::made as files;
-use crate::cli::logs::Entry;
+use crate::cli::logs::LogEntry;
 use crate::cli::logs::render as logs;
-use crate::cli::output::Failure;
+use crate::cli::output::CommandFailure;
 use crate::cli::probe::render as probe;
 use crate::cli::proxy;
 use crate::cli::proxy::render::{ended, providers, reload};
 use crate::cli::proxy::routes::render as routes;
 use crate::cli::service::render as service;
-use crate::cli::service::view::{Line, Report, ServiceJson, Uninstalled};
+use crate::cli::service::view::{ServiceJson, ServiceReport, StepLine, Uninstalled};
 use crate::cli::setup::render as setup;
 use crate::cli::setup::view::SetUp;
 use crate::cli::setup::{begin_again, unconfirmed};
 use crate::cli::status::render as home;
 use crate::cli::status::view::Home;
-use crate::cli::terminal::Room;
+use crate::cli::terminal::TerminalSize;
 use crate::cli::text::*;
-use crate::cli::top::Now;
+use crate::cli::top::TopOutput;
 use crate::cli::usage::render as usage;
 use crate::cli::version::Versions;
 use crate::cli::version::shown as version;
 use crate::control::client::ClientError;
 use crate::control::pools::LoginList;
 use crate::control::protocol::{
-    ClientChanged, Clients, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey,
+    ClientChanged, ClientList, ControlError, ErrorCode, LoginBegun, LoginProgress, NewKey,
     RefreshOutcome,
 };
 use crate::control::usage::UsageReport;
 use crate::paths::Environment;
 
 /// One output.
-struct Shown {
+struct ShownOutput {
     /// The command, and behind ` · ` the case.
     name: &'static str,
     text: Box<dyn Fn(Style) -> String>,
     json: Value,
-    form: Form,
+    form: LineForm,
 }
 
 /// What is held of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LineForm {
     /// They are broken for the width.
     Text,
     /// They stay whole, since a program reads them, or they can't be broken.
@@ -97,23 +97,23 @@ fn shown<T: Serialize + 'static>(
     name: &'static str,
     data: T,
     render: impl Fn(&T, Style) -> String + 'static,
-) -> Shown {
-    Shown {
+) -> ShownOutput {
+    ShownOutput {
         name,
         json: serde_json::to_value(&data).unwrap(),
         text: Box::new(move |style| render(&data, style)),
-        form: Form::Text,
+        form: LineForm::Text,
     }
 }
 
-impl Shown {
-    fn in_form(self, form: Form) -> Self {
+impl ShownOutput {
+    fn in_form(self, form: LineForm) -> Self {
         Self { form, ..self }
     }
 }
 
 /// All of them; each noun has a function.
-fn all() -> Vec<Shown> {
+fn all() -> Vec<ShownOutput> {
     let nouns = [
         home_screens(),
         proxies(),
@@ -123,7 +123,7 @@ fn all() -> Vec<Shown> {
         of_configuration(),
         others(),
     ];
-    let mut all: Vec<Shown> = nouns.into_iter().flatten().collect();
+    let mut all: Vec<ShownOutput> = nouns.into_iter().flatten().collect();
     let address = "/run/user/1000/x.sock".into();
     all.push(failed(
         "an error",
@@ -132,12 +132,12 @@ fn all() -> Vec<Shown> {
     all.push(shown(
         "logs",
         samples::log(),
-        |entries: &Vec<Entry>, style| {
+        |entries: &Vec<LogEntry>, style| {
             let lines = entries.iter().map(|one| logs::entry(one, &Utc, style));
             lines.collect()
         },
     ));
-    all.push(shown("top", samples::now(), |now: &Now, style| {
+    all.push(shown("top", samples::now(), |now: &TopOutput, style| {
         crate::cli::top::text(now, &Utc, style)
     }));
     all.push(shown("usage", answer("reply_usage.json"), usage::report));
@@ -145,17 +145,17 @@ fn all() -> Vec<Shown> {
     all.push(shown("usage · trouble", trouble, usage::report));
     let csv = |report: &UsageReport, _: Style| usage::csv(report);
     let csv = shown("usage · csv", answer("reply_usage_trouble.json"), csv);
-    all.push(csv.in_form(Form::Whole));
+    all.push(csv.in_form(LineForm::Whole));
     all.push(failed("logs · no log", crate::cli::logs::nowhere()));
     all.push(shown("version", Versions::sample(), version));
     all.push(shown("doctor", doctor::tests::example(), doctor::report));
     all
 }
 
-fn of_configuration() -> Vec<Shown> {
+fn of_configuration() -> Vec<ShownOutput> {
     let file = || PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
     let valid = |file| Valid { valid: true, file };
-    let said = |place: &config::Place, style: Style| {
+    let said = |place: &config::ConfigLocation, style: Style| {
         render_config::place(place, style) + &style.prose(&place.said().join("\n"))
     };
     let text = "[limits]\nbodi = 3\n";
@@ -175,24 +175,24 @@ fn of_configuration() -> Vec<Shown> {
             config::settings_sample(),
             |all: &config::Effective, _| all.text(false),
         )
-        .in_form(Form::Whole),
+        .in_form(LineForm::Whole),
         shown(
             "config show · origin",
             config::settings_sample(),
             |all: &config::Effective, _| all.text(true),
         )
-        .in_form(Form::Whole),
+        .in_form(LineForm::Whole),
         shown("config init", new, render_config::written),
     ]
 }
 
 /// What needs more than an answer of the daemon's: apps, a first run, files.
-fn others() -> Vec<Shown> {
+fn others() -> Vec<ShownOutput> {
     let report = samples::bug_report();
     let both = |report: &Planned, style: Style| {
         bugreport::planned(report, style) + &bugreport::written(report, style)
     };
-    let snippet = |connected: &Connected, style: Style| {
+    let snippet = |connected: &ConnectOutput, style: Style| {
         connect::lead(&connected.lead, style)
             + &connect::files(connected, style)
             + &connect::notes(connected, style)
@@ -206,7 +206,7 @@ fn others() -> Vec<Shown> {
         message: "The login was denied in the browser.".to_owned(),
         hint: Some("hermesctl auth login nous".to_owned()),
     });
-    let denied = Failure::from(denied);
+    let denied = CommandFailure::from(denied);
     let flags = SetupFlags {
         provider: None,
         yes: false,
@@ -215,7 +215,7 @@ fn others() -> Vec<Shown> {
     };
     let file = PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
     let plan = crate::cli::setup::plan(&file, &flags);
-    let made = |name: &str| Written {
+    let made = |name: &str| WrittenFiles {
         files: vec![PathBuf::from("out").join(name)],
     };
     vec![
@@ -236,9 +236,9 @@ fn others() -> Vec<Shown> {
     ]
 }
 
-fn home_screens() -> Vec<Shown> {
+fn home_screens() -> Vec<ShownOutput> {
     let home = |home: &Home, style: Style| home::home(home, &Utc, style);
-    let clients = || answer::<Clients>("reply_clients.json").clients;
+    let clients = || answer::<ClientList>("reply_clients.json").clients;
     let mut well = samples::status_with_login();
     well.providers.truncate(1);
     let well = Home {
@@ -252,7 +252,7 @@ fn home_screens() -> Vec<Shown> {
     vec![
         shown("proxy status", well, home),
         shown("proxy status · watch", watched(), |home: &Home, style| {
-            let foot = style.paint(Tone::Label, &home::foot("20:31:00", 2));
+            let foot = style.paint(TextTone::Label, &home::foot("20:31:00", 2));
             home::home(home, &Utc, style) + "\n" + &foot
         }),
         shown("proxy status · one login is missing", missing, home),
@@ -268,7 +268,7 @@ fn watched() -> Home {
     Home::of(Some(samples::status_with_login()), None)
 }
 
-fn proxies() -> Vec<Shown> {
+fn proxies() -> Vec<ShownOutput> {
     let (whole, streamed) = (samples::report(false), samples::report(true));
     vec![
         shown("proxy providers", answer("reply_providers.json"), providers),
@@ -286,20 +286,20 @@ fn proxies() -> Vec<Shown> {
     ]
 }
 
-fn services() -> Vec<Shown> {
+fn services() -> Vec<ShownOutput> {
     let runs = samples::service(Some(4242));
-    let done = |lines: Vec<Line>, pid| Report {
+    let done = |lines: Vec<StepLine>, pid| ServiceReport {
         steps: lines,
         service: samples::service(pid),
     };
-    let line = |step, what| Line::done_unless(false, step, what);
-    let already = |step, what| Line::done_unless(true, step, what);
+    let line = |step, what| StepLine::done_unless(false, step, what);
+    let already = |step, what| StepLine::done_unless(true, step, what);
     let unit = "unit /home/u/.config/systemd/user/hermes-proxyd.service";
     let linger = "it needs an administrator: `sudo loginctl enable-linger 1000`";
     let installed = vec![
         line("definition", unit),
         already("enable", "start hermes-proxyd.service at login"),
-        Line::left(
+        StepLine::left(
             "linger",
             "start at boot, keep running after logout (linger)",
             linger,
@@ -346,9 +346,9 @@ fn services() -> Vec<Shown> {
     ]
 }
 
-fn logins() -> Vec<Shown> {
-    let status = Logins::of(samples::status_with_login(), true);
-    let logins = |logins: &Logins, style: Style| auth::logins(logins, &Utc, style);
+fn logins() -> Vec<ShownOutput> {
+    let status = AuthStatusOutput::of(samples::status_with_login(), true);
+    let logins = |logins: &AuthStatusOutput, style: Style| auth::logins(logins, &Utc, style);
     let refresh =
         |outcome: &RefreshOutcome, style: Style| auth::refresh(outcome, None, &Utc, style);
     let begun = |name| answer::<LoginBegun>(name);
@@ -358,7 +358,7 @@ fn logins() -> Vec<Shown> {
             return String::new();
         };
         let columns = style.columns();
-        let room = Room { columns, rows: 24 };
+        let room = TerminalSize { columns, rows: 24 };
         login_screens::screen(code, room, style)
     };
     let piped = |begun: &LoginBegun, _| match begun {
@@ -370,14 +370,14 @@ fn logins() -> Vec<Shown> {
     let listed = |list: &LoginList, style: Style| pools::list(list, &Utc, style);
     let cancelled = serde_json::json!({"cancelled": {}});
     vec![
-        shown("auth login", code.clone(), screen).in_form(Form::Picture),
-        shown("auth login · in a pipe", code, piped).in_form(Form::Whole),
+        shown("auth login", code.clone(), screen).in_form(LineForm::Picture),
+        shown("auth login · in a pipe", code, piped).in_form(LineForm::Whole),
         shown(
             "auth login · on a page",
             begun("reply_login_page.json"),
             piped,
         )
-        .in_form(Form::Whole),
+        .in_form(LineForm::Whole),
         shown(
             "auth login · existing",
             begun("reply_login_existing.json"),
@@ -395,8 +395,8 @@ fn logins() -> Vec<Shown> {
     ]
 }
 
-fn clients_shown() -> Vec<Shown> {
-    let list = |list: &Clients, style: Style| clients::list(list, &Utc, style);
+fn clients_shown() -> Vec<ShownOutput> {
+    let list = |list: &ClientList, style: Style| clients::list(list, &Utc, style);
     let changed = |changed: &ClientChanged, style: Style| clients::changed(changed, &Utc, style);
     let (revoked, imported) = (
         answer("reply_client_revoked.json"),
@@ -424,12 +424,12 @@ fn clients_shown() -> Vec<Shown> {
 }
 
 /// An error, which goes to standard error.
-fn failed(name: &'static str, failure: Failure) -> Shown {
-    Shown {
+fn failed(name: &'static str, failure: CommandFailure) -> ShownOutput {
+    ShownOutput {
         name,
         json: failure.to_json(),
         text: Box::new(move |style| failure.to_text(style)),
-        form: Form::Text,
+        form: LineForm::Text,
     }
 }
 
@@ -469,14 +469,14 @@ fn every_output_is_as_it_was() {
 }
 
 /// One output at three widths, plain and coloured.
-fn pages(text: &dyn Fn(Style) -> String, form: Form) -> String {
+fn pages(text: &dyn Fn(Style) -> String, form: LineForm) -> String {
     let mut pages = String::new();
     for columns in [60, 80, 120] {
         let plain = text(Style::PLAIN.in_columns(columns));
         let coloured = text(Style::COLOURED.in_columns(columns));
         let as_text = |page: &str| {
             let page = without_colours(page);
-            if form != Form::Picture {
+            if form != LineForm::Picture {
                 return page;
             }
             let lines = page.lines().map(|line| line.replace(['█', '▀', '▄'], " "));
@@ -491,7 +491,7 @@ fn pages(text: &dyn Fn(Style) -> String, form: Form) -> String {
         for line in plain.lines() {
             let fits = visible(line) <= columns;
             assert!(
-                fits || form == Form::Whole || is_one_piece(line) || is_logged(line),
+                fits || form == LineForm::Whole || is_one_piece(line) || is_logged(line),
                 "too long: {line}"
             );
         }
@@ -554,7 +554,7 @@ fn every_help_is_as_it_was() {
             }
         };
         let file = format!("{}.txt", name.replace(' ', "_"));
-        let text = pages(&help, Form::Text);
+        let text = pages(&help, LineForm::Text);
         let path = folder.join(&file);
         if update {
             std::fs::create_dir_all(&folder).unwrap();

@@ -15,14 +15,14 @@ const TRIES: usize = 5;
 
 /// How large a terminal is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct TerminalSize {
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
 /// Who reads standard error, and so what is said there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum StderrReader {
     /// A person before a terminal that can move its cursor.
     Terminal {
         columns: usize,
@@ -35,7 +35,7 @@ pub(super) enum Reader {
     Program,
 }
 
-impl Reader {
+impl StderrReader {
     /// Who reads this process's.
     pub(super) fn of_process(json: bool) -> Self {
         let simple = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -64,13 +64,13 @@ impl Reader {
     }
 
     /// The terminal's size and colours.
-    pub(super) fn room(self) -> Option<(Room, Style)> {
+    pub(super) fn room(self) -> Option<(TerminalSize, Style)> {
         match self {
             Self::Terminal {
                 columns,
                 rows,
                 style,
-            } => Some((Room { columns, rows }, style)),
+            } => Some((TerminalSize { columns, rows }, style)),
             Self::Pipe | Self::Program => None,
         }
     }

@@ -15,7 +15,7 @@ use crate::control::protocol::{
     Timestamp,
 };
 
-pub(super) use page::{Style, Tone, USUAL, cut, visible};
+pub(super) use page::{Style, TextTone, USUAL, cut, visible};
 pub(super) use width::width;
 
 /// A text of the daemon's without anything that a terminal would act on; lines stay.
@@ -36,12 +36,12 @@ pub(super) fn inline(text: &str) -> String {
 pub(super) const SKEW: i64 = 60;
 
 /// The daemon's clock and the reader's zone.
-pub(super) struct Clock<'a, Z> {
+pub(super) struct ReaderClock<'a, Z> {
     pub(super) now: Timestamp,
     pub(super) zone: &'a Z,
 }
 
-impl<Z> Clock<'_, Z>
+impl<Z> ReaderClock<'_, Z>
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -75,7 +75,7 @@ where
 }
 
 pub(super) fn title(name: &str, display_name: &str, default: bool, style: Style) -> String {
-    let painted = style.paint(Tone::Heading, &inline(name));
+    let painted = style.paint(TextTone::Heading, &inline(name));
     let default = if default { " (default)" } else { "" };
     if display_name == name {
         return format!("{painted}{default}\n");
@@ -130,19 +130,19 @@ pub(in crate::cli) fn state(
     let worst = judge::about(findings, &provider.name);
     let tone = worst
         .first()
-        .map_or(Tone::Good, |worst| tone(&worst.severity));
+        .map_or(TextTone::Good, |worst| tone(&worst.severity));
     style.paint(tone, &state_name(&provider.state))
 }
 
-fn tone(severity: &Severity) -> Tone {
+fn tone(severity: &Severity) -> TextTone {
     match severity {
-        Severity::Bad => Tone::Bad,
-        Severity::Attention | Severity::Other(_) => Tone::Waiting,
+        Severity::Bad => TextTone::Bad,
+        Severity::Attention | Severity::Other(_) => TextTone::Waiting,
     }
 }
 
 /// `in 26 d 12 h (2026-12-20 08:00)`
-pub(in crate::cli) fn both<Z>(at: Timestamp, clock: &Clock<'_, Z>) -> String
+pub(in crate::cli) fn both<Z>(at: Timestamp, clock: &ReaderClock<'_, Z>) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -154,7 +154,7 @@ where
 /// How much of each window is used: `5 h: 12 % used, begins again …`, or `requests: 12 % used, 88 of 100 left`
 pub(in crate::cli) fn quota_rows<Z>(
     quota: &QuotaStatus,
-    clock: &Clock<'_, Z>,
+    clock: &ReaderClock<'_, Z>,
 ) -> Vec<(&'static str, String)>
 where
     Z: TimeZone,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::control::protocol::DaemonHello;
 
 use super::connection::connect;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::text::{Style, inline};
 
 /// Who builds a package may name the commit; the same environment makes the same program.
@@ -24,7 +24,7 @@ pub(super) struct Versions {
 }
 
 /// Shows the versions of hermesctl and of the running daemon.
-pub(super) async fn version(output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn version(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let daemon = match connect().await {
         Ok(client) => Some(client.daemon().clone()),
         Err(failure) if failure.exit == Exit::NotRunning => None,

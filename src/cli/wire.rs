@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::connection::{NAME, connect};
 use super::platform;
 use crate::OWN_REQUEST;
-use crate::control::protocol::Key;
+use crate::control::protocol::IssuedKey;
 use crate::control::protocol::calls;
 
 /// How long a connection to this machine may take.
@@ -51,21 +51,21 @@ pub(super) enum WireError {
 
 /// Where the daemon listens.
 #[derive(Debug)]
-pub(super) struct Door {
-    place: Place,
+pub(super) struct PortAddress {
+    place: SocketTarget,
     origin: String,
     host: String,
 }
 
 #[derive(Debug)]
-enum Place {
+enum SocketTarget {
     Tcp(SocketAddr),
     Unix(String),
 }
 
 /// An answer's head, and the body that is still to come.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Incoming,
@@ -73,12 +73,12 @@ pub(super) struct Answer {
     _connection: TaskTracker,
 }
 
-impl Door {
+impl PortAddress {
     /// Of a listener's URL in the daemon's status, `http://127.0.0.1:8645/v1` or `unix:/run/…`.
     pub(super) fn of(url: &str) -> Option<Self> {
         if let Some(path) = url.strip_prefix("unix:") {
             return Some(Self {
-                place: Place::Unix(path.to_owned()),
+                place: SocketTarget::Unix(path.to_owned()),
                 origin: url.to_owned(),
                 host: "localhost".to_owned(),
             });
@@ -97,7 +97,7 @@ impl Door {
             });
         }
         Self {
-            place: Place::Tcp(address),
+            place: SocketTarget::Tcp(address),
             origin: format!("http://{address}"),
             host: address.to_string(),
         }
@@ -113,18 +113,18 @@ impl Door {
         &self,
         path: &str,
         body: Option<String>,
-        key: Option<&Key>,
-    ) -> Result<Answer, WireError> {
+        key: Option<&IssuedKey>,
+    ) -> Result<RawResponse, WireError> {
         let mut request = self.request(path, body, key)?;
         if let Some(mark) = own_mark().await {
             request.headers_mut().insert(OWN_REQUEST, mark);
         }
         match &self.place {
-            Place::Tcp(address) => {
+            SocketTarget::Tcp(address) => {
                 let stream = in_time(TcpStream::connect(address)).await?;
                 exchange(stream, request).await
             }
-            Place::Unix(path) => {
+            SocketTarget::Unix(path) => {
                 let stream = in_time(platform::connect_to_socket(path)).await?;
                 exchange(stream, request).await
             }
@@ -135,7 +135,7 @@ impl Door {
         &self,
         path: &str,
         body: Option<String>,
-        key: Option<&Key>,
+        key: Option<&IssuedKey>,
     ) -> Result<Request<String>, WireError> {
         let mut request = Request::new(String::new());
         // An invalid path is answered by the daemon, as for any app.
@@ -161,7 +161,7 @@ impl Door {
     }
 }
 
-impl Answer {
+impl RawResponse {
     /// The next bytes of the body; `None` after the last ones.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
         loop {
@@ -210,7 +210,7 @@ async fn in_time<S>(connecting: impl Future<Output = io::Result<S>>) -> Result<S
         .map_err(WireError::Connect)
 }
 
-async fn exchange<S>(stream: S, request: Request<String>) -> Result<Answer, WireError>
+async fn exchange<S>(stream: S, request: Request<String>) -> Result<RawResponse, WireError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -224,7 +224,7 @@ where
         .map_err(|_| WireError::Silent(SILENCE))?
         .map_err(WireError::Http)?;
     let (head, body) = response.into_parts();
-    Ok(Answer {
+    Ok(RawResponse {
         status: head.status,
         headers: head.headers,
         body,

@@ -14,7 +14,7 @@ const EARLIEST: i64 = 1_767_225_600;
 
 /// How much a key may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rates {
+pub struct ClientRates {
     /// Requests within a minute.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Requests on a day of this machine's time zone.
@@ -25,7 +25,7 @@ pub struct Rates {
 
 /// What of it is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct AllowanceUse {
     /// Requests of today that were sent to a provider.
     pub requests: u64,
     /// Tokens of today.
@@ -39,12 +39,12 @@ pub struct Used {
 pub(super) struct Day {
     /// Its end, in seconds since 1970.
     pub(super) ends: i64,
-    pub(super) used: Used,
+    pub(super) used: AllowanceUse,
 }
 
 /// Which limit is reached, and how long it takes until it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reached {
+pub(super) struct ReachedLimit {
     pub(super) limit: Which,
     pub(super) wait: Duration,
 }
@@ -55,7 +55,7 @@ pub(super) enum Which {
     Day(u32),
     Tokens {
         limit: u64,
-        /// As in [`Used`].
+        /// As in [`AllowanceUse`].
         estimated: u64,
     },
 }
@@ -85,7 +85,7 @@ pub(super) struct DayMoment {
     pub(super) midnight: i64,
 }
 
-impl Rates {
+impl ClientRates {
     /// Whether there are none.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
@@ -97,7 +97,7 @@ impl Rates {
     }
 }
 
-impl Used {
+impl AllowanceUse {
     pub(super) fn add(&mut self, more: Self) {
         self.requests = self.requests.saturating_add(more.requests);
         self.tokens = self.tokens.saturating_add(more.tokens);
@@ -116,7 +116,7 @@ impl Allowance {
     }
 
     /// Takes a request's share.
-    pub(super) fn take(&mut self, rates: &Rates, at: DayMoment) -> Result<(), Reached> {
+    pub(super) fn take(&mut self, rates: &ClientRates, at: DayMoment) -> Result<(), ReachedLimit> {
         let DayMoment { now, midnight } = at;
         self.turn(now, midnight);
         // A clock that was set back has no minute of an hour.
@@ -129,7 +129,7 @@ impl Allowance {
         let reached = |limit, ends: i64| {
             let wait = u64::try_from(ends.saturating_sub(now)).unwrap_or_default();
             let wait = Duration::from_secs(wait.max(1));
-            Err(Reached { limit, wait })
+            Err(ReachedLimit { limit, wait })
         };
         let today = self.sum(now);
         if let Some(limit) = rates.tokens_per_day.map(NonZeroU64::get)
@@ -149,9 +149,9 @@ impl Allowance {
             return reached(Which::Minute(most), self.minute_ends);
         }
         self.in_minute = self.in_minute.saturating_add(1);
-        let one = Used {
+        let one = AllowanceUse {
             requests: 1,
-            ..Used::default()
+            ..AllowanceUse::default()
         };
         self.enter(one);
         Ok(())
@@ -167,13 +167,13 @@ impl Allowance {
     }
 
     /// Adds what was used.
-    pub(super) fn add(&mut self, used: Used, at: DayMoment) {
+    pub(super) fn add(&mut self, used: AllowanceUse, at: DayMoment) {
         self.turn(at.now, at.midnight);
         self.enter(used);
     }
 
     /// What is used of today.
-    pub(super) fn today(&mut self, at: DayMoment) -> Used {
+    pub(super) fn today(&mut self, at: DayMoment) -> AllowanceUse {
         self.turn(at.now, at.midnight);
         self.sum(at.now)
     }
@@ -191,15 +191,15 @@ impl Allowance {
     }
 
     /// Adds to the present day, which [`Self::turn`] has begun.
-    fn enter(&mut self, used: Used) {
+    fn enter(&mut self, used: AllowanceUse) {
         self.is_changed = true;
         if let Some(day) = self.days.last_mut() {
             day.used.add(used);
         }
     }
 
-    fn sum(&self, now: i64) -> Used {
-        let mut sum = Used::default();
+    fn sum(&self, now: i64) -> AllowanceUse {
+        let mut sum = AllowanceUse::default();
         let days = self.days.iter();
         for day in days.filter(|day| day.ends > now) {
             sum.add(day.used);
@@ -243,7 +243,7 @@ impl Allowance {
             },
         );
         if self.days.last().is_none_or(|day| day.ends <= now) {
-            let used = Used::default();
+            let used = AllowanceUse::default();
             self.days.push(Day { ends, used });
             if !is_known {
                 self.guessed = ends;
@@ -282,31 +282,31 @@ mod tests {
     /// 2026-11-30 12:00 UTC.
     const NOON: i64 = 1_796_040_000;
 
-    fn rates(minute: u32, day: u32, tokens: u64) -> Rates {
-        Rates {
+    fn rates(minute: u32, day: u32, tokens: u64) -> ClientRates {
+        ClientRates {
             requests_per_minute: NonZeroU32::new(minute),
             requests_per_day: NonZeroU32::new(day),
             tokens_per_day: NonZeroU64::new(tokens),
         }
     }
 
-    fn reached(limit: Which, wait: u64) -> Result<(), Reached> {
+    fn reached(limit: Which, wait: u64) -> Result<(), ReachedLimit> {
         let wait = Duration::from_secs(wait);
-        Err(Reached { limit, wait })
+        Err(ReachedLimit { limit, wait })
     }
 
     fn at(now: i64, midnight: i64) -> DayMoment {
         DayMoment { now, midnight }
     }
 
-    fn tokens(tokens: u64) -> Used {
-        Used {
+    fn tokens(tokens: u64) -> AllowanceUse {
+        AllowanceUse {
             tokens,
-            ..Used::default()
+            ..AllowanceUse::default()
         }
     }
 
-    fn spent(limit: u64, wait: u64) -> Result<(), Reached> {
+    fn spent(limit: u64, wait: u64) -> Result<(), ReachedLimit> {
         let estimated = 0;
         reached(Which::Tokens { limit, estimated }, wait)
     }
@@ -342,7 +342,7 @@ mod tests {
         let used = allowance.today(at(midnight + 1, midnight + DAY));
         assert_eq!((used.requests, used.tokens), (1, 100));
         let used = allowance.today(at(midnight + DAY, midnight + DAY));
-        assert_eq!(used, Used::default());
+        assert_eq!(used, AllowanceUse::default());
     }
 
     #[test]

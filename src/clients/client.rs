@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::allowance::{Allowance, Day, DayMoment, Rates, Reached, Used, Which};
+use super::allowance::{Allowance, AllowanceUse, ClientRates, Day, DayMoment, ReachedLimit, Which};
 use crate::clock::Clock;
 
 /// So many places of use are kept, the last one included.
@@ -18,7 +18,7 @@ const LONGEST_PLACE: usize = 64;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct KeyLimits {
     /// The providers, in lower case; none means all.
     pub providers: Vec<String>,
     /// The paths below `/v1`; none means all.
@@ -28,12 +28,12 @@ pub struct Limits {
     /// How many requests may be under way at once.
     pub in_flight: Option<NonZeroU32>,
     /// How much it may be used.
-    pub rates: Rates,
+    pub rates: ClientRates,
 }
 
 /// How a key was used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Use {
+pub struct ClientUse {
     /// Requests that were let in.
     pub requests: u64,
     /// The last one.
@@ -46,20 +46,20 @@ pub struct Use {
 #[derive(Debug)]
 pub struct Client {
     pub(super) name: String,
-    pub(super) limits: Limits,
+    pub(super) limits: KeyLimits,
     pub(super) created: Option<DateTime<Utc>>,
     pub(super) rotated: Option<DateTime<Utc>>,
     /// The use that stands in the file.
-    pub(super) recorded: Use,
+    pub(super) recorded: ClientUse,
     /// Fields of its entry there that mean nothing here.
     pub(super) unknown: Vec<String>,
     /// The use since; the same for every version of this client.
-    pub(super) meter: Arc<Meter>,
+    pub(super) meter: Arc<ClientMeter>,
 }
 
 /// What a client does now, and what of it is not in the file yet.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(super) struct ClientMeter {
     clock: Arc<dyn Clock>,
     /// When the day ends, in seconds since 1970; 0 until that is known. The same for all clients.
     midnight: Arc<AtomicI64>,
@@ -67,13 +67,13 @@ pub(super) struct Meter {
     requests: AtomicU64,
     /// Those since the daemon's start, whether they are in the file or not.
     entered: AtomicU64,
-    last: Mutex<Last>,
+    last: Mutex<LastUse>,
     allowance: Mutex<Allowance>,
 }
 
 /// When and from where; a subset of the whole use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct LastUse {
     pub(super) at: Option<DateTime<Utc>>,
     /// The last place first.
     pub(super) from: Vec<String>,
@@ -82,7 +82,7 @@ pub(super) struct Last {
 /// A place of a client's `in_flight` limit; dropping it gives the place back.
 #[derive(Debug)]
 #[must_use = "the request's place is given back when this is dropped"]
-pub struct Visit {
+pub struct InFlightPermit {
     client: Arc<Client>,
 }
 
@@ -131,7 +131,7 @@ fn guess(estimated: u64) -> String {
 }
 
 impl Full {
-    fn of(name: &str, reached: Reached) -> Self {
+    fn of(name: &str, reached: ReachedLimit) -> Self {
         let (name, wait) = (name.to_owned(), reached.wait);
         let requests = |name, limit, within| Self::Requests {
             name,
@@ -179,7 +179,7 @@ impl Client {
 
     /// Whether the key has any limit. One that has sees nothing of other apps.
     pub fn is_limited(&self) -> bool {
-        self.limits != Limits::default()
+        self.limits != KeyLimits::default()
     }
 
     /// Whether the key is good for this path below `/v1`, such as `/chat/completions`.
@@ -212,7 +212,7 @@ impl Client {
     /// day takes them into account.
     pub fn spends(&self, tokens: u64, estimated: u64) {
         if tokens > 0 {
-            self.meter.used(Used {
+            self.meter.used(AllowanceUse {
                 requests: 0,
                 tokens,
                 estimated,
@@ -221,7 +221,7 @@ impl Client {
     }
 
     /// What it has used today, where that is limited.
-    pub(super) fn today(&self) -> Option<Used> {
+    pub(super) fn today(&self) -> Option<AllowanceUse> {
         let times = self.meter.times();
         let is_limited = self.limits.rates.has_days();
         is_limited.then(|| lock(&self.meter.allowance).today(times))
@@ -232,7 +232,7 @@ impl Client {
     ///
     /// # Errors
     /// When all places are taken or another limit is reached; such a request is not counted.
-    pub fn enter(self: &Arc<Self>, from: &str) -> Result<Visit, Full> {
+    pub fn enter(self: &Arc<Self>, from: &str) -> Result<InFlightPermit, Full> {
         let visit = self.enter_uncounted()?;
         let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
         taken.map_err(|reached| Full::of(&self.name, reached))?;
@@ -246,7 +246,7 @@ impl Client {
     ///
     /// # Errors
     /// When all places are taken.
-    pub fn enter_uncounted(self: &Arc<Self>) -> Result<Visit, Full> {
+    pub fn enter_uncounted(self: &Arc<Self>) -> Result<InFlightPermit, Full> {
         let limit = self.limits.in_flight;
         let most = limit.map_or(u64::MAX, |limit| limit.get().into());
         let one_more = |under_way: u64| (under_way < most).then(|| under_way.saturating_add(1));
@@ -258,7 +258,7 @@ impl Client {
                 limit: limit.map_or(u32::MAX, NonZeroU32::get),
             });
         }
-        Ok(Visit {
+        Ok(InFlightPermit {
             client: Arc::clone(self),
         })
     }
@@ -276,14 +276,14 @@ impl Client {
     }
 
     /// The use in the file and the use since.
-    pub(super) fn usage(&self) -> Use {
+    pub(super) fn usage(&self) -> ClientUse {
         let mut usage = self.recorded.clone();
         self.meter.pending().add_to(&mut usage);
         usage
     }
 }
 
-impl Visit {
+impl InFlightPermit {
     /// Whose request it is.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
@@ -299,7 +299,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.client.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -307,14 +307,14 @@ impl Drop for Visit {
 
 /// What is not in the file yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Pending {
+pub(super) struct UnsavedUse {
     requests: u64,
-    last: Last,
+    last: LastUse,
     /// All of them, where they have changed.
     days: Option<Vec<Day>>,
 }
 
-impl Meter {
+impl ClientMeter {
     /// Of a client that has used so much on these days.
     pub(super) fn new(clock: Arc<dyn Clock>, midnight: Arc<AtomicI64>, days: Vec<Day>) -> Self {
         Self {
@@ -337,13 +337,13 @@ impl Meter {
     }
 
     /// Adds to what was used today.
-    pub(super) fn used(&self, used: Used) {
+    pub(super) fn used(&self, used: AllowanceUse) {
         lock(&self.allowance).add(used, self.times());
     }
 
-    /// What is to be added to the file; it stays here until [`Meter::settle`].
-    pub(super) fn pending(&self) -> Pending {
-        Pending {
+    /// What is to be added to the file; it stays here until [`ClientMeter::settle`].
+    pub(super) fn pending(&self) -> UnsavedUse {
+        UnsavedUse {
             requests: self.requests.load(Ordering::Relaxed),
             last: lock(&self.last).clone(),
             days: lock(&self.allowance).unwritten(),
@@ -351,11 +351,11 @@ impl Meter {
     }
 
     /// That much stands in the file now.
-    pub(super) fn settle(&self, written: &Pending) {
+    pub(super) fn settle(&self, written: &UnsavedUse) {
         self.requests.fetch_sub(written.requests, Ordering::Relaxed);
         let mut last = lock(&self.last);
         if *last == written.last {
-            *last = Last::default();
+            *last = LastUse::default();
         }
         if let Some(days) = &written.days {
             lock(&self.allowance).settle(days);
@@ -363,7 +363,7 @@ impl Meter {
     }
 }
 
-impl Pending {
+impl UnsavedUse {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -374,7 +374,7 @@ impl Pending {
     }
 
     /// Adds it to the use that the file knows.
-    pub(super) fn add_to(&self, usage: &mut Use) {
+    pub(super) fn add_to(&self, usage: &mut ClientUse) {
         usage.requests = usage.requests.saturating_add(self.requests);
         usage.last = usage.last.max(self.last.at);
         let known = std::mem::take(&mut usage.from);
@@ -387,7 +387,7 @@ impl Pending {
     }
 }
 
-impl Last {
+impl LastUse {
     fn note(&mut self, at: DateTime<Utc>, from: &str) {
         self.at = self.at.max(Some(at));
         if self.from.first().is_some_and(|last| last == from) {

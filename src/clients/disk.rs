@@ -16,14 +16,14 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 const POLL: Duration = Duration::from_millis(5);
 
 /// A file's identity, time and size, to notice that someone wrote it.
-pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type ClientsStamp = Option<(SystemTime, u64, u64)>;
 
 /// What the file is now.
-pub(super) fn stamp(file: &Path) -> Stamp {
+pub(super) fn stamp(file: &Path) -> ClientsStamp {
     of_metadata(&fs::metadata(file).ok()?)
 }
 
-fn of_metadata(metadata: &fs::Metadata) -> Stamp {
+fn of_metadata(metadata: &fs::Metadata) -> ClientsStamp {
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(metadata);
     #[cfg(not(unix))]
@@ -32,7 +32,7 @@ fn of_metadata(metadata: &fs::Metadata) -> Stamp {
 }
 
 /// The file's content and stamp; `None` when there is no file.
-pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, Stamp)>, ClientsError> {
+pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, ClientsError> {
     let fault = |source| ClientsError::Read {
         file: file.to_owned(),
         source,
@@ -89,9 +89,9 @@ fn private(_file: &Path, _place: &Spot, _metadata: &fs::Metadata) -> Result<(), 
 
 /// A complete new version beside the file, synced and not yet in its place.
 #[derive(Debug)]
-pub(super) struct Prepared(Temporary);
+pub(super) struct PreparedClients(Temporary);
 
-impl Prepared {
+impl PreparedClients {
     /// Writes it. The caller holds the lock. A link is followed, so that it stays one.
     pub(super) fn beside(file: &Path, content: &[u8]) -> io::Result<Self> {
         let temporary = Temporary::beside(file)?;
@@ -106,7 +106,7 @@ impl Prepared {
     }
 
     /// Puts it into its place, and gives its stamp. It outlives a crash once [`sync_folder`] is done.
-    pub(super) fn persist(self) -> io::Result<Stamp> {
+    pub(super) fn persist(self) -> io::Result<ClientsStamp> {
         let file = self.0.persist().map_err(|failed| failed.error)?;
         Ok(of_metadata(&file.metadata()?))
     }

@@ -6,8 +6,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use super::allowance::{Day, Rates, Used};
-use super::client::{Limits, PLACES, Pending, Use};
+use super::allowance::{AllowanceUse, ClientRates, Day};
+use super::client::{ClientUse, KeyLimits, PLACES, UnsavedUse};
 use super::error::shortened;
 use super::key::Hash;
 
@@ -18,17 +18,17 @@ const DAYS: &str = "days";
 
 /// The file's object. Fields that are unknown here are kept.
 #[derive(Debug, Clone)]
-pub(super) struct Document(Map<String, Value>);
+pub(super) struct ClientsDocument(Map<String, Value>);
 
 /// One client as the file has it.
 #[derive(Debug, Clone)]
-pub(super) struct Record {
+pub(super) struct ClientRecord {
     pub(super) name: String,
     pub(super) hash: Hash,
-    pub(super) limits: Limits,
+    pub(super) limits: KeyLimits,
     pub(super) created: Option<DateTime<Utc>>,
     pub(super) rotated: Option<DateTime<Utc>>,
-    pub(super) usage: Use,
+    pub(super) usage: ClientUse,
     /// What it has used on the last days.
     pub(super) days: Vec<Day>,
     /// Fields that mean nothing here.
@@ -37,8 +37,8 @@ pub(super) struct Record {
 
 /// What the file says.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Content {
-    pub(super) records: Vec<Record>,
+pub(super) struct ClientsContent {
+    pub(super) records: Vec<ClientRecord>,
     /// Imported tokens that were revoked or replaced. An address that needs no key takes any text, so
     /// these have to be known; a key of ours is known by its prefix.
     pub(super) revoked: Vec<Hash>,
@@ -46,14 +46,14 @@ pub(super) struct Content {
 
 /// Why it can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum DocumentFault {
     /// It is not what it should be: what, without any hash.
     Malformed(String),
     /// It has another version.
     Version(String),
 }
 
-impl Document {
+impl ClientsDocument {
     /// No clients.
     pub(super) fn empty() -> Self {
         let mut fields = Map::new();
@@ -63,8 +63,8 @@ impl Document {
     }
 
     /// Reads the file's content, with all clients in it.
-    pub(super) fn parse(content: &[u8]) -> Result<(Self, Content), Fault> {
-        let malformed = |reason: String| Fault::Malformed(reason);
+    pub(super) fn parse(content: &[u8]) -> Result<(Self, ClientsContent), DocumentFault> {
+        let malformed = |reason: String| DocumentFault::Malformed(reason);
         let fields: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
             // Its text could repeat some of the content.
             malformed(format!(
@@ -77,13 +77,13 @@ impl Document {
             .get("version")
             .ok_or_else(|| malformed("`version` is missing".to_owned()))?;
         if version.as_u64() != Some(VERSION) {
-            return Err(Fault::Version(
+            return Err(DocumentFault::Version(
                 version.to_string().chars().take(20).collect(),
             ));
         }
         let clients = fields.get("clients").and_then(Value::as_array);
         let clients = clients.ok_or_else(|| malformed("`clients` is not a list".to_owned()))?;
-        let mut records: Vec<Record> = Vec::with_capacity(clients.len());
+        let mut records: Vec<ClientRecord> = Vec::with_capacity(clients.len());
         let (mut names, mut keys) = (HashSet::new(), HashMap::new());
         for (position, client) in clients.iter().enumerate() {
             let number = position + 1;
@@ -99,7 +99,7 @@ impl Document {
             records.push(record);
         }
         let revoked = revoked(&fields).map_err(malformed)?;
-        Ok((Self(fields), Content { records, revoked }))
+        Ok((Self(fields), ClientsContent { records, revoked }))
     }
 
     /// The file's next content.
@@ -110,13 +110,13 @@ impl Document {
     }
 
     /// Adds a client at the end.
-    pub(super) fn add(&mut self, name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) {
+    pub(super) fn add(&mut self, name: &str, hash: Hash, limits: &KeyLimits, now: DateTime<Utc>) {
         self.push(entry(name, hash, limits, now));
     }
 
     /// The same of one whose key came from another proxy.
     pub(super) fn add_imported(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
-        let mut client = entry(name, hash, &Limits::default(), now);
+        let mut client = entry(name, hash, &KeyLimits::default(), now);
         client.insert("imported".to_owned(), true.into());
         self.push(client);
     }
@@ -146,7 +146,7 @@ impl Document {
     }
 
     /// Gives a client other limits.
-    pub(super) fn set_limits(&mut self, name: &str, limits: &Limits) {
+    pub(super) fn set_limits(&mut self, name: &str, limits: &KeyLimits) {
         if let Some(client) = self.client(name) {
             for (field, limit) in limits_of(limits) {
                 match limit {
@@ -158,7 +158,7 @@ impl Document {
     }
 
     /// Adds to the use of the client at this place, as it was read.
-    pub(super) fn count(&mut self, place: usize, known: &Use, pending: &Pending) {
+    pub(super) fn count(&mut self, place: usize, known: &ClientUse, pending: &UnsavedUse) {
         let mut usage = known.clone();
         pending.add_to(&mut usage);
         let clients = self.clients();
@@ -214,7 +214,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// A client as the file has it.
-fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<String, Value> {
+fn entry(name: &str, hash: Hash, limits: &KeyLimits, now: DateTime<Utc>) -> Map<String, Value> {
     let mut client = Map::new();
     client.insert("name".to_owned(), name.into());
     client.insert("sha256".to_owned(), hash.to_hex().into());
@@ -228,7 +228,7 @@ fn entry(name: &str, hash: Hash, limits: &Limits, now: DateTime<Utc>) -> Map<Str
 }
 
 /// Every limit with its field; `None` where there is none.
-fn limits_of(limits: &Limits) -> [(&'static str, Option<Value>); 7] {
+fn limits_of(limits: &KeyLimits) -> [(&'static str, Option<Value>); 7] {
     let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list));
     let rates = &limits.rates;
     let small = |limit: Option<NonZeroU32>| limit.map(|limit| Value::from(u64_of(limit)));
@@ -280,7 +280,7 @@ fn revoked(fields: &Map<String, Value>) -> Result<Vec<Hash>, String> {
     hashes.ok_or_else(|| "`sha256` in `revoked` is not 64 lower-case hexadecimal digits".to_owned())
 }
 
-fn record(client: &Value) -> Result<Record, String> {
+fn record(client: &Value) -> Result<ClientRecord, String> {
     let client = client.as_object().ok_or("it is not an object")?;
     let name = client.get("name").and_then(Value::as_str);
     let name = name
@@ -291,7 +291,7 @@ fn record(client: &Value) -> Result<Record, String> {
         .and_then(Hash::from_hex)
         .ok_or("`sha256` is not 64 lower-case hexadecimal digits")?;
     let in_flight = small(client, "in_flight")?;
-    let rates = Rates {
+    let rates = ClientRates {
         requests_per_minute: small(client, "requests_per_minute")?,
         requests_per_day: small(client, "requests_per_day")?,
         tokens_per_day: number(client, "tokens_per_day")?,
@@ -302,10 +302,10 @@ fn record(client: &Value) -> Result<Record, String> {
     };
     let mut from = texts(client, "last_used_from")?;
     from.truncate(PLACES);
-    Ok(Record {
+    Ok(ClientRecord {
         name: name.to_owned(),
         hash,
-        limits: Limits {
+        limits: KeyLimits {
             providers: limit(client, "providers")?,
             paths: limit(client, "paths")?,
             models: limit(client, "models")?,
@@ -314,7 +314,7 @@ fn record(client: &Value) -> Result<Record, String> {
         },
         created: moment(client, "created_at")?,
         rotated: moment(client, "rotated_at")?,
-        usage: Use {
+        usage: ClientUse {
             requests,
             last: moment(client, "last_used_at")?,
             from,
@@ -375,7 +375,7 @@ fn days(client: &Map<String, Value>) -> Result<Vec<Day>, String> {
         };
         Some(Day {
             ends: moment(fields, "ends_at").ok()??.timestamp(),
-            used: Used {
+            used: AllowanceUse {
                 requests: count("requests")?,
                 tokens: count("tokens")?,
                 estimated: count("estimated_tokens")?,

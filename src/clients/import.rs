@@ -32,14 +32,14 @@ pub struct Imported {
     /// The client's name; `None` where there is none.
     pub name: Option<String>,
     /// The result.
-    pub outcome: Outcome,
+    pub outcome: TokenOutcome,
     /// Why, for people: not a whole sentence.
     pub detail: Option<String>,
 }
 
 /// What became of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TokenOutcome {
     /// It is a client's key now.
     Imported,
     /// It is known, or its name is; nothing has changed.
@@ -50,7 +50,7 @@ pub enum Outcome {
 
 /// The clients that there are, and those that come.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownClients {
     /// Their names by the digests of their keys.
     keys: HashMap<[u8; 32], String>,
     names: HashSet<String>,
@@ -60,7 +60,7 @@ pub(super) struct Known {
     new: Vec<(String, Hash)>,
 }
 
-impl Known {
+impl KnownClients {
     /// Those that there are, and what was revoked.
     pub(super) fn new<'k>(
         clients: impl Iterator<Item = (&'k str, Hash)>,
@@ -83,20 +83,23 @@ impl Known {
 }
 
 /// Decides on each token, and tells the new clients. What was revoked stays so.
-pub(super) fn plan(tokens: &[Token], mut known: Known) -> (Vec<Imported>, Vec<(String, Hash)>) {
+pub(super) fn plan(
+    tokens: &[Token],
+    mut known: KnownClients,
+) -> (Vec<Imported>, Vec<(String, Hash)>) {
     let decided = tokens.iter().map(|token| decide(token, &mut known));
     (decided.collect(), known.new)
 }
 
-fn decide(token: &Token, known: &mut Known) -> Imported {
+fn decide(token: &Token, known: &mut KnownClients) -> Imported {
     let label = token.label.trim();
-    let told = |name: Option<&str>, outcome: Outcome, detail: Option<String>| Imported {
+    let told = |name: Option<&str>, outcome: TokenOutcome, detail: Option<String>| Imported {
         label: shortened(label),
         name: name.map(str::to_owned),
         outcome,
         detail,
     };
-    let refused = |why: &str| told(None, Outcome::Refused, Some(why.to_owned()));
+    let refused = |why: &str| told(None, TokenOutcome::Refused, Some(why.to_owned()));
     if let Err(why) = usable(&token.key) {
         return refused(&why);
     }
@@ -106,7 +109,7 @@ fn decide(token: &Token, known: &mut Known) -> Imported {
     let hash = Hash::of_secret(&token.key);
     if known.revoked.contains(&hash.digest()) {
         let detail = "the token was revoked; `hermesctl clients add NAME` makes a new key";
-        return told(None, Outcome::Skipped, Some(detail.to_owned()));
+        return told(None, TokenOutcome::Skipped, Some(detail.to_owned()));
     }
     if let Some(other) = known.keys.get(&hash.digest()) {
         let detail = if *other == name {
@@ -114,14 +117,14 @@ fn decide(token: &Token, known: &mut Known) -> Imported {
         } else {
             format!("the client key {other} has the same token")
         };
-        return told(Some(other), Outcome::Skipped, Some(detail));
+        return told(Some(other), TokenOutcome::Skipped, Some(detail));
     }
     if known.names.contains(&name) {
         let detail = "another key already has this name";
-        return told(Some(&name), Outcome::Skipped, Some(detail.to_owned()));
+        return told(Some(&name), TokenOutcome::Skipped, Some(detail.to_owned()));
     }
     let detail = (name != label).then(|| "the label can't be a name as it is".to_owned());
-    let imported = told(Some(&name), Outcome::Imported, detail);
+    let imported = told(Some(&name), TokenOutcome::Imported, detail);
     known.enter(&name, hash);
     known.new.push((name, hash));
     imported
@@ -180,7 +183,7 @@ mod tests {
         }
     }
 
-    fn imported(tokens: &[Token], known: Known) -> Vec<(Option<String>, Outcome)> {
+    fn imported(tokens: &[Token], known: KnownClients) -> Vec<(Option<String>, TokenOutcome)> {
         let results = plan(tokens, known).0.into_iter();
         results.map(|one| (one.name, one.outcome)).collect()
     }
@@ -212,19 +215,19 @@ mod tests {
             "sixteen-letters-\nand-a-line",
             &long,
         ] {
-            let (results, _) = plan(&[token("a", wrong)], Known::default());
-            assert_eq!(results[0].outcome, Outcome::Refused, "{wrong}");
+            let (results, _) = plan(&[token("a", wrong)], KnownClients::default());
+            assert_eq!(results[0].outcome, TokenOutcome::Refused, "{wrong}");
             assert!(wrong.is_empty() || !format!("{results:?}").contains(wrong));
         }
-        let right = imported(&[token("a", "sixteen-letters!")], Known::default());
-        assert_eq!(right, [(Some("a".to_owned()), Outcome::Imported)]);
+        let right = imported(&[token("a", "sixteen-letters!")], KnownClients::default());
+        assert_eq!(right, [(Some("a".to_owned()), TokenOutcome::Imported)]);
     }
 
     #[test]
     fn a_name_or_a_token_that_is_there_is_skipped() {
         let hash = Hash::of(b"the-first-token-of-a");
         let gone = Hash::of(b"the-token-that-is-gone");
-        let known = || Known::new([("a", hash)].into_iter(), [gone].into_iter());
+        let known = || KnownClients::new([("a", hash)].into_iter(), [gone].into_iter());
         let tokens = [
             token("a", "another-token-of-a!"),
             token("A", "the-first-token-of-a"),
@@ -237,12 +240,12 @@ mod tests {
         assert_eq!(
             imported(&tokens, known()),
             [
-                (name("a"), Outcome::Skipped),
-                (name("a"), Outcome::Skipped),
-                (name("a"), Outcome::Skipped),
-                (name("c"), Outcome::Imported),
-                (name("c"), Outcome::Skipped),
-                (None, Outcome::Skipped),
+                (name("a"), TokenOutcome::Skipped),
+                (name("a"), TokenOutcome::Skipped),
+                (name("a"), TokenOutcome::Skipped),
+                (name("c"), TokenOutcome::Imported),
+                (name("c"), TokenOutcome::Skipped),
+                (None, TokenOutcome::Skipped),
             ]
         );
         let (_, new) = plan(&tokens, known());

@@ -17,12 +17,12 @@ mod import;
 mod key;
 mod registry;
 
-pub use allowance::{Rates, Used};
-pub use client::{Client, Full, Limits, Use, Visit};
+pub use allowance::{AllowanceUse, ClientRates};
+pub use client::{Client, ClientUse, Full, InFlightPermit, KeyLimits};
 pub use error::ClientsError;
-pub use import::{Imported, LONGEST_KEY, Outcome, Token};
+pub use import::{Imported, LONGEST_KEY, Token, TokenOutcome};
 pub use key::{KEY_LENGTH, KEY_PREFIX, OwnMark};
-pub use registry::{Identity, Listed, Registry, Unread};
+pub use registry::{ClientIdentity, Listed, Registry, Unread};
 
 #[cfg(test)]
 mod tests;

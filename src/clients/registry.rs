@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ClientsError;
-use super::allowance::Used;
-use super::client::{Client, Limits, Meter, Pending, Use};
-use super::disk::{self, Lock, Prepared, Stamp};
-use super::document::{Content, Document, Fault, Record, is_name};
+use super::allowance::AllowanceUse;
+use super::client::{Client, ClientMeter, ClientUse, KeyLimits, UnsavedUse};
+use super::disk::{self, ClientsStamp, Lock, PreparedClients};
+use super::document::{ClientRecord, ClientsContent, ClientsDocument, DocumentFault, is_name};
 use super::error::shortened;
-use super::import::{self, Imported, Known, Token};
+use super::import::{self, Imported, KnownClients, Token};
 use super::key::{self, Hash};
 use crate::clock::{Clock, LONGEST_NAP};
 use crate::files::Desk;
@@ -38,7 +38,7 @@ pub struct Registry {
 struct Inner {
     file: PathBuf,
     clock: Arc<dyn Clock>,
-    keys: ArcSwap<Keys>,
+    keys: ArcSwap<ClientKeys>,
     /// All work on the file but the first reading.
     desk: Desk,
     /// Held while the snapshot is made to follow the file, and never while anything is synced.
@@ -62,8 +62,8 @@ pub struct Unread {
 
 /// The file as it was when it was read or written last.
 #[derive(Debug, Default)]
-struct Keys {
-    stamp: Stamp,
+struct ClientKeys {
+    stamp: ClientsStamp,
     entries: Vec<(Hash, Arc<Client>)>,
     revoked: Vec<Hash>,
     /// The first eight bytes of each hash, side by side.
@@ -92,7 +92,7 @@ fn find<'h>(
 
 /// Whose something is that was presented as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity<C = Arc<Client>> {
+pub enum ClientIdentity<C = Arc<Client>> {
     /// This client's.
     Client(C),
     /// It was a client's once: an imported token that was revoked or replaced.
@@ -107,15 +107,15 @@ pub struct Listed {
     /// The name.
     pub name: String,
     /// What the key may be used for.
-    pub limits: Limits,
+    pub limits: KeyLimits,
     /// When the client was added.
     pub created: Option<DateTime<Utc>>,
     /// When it got another key.
     pub rotated: Option<DateTime<Utc>>,
     /// How it used its keys.
-    pub usage: Use,
+    pub usage: ClientUse,
     /// What it has used today, where that is limited.
-    pub today: Option<Used>,
+    pub today: Option<AllowanceUse>,
     /// Fields of its entry in the file that mean nothing here, such as a misspelled limit.
     pub unknown_fields: Vec<String>,
 }
@@ -187,30 +187,30 @@ impl Registry {
     /// Whose key this is, as [`Self::look_up`] says.
     pub fn identify(&self, presented: &[u8]) -> Option<Arc<Client>> {
         match self.look_up(presented) {
-            Identity::Client(client) => Some(client),
-            Identity::Revoked | Identity::Unknown => None,
+            ClientIdentity::Client(client) => Some(client),
+            ClientIdentity::Revoked | ClientIdentity::Unknown => None,
         }
     }
 
     /// Whose key this is. Takes no lock, opens no file, and takes the same time for every key that
     /// is not known: one SHA-256, and a comparison with the beginning of each hash. Where there are no keys at all, nothing is
     /// hashed.
-    pub fn look_up(&self, presented: &[u8]) -> Identity {
+    pub fn look_up(&self, presented: &[u8]) -> ClientIdentity {
         let keys = self.inner.keys.load();
         if keys.entries.is_empty() && keys.revoked.is_empty() {
-            return Identity::Unknown;
+            return ClientIdentity::Unknown;
         }
         let hash = Hash::of(presented);
         let found = find(&hash, &keys.heads, |at| {
             keys.entries.get(at).map(|(hash, _)| hash)
         });
         if let Some((_, client)) = found.and_then(|at| keys.entries.get(at)) {
-            return Identity::Client(client.clone());
+            return ClientIdentity::Client(client.clone());
         }
         let was_revoked = find(&hash, &keys.revoked_heads, |at| keys.revoked.get(at));
         match was_revoked {
-            Some(_) => Identity::Revoked,
-            None => Identity::Unknown,
+            Some(_) => ClientIdentity::Revoked,
+            None => ClientIdentity::Unknown,
         }
     }
 
@@ -257,7 +257,11 @@ impl Registry {
     ///
     /// # Errors
     /// When the name is none or taken, a limit is none, or the file can't be used.
-    pub async fn add(&self, name: &str, limits: Limits) -> Result<(Listed, Secret), ClientsError> {
+    pub async fn add(
+        &self,
+        name: &str,
+        limits: KeyLimits,
+    ) -> Result<(Listed, Secret), ClientsError> {
         if !is_name(name) {
             let name = shortened(name);
             return Err(ClientsError::InvalidName { name });
@@ -265,7 +269,7 @@ impl Registry {
         let limits = checked(limits)?;
         let key = key::make()?;
         let (hash, name) = (Hash::of_secret(&key), name.to_owned());
-        let listed = self.change(move |document, Content { records, .. }, now| {
+        let listed = self.change(move |document, ClientsContent { records, .. }, now| {
             if records.iter().any(|record| record.name == name) {
                 return Err(ClientsError::Exists { name: name.clone() });
             }
@@ -312,10 +316,10 @@ impl Registry {
     pub async fn change_limits(
         &self,
         name: &str,
-        change: impl FnOnce(Limits) -> Limits + Send + 'static,
+        change: impl FnOnce(KeyLimits) -> KeyLimits + Send + 'static,
     ) -> Result<Listed, ClientsError> {
         let name = name.to_owned();
-        let changed = self.change(move |document, Content { records, .. }, _| {
+        let changed = self.change(move |document, ClientsContent { records, .. }, _| {
             known(&name, records)?;
             let record = records.iter().find(|record| record.name == name);
             let limits = record.map(|record| record.limits.clone());
@@ -331,10 +335,10 @@ impl Registry {
     /// # Errors
     /// When the file can't be used; then none was taken over.
     pub async fn import(&self, tokens: Vec<Token>) -> Result<Vec<Imported>, ClientsError> {
-        self.change(move |document, Content { records, revoked }, now| {
+        self.change(move |document, ClientsContent { records, revoked }, now| {
             let there = records.iter();
             let there = there.map(|record| (record.name.as_str(), record.hash));
-            let known = Known::new(there, revoked.iter().copied());
+            let known = KnownClients::new(there, revoked.iter().copied());
             let (results, new) = import::plan(&tokens, known);
             for (name, hash) in new {
                 document.add_imported(&name, hash, now);
@@ -382,7 +386,7 @@ impl Registry {
 
     /// Reads the file if somebody else has written it; `refused` is the last version that could not
     /// be read.
-    async fn notice(&self, refused: &mut Option<Stamp>) {
+    async fn notice(&self, refused: &mut Option<ClientsStamp>) {
         // A file that can't be looked at has not changed.
         let Ok(stamp) = self.work(|inner| Ok(disk::stamp(&inner.file))).await else {
             return;
@@ -424,7 +428,11 @@ impl Registry {
     /// begun, the change is done although nobody waits for it any more.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Document, &Content, DateTime<Utc>) -> Result<T, ClientsError>
+        change: impl FnOnce(
+            &mut ClientsDocument,
+            &ClientsContent,
+            DateTime<Utc>,
+        ) -> Result<T, ClientsError>
         + Send
         + 'static,
     ) -> Result<T, ClientsError> {
@@ -481,22 +489,26 @@ impl Inner {
         Ok(())
     }
 
-    fn read(&self) -> Result<(Document, Content, Stamp), ClientsError> {
+    fn read(&self) -> Result<(ClientsDocument, ClientsContent, ClientsStamp), ClientsError> {
         let Some((content, stamp)) = disk::read(&self.file)? else {
-            return Ok((Document::empty(), Content::default(), None));
+            return Ok((ClientsDocument::empty(), ClientsContent::default(), None));
         };
         let file = self.file.clone();
-        match Document::parse(&content) {
+        match ClientsDocument::parse(&content) {
             Ok((document, content)) => Ok((document, content, stamp)),
-            Err(Fault::Malformed(reason)) => Err(ClientsError::Malformed { file, reason }),
-            Err(Fault::Version(version)) => Err(ClientsError::Version { file, version }),
+            Err(DocumentFault::Malformed(reason)) => Err(ClientsError::Malformed { file, reason }),
+            Err(DocumentFault::Version(version)) => Err(ClientsError::Version { file, version }),
         }
     }
 
     /// The caller holds the file's lock.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Document, &Content, DateTime<Utc>) -> Result<T, ClientsError>,
+        change: impl FnOnce(
+            &mut ClientsDocument,
+            &ClientsContent,
+            DateTime<Utc>,
+        ) -> Result<T, ClientsError>,
     ) -> Result<T, ClientsError> {
         let fault = |source| ClientsError::Write {
             file: self.file.clone(),
@@ -513,8 +525,8 @@ impl Inner {
             return Ok(result);
         }
         // What was written must be what will be read.
-        let (_, content) = Document::parse(&bytes).map_err(|_| ClientsError::BrokeOff)?;
-        let prepared = Prepared::beside(&self.file, &bytes).map_err(fault)?;
+        let (_, content) = ClientsDocument::parse(&bytes).map_err(|_| ClientsError::BrokeOff)?;
+        let prepared = PreparedClients::beside(&self.file, &bytes).map_err(fault)?;
         {
             let _following = self.follow();
             let stamp = prepared.persist().map_err(fault)?;
@@ -532,7 +544,11 @@ impl Inner {
     }
 
     /// Adds the use that is not in the file yet, and tells what it was.
-    fn count(&self, document: &mut Document, records: &[Record]) -> Vec<(Arc<Meter>, Pending)> {
+    fn count(
+        &self,
+        document: &mut ClientsDocument,
+        records: &[ClientRecord],
+    ) -> Vec<(Arc<ClientMeter>, UnsavedUse)> {
         let keys = self.keys.load();
         let by_name = by_name(&keys);
         let mut written = Vec::new();
@@ -550,13 +566,13 @@ impl Inner {
     }
 
     /// The caller holds `following`.
-    fn publish(&self, content: Content, stamp: Stamp) {
+    fn publish(&self, content: ClientsContent, stamp: ClientsStamp) {
         let old = self.keys.load();
         let by_name = by_name(&old);
-        let entry = |record: Record| {
+        let entry = |record: ClientRecord| {
             let meter = match same(&by_name, &record) {
                 Some(client) => Arc::clone(&client.meter),
-                None => Arc::new(Meter::new(
+                None => Arc::new(ClientMeter::new(
                     Arc::clone(&self.clock),
                     Arc::clone(&self.midnight),
                     record.days,
@@ -574,7 +590,7 @@ impl Inner {
             (record.hash, Arc::new(client))
         };
         let entries: Vec<_> = content.records.into_iter().map(entry).collect();
-        self.keys.store(Arc::new(Keys {
+        self.keys.store(Arc::new(ClientKeys {
             stamp,
             heads: entries.iter().map(|(hash, _)| hash.head()).collect(),
             revoked_heads: content.revoked.iter().map(Hash::head).collect(),
@@ -585,7 +601,7 @@ impl Inner {
 }
 
 /// A limit that is misspelled would be none.
-fn warn_of_unknown(records: &[Record]) {
+fn warn_of_unknown(records: &[ClientRecord]) {
     for record in records {
         for field in &record.unknown {
             tracing::warn!(
@@ -598,7 +614,7 @@ fn warn_of_unknown(records: &[Record]) {
 }
 
 /// Each client has a name of its own.
-fn by_name(keys: &Keys) -> HashMap<&str, &Arc<Client>> {
+fn by_name(keys: &ClientKeys) -> HashMap<&str, &Arc<Client>> {
     let clients = keys.entries.iter();
     clients
         .map(|(_, client)| (client.name.as_str(), client))
@@ -606,7 +622,10 @@ fn by_name(keys: &Keys) -> HashMap<&str, &Arc<Client>> {
 }
 
 /// The client that a record was about before: one that was revoked and added anew is another.
-fn same<'k>(by_name: &HashMap<&str, &'k Arc<Client>>, record: &Record) -> Option<&'k Arc<Client>> {
+fn same<'k>(
+    by_name: &HashMap<&str, &'k Arc<Client>>,
+    record: &ClientRecord,
+) -> Option<&'k Arc<Client>> {
     let client = by_name.get(record.name.as_str()).copied();
     client.filter(|client| client.created == record.created)
 }
@@ -619,7 +638,7 @@ fn next_midnight(now: DateTime<Utc>) -> i64 {
     there.map_or(0, |midnight| midnight.timestamp())
 }
 
-fn known(name: &str, records: &[Record]) -> Result<(), ClientsError> {
+fn known(name: &str, records: &[ClientRecord]) -> Result<(), ClientsError> {
     let mut names = records.iter().map(|record| record.name.as_str());
     if names.any(|known| known == name) {
         return Ok(());
@@ -629,7 +648,7 @@ fn known(name: &str, records: &[Record]) -> Result<(), ClientsError> {
 }
 
 /// The limits in the form that they are compared in.
-fn checked(limits: Limits) -> Result<Limits, ClientsError> {
+fn checked(limits: KeyLimits) -> Result<KeyLimits, ClientsError> {
     let path = |path: String| {
         let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#';
         if !path.starts_with('/') || path.len() < 2 || path.contains(wrong) {
@@ -641,7 +660,7 @@ fn checked(limits: Limits) -> Result<Limits, ClientsError> {
         }
         Ok(path)
     };
-    let mut limits = Limits {
+    let mut limits = KeyLimits {
         providers: limits.providers,
         paths: limits
             .paths

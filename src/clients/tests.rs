@@ -75,10 +75,10 @@ impl House {
     }
 }
 
-fn limits(in_flight: u32) -> Limits {
-    Limits {
+fn limits(in_flight: u32) -> KeyLimits {
+    KeyLimits {
         in_flight: NonZeroU32::new(in_flight),
-        ..Limits::default()
+        ..KeyLimits::default()
     }
 }
 
@@ -87,7 +87,7 @@ fn texts(list: &[&str]) -> Vec<String> {
 }
 
 async fn add(registry: &Registry, name: &str) -> Secret {
-    registry.add(name, Limits::default()).await.unwrap().1
+    registry.add(name, KeyLimits::default()).await.unwrap().1
 }
 
 fn whose(registry: &Registry, key: &Secret) -> Option<String> {
@@ -183,11 +183,11 @@ async fn a_revoked_key_is_nobodys_and_a_rotated_one_gives_way_at_once() {
 async fn limits_are_kept_and_obeyed() {
     let house = House::new();
     let registry = house.open();
-    let wanted = Limits {
+    let wanted = KeyLimits {
         providers: texts(&["nous", "local", "nous"]),
         paths: texts(&["/chat/completions"]),
         in_flight: NonZeroU32::new(2),
-        ..Limits::default()
+        ..KeyLimits::default()
     };
     let (_, key) = registry.add("app", wanted).await.unwrap();
     for registry in [&registry, &house.open()] {
@@ -310,7 +310,7 @@ async fn a_lock_that_another_program_holds_is_waited_for_and_then_given_up() {
     let held = std::fs::File::create(&path).unwrap();
     held.lock().unwrap();
     tokio::time::pause();
-    let error = registry.add("app", Limits::default()).await.unwrap_err();
+    let error = registry.add("app", KeyLimits::default()).await.unwrap_err();
     assert!(matches!(error, ClientsError::LockHeld { .. }), "{error}");
     tokio::time::resume();
     assert!(registry.is_empty());
@@ -535,16 +535,16 @@ async fn names_and_limits_that_are_none_are_refused() {
     let registry = house.open();
     let long = "a".repeat(65);
     for name in ["", "A", "ä", "a b", "-a", ".a", "a/b", &long] {
-        let error = registry.add(name, Limits::default()).await.unwrap_err();
+        let error = registry.add(name, KeyLimits::default()).await.unwrap_err();
         assert!(
             matches!(error, ClientsError::InvalidName { .. }),
             "{name}: {error}"
         );
     }
     for path in ["", "/", "models", "/a b", "/a?b", "https://x/"] {
-        let limits = Limits {
+        let limits = KeyLimits {
             paths: texts(&[path]),
-            ..Limits::default()
+            ..KeyLimits::default()
         };
         let error = registry.add("app", limits).await.unwrap_err();
         assert!(
@@ -556,7 +556,7 @@ async fn names_and_limits_that_are_none_are_refused() {
     for name in ["a", "0", "open-webui_2.1", &"a".repeat(64)] {
         add(&registry, name).await;
     }
-    let error = registry.add("a", Limits::default()).await.unwrap_err();
+    let error = registry.add("a", KeyLimits::default()).await.unwrap_err();
     assert!(matches!(error, ClientsError::Exists { .. }), "{error}");
     let error = registry.rotate("open-webu_2.1").await.unwrap_err();
     assert!(
@@ -583,7 +583,11 @@ async fn imported_tokens_go_on_working() {
     let outcomes: Vec<_> = results.iter().map(|one| one.outcome).collect();
     assert_eq!(
         outcomes,
-        [Outcome::Skipped, Outcome::Imported, Outcome::Refused]
+        [
+            TokenOutcome::Skipped,
+            TokenOutcome::Imported,
+            TokenOutcome::Refused
+        ]
     );
     assert!(!format!("{results:?}{tokens:?}").contains("secret"));
     assert_eq!(whose(&registry, &tokens[0].key), None);
@@ -606,7 +610,7 @@ async fn a_large_file_is_imported_and_kept_in_linear_time() {
     let tokens: Vec<_> = (0..MANY).map(token).collect();
     let began = tokio::time::Instant::now();
     let results = registry.import(tokens.clone()).await.unwrap();
-    let imported = |one: &&Imported| one.outcome == Outcome::Imported;
+    let imported = |one: &&Imported| one.outcome == TokenOutcome::Imported;
     assert_eq!(results.iter().filter(imported).count(), MANY);
     // Once more, with the use of some of them to be written.
     for token in tokens.iter().step_by(500) {
@@ -614,7 +618,7 @@ async fn a_large_file_is_imported_and_kept_in_linear_time() {
         drop(client.unwrap().enter("127.0.0.1").unwrap());
     }
     let again = registry.import(tokens.clone()).await.unwrap();
-    assert!(again.iter().all(|one| one.outcome == Outcome::Skipped));
+    assert!(again.iter().all(|one| one.outcome == TokenOutcome::Skipped));
     registry.revoke("agent-7").await.unwrap();
     let others = house.open();
     assert_eq!(others.count(), MANY as u64 - 1);
@@ -642,7 +646,10 @@ async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     assert_eq!(house.json()["revoked"].as_array().unwrap().len(), 2);
     assert!(!house.text().contains("secret"));
     let is_revoked = |registry: &Registry, key: &Secret| {
-        matches!(registry.look_up(key.expose().as_bytes()), Identity::Revoked)
+        matches!(
+            registry.look_up(key.expose().as_bytes()),
+            ClientIdentity::Revoked
+        )
     };
     for registry in [&registry, &house.open()] {
         assert!(is_revoked(registry, &tokens[0].key) && is_revoked(registry, &tokens[1].key));
@@ -652,7 +659,7 @@ async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     }
     let again = registry.import(tokens.clone()).await.unwrap();
     let outcomes: Vec<_> = again.iter().map(|one| one.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Skipped; 3]);
+    assert_eq!(outcomes, [TokenOutcome::Skipped; 3]);
     assert_eq!(whose(&registry, &tokens[0].key), None);
 }
 
@@ -723,19 +730,19 @@ async fn a_file_that_somebody_else_writes_is_noticed() {
 async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     let place = House::new();
     let registry = place.open();
-    let rates = Rates {
+    let rates = ClientRates {
         requests_per_minute: NonZeroU32::new(2),
         requests_per_day: NonZeroU32::new(3),
         tokens_per_day: NonZeroU64::new(100),
     };
-    let wanted = Limits {
+    let wanted = KeyLimits {
         models: texts(&["b", "a", "a"]),
         rates,
-        ..Limits::default()
+        ..KeyLimits::default()
     };
     let (listed, key) = registry.add("app", wanted).await.unwrap();
     assert_eq!(listed.limits.models, texts(&["a", "b"]));
-    assert_eq!(listed.today, Some(Used::default()));
+    assert_eq!(listed.today, Some(AllowanceUse::default()));
     // Another process reads the same.
     let again = place.open();
     assert_eq!(again.list()[0].limits, listed.limits);
@@ -777,7 +784,7 @@ async fn what_was_used_today_is_kept_with_the_key() {
     }
     client.spends(40, 10);
     registry.flush().await.unwrap();
-    let used = Used {
+    let used = AllowanceUse {
         requests: 2,
         tokens: 40,
         estimated: 10,
@@ -797,15 +804,15 @@ async fn what_was_used_today_is_kept_with_the_key() {
     }
     // One that is made again with the name is another.
     again.revoke("app").await.unwrap();
-    let limits = Limits {
-        rates: Rates {
+    let limits = KeyLimits {
+        rates: ClientRates {
             requests_per_day: NonZeroU32::new(2),
-            ..Rates::default()
+            ..ClientRates::default()
         },
-        ..Limits::default()
+        ..KeyLimits::default()
     };
     again.add("app", limits).await.unwrap();
-    assert_eq!(place.open().list()[0].today, Some(Used::default()));
+    assert_eq!(place.open().list()[0].today, Some(AllowanceUse::default()));
 }
 
 #[tokio::test]
@@ -831,7 +838,7 @@ async fn days_that_are_none_leave_the_keys_as_they_were() {
 async fn limits_change_and_the_key_stays() {
     let place = House::new();
     let registry = place.open();
-    let wanted = Limits {
+    let wanted = KeyLimits {
         models: texts(&["a"]),
         paths: texts(&["/embeddings"]),
         ..limits(4)
@@ -839,7 +846,7 @@ async fn limits_change_and_the_key_stays() {
     let (_, key) = registry.add("app", wanted).await.unwrap();
     let before = registry.identify(key.expose().as_bytes()).unwrap();
     let held = before.enter("127.0.0.1").unwrap();
-    let changed = registry.change_limits("app", |limits| Limits {
+    let changed = registry.change_limits("app", |limits| KeyLimits {
         models: Vec::new(),
         in_flight: NonZeroU32::new(1),
         ..limits
@@ -860,7 +867,7 @@ async fn limits_change_and_the_key_stays() {
     let unknown = registry.change_limits("ap", |limits| limits).await;
     let error = unknown.unwrap_err().to_string();
     assert!(error.contains("did you mean app"), "{error}");
-    let wrong = registry.change_limits("app", |limits| Limits {
+    let wrong = registry.change_limits("app", |limits| KeyLimits {
         models: texts(&["*"]),
         ..limits
     });
@@ -881,16 +888,16 @@ async fn a_model_that_no_request_could_name_is_no_limit() {
         (" Hermes", "spaces around it"),
         ("Hermes\n4", "control characters"),
     ] {
-        let wanted = Limits {
+        let wanted = KeyLimits {
             models: texts(&["Hermes-4-70B", name]),
-            ..Limits::default()
+            ..KeyLimits::default()
         };
         let error = registry.add("app", wanted).await.unwrap_err().to_string();
         assert!(error.contains(what), "{name:?}: {error}");
     }
-    let wanted = Limits {
+    let wanted = KeyLimits {
         models: texts(&["Hermes-4-*", "x-ai/grok 4"]),
-        ..Limits::default()
+        ..KeyLimits::default()
     };
     let (_, key) = registry.add("app", wanted).await.unwrap();
     let client = registry.identify(key.expose().as_bytes()).unwrap();

@@ -7,9 +7,9 @@ use toml::de::DeTable;
 
 use super::error::ConfigError;
 use super::provider::{self, unknown_provider};
-use super::reader::{Report, Section};
+use super::reader::{ConfigReport, TableReader};
 use super::table::Table;
-use super::takes::Key;
+use super::takes::ConfigKey;
 use super::{
     Config, Guard, Limits, Log, ProviderName, Timeouts, Top, Usage, hook, listen, routing,
 };
@@ -22,19 +22,19 @@ pub fn parse(text: &str, file: &Path, env: &Environment) -> Result<Config, Confi
     read(text, file, env).config
 }
 
-pub(super) struct Reading {
+pub(super) struct FileReading {
     pub(super) config: Result<Config, ConfigError>,
     /// All keys that were asked for.
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<ConfigKey>,
     /// The keys that the file holds, as problems name them, with their lines.
     pub(super) lines: BTreeMap<String, usize>,
 }
 
 /// As [`parse`], with what was asked for and what was found.
-pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Reading {
+pub(super) fn read(text: &str, file: &Path, env: &Environment) -> FileReading {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let report = Report::new(text, &errors);
-    let config = Section::read_root(&report, table.get_ref(), env, config);
+    let report = ConfigReport::new(text, &errors);
+    let config = TableReader::read_root(&report, table.get_ref(), env, config);
     let (problems, keys, lines) = report.finish();
     let file = file.to_path_buf();
     let config = if problems.is_empty() {
@@ -42,14 +42,14 @@ pub(super) fn read(text: &str, file: &Path, env: &Environment) -> Reading {
     } else {
         Err(ConfigError { file, problems })
     };
-    Reading {
+    FileReading {
         config,
         keys,
         lines,
     }
 }
 
-fn config(root: &Section<'_>) -> Config {
+fn config(root: &TableReader<'_>) -> Config {
     let default = Config::default();
     let top = Top::read(root, Top::default());
     let listeners = root.sections("listen", listen::read);
@@ -71,7 +71,8 @@ fn config(root: &Section<'_>) -> Config {
     let (mut providers, names) = provider::read_all(root);
     routing::check(&routing, root, &names);
 
-    let named = |one: &listen::Unchecked| one.listener.provider.clone().zip(one.provider.clone());
+    let named =
+        |one: &listen::UncheckedListener| one.listener.provider.clone().zip(one.provider.clone());
     let named = listeners.iter().flatten().filter_map(named);
     let default_provider = root.right("default_provider");
     let default_provider = default_provider.map(|place| (top.default_provider.clone(), place));

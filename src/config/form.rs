@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 use url::Url;
 
-use super::reader::{Section, Wrong};
+use super::reader::{TableReader, Wrong};
 use super::units::{format_duration, format_size};
 use super::writer::quoted;
 use crate::paths::Environment;
@@ -17,7 +17,7 @@ use crate::paths::Environment;
 /// How one kind of value is written in the file.
 pub(super) trait Form<T> {
     /// The value of this key; `None` if it is absent, or wrong, which is reported.
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<T>;
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<T>;
 
     /// The value as TOML; `None` if the key is omitted then.
     fn write(&self, value: &T) -> Option<String>;
@@ -81,7 +81,7 @@ pub(super) trait AsText {
 }
 
 impl Form<bool> for Flag {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<bool> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<bool> {
         table.flag(key)
     }
 
@@ -91,7 +91,7 @@ impl Form<bool> for Flag {
 }
 
 impl<T: TryFrom<u64> + Display> Form<T> for Count {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<T> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<T> {
         table.count(key, self.0.clone())
     }
 
@@ -101,7 +101,7 @@ impl<T: TryFrom<u64> + Display> Form<T> for Count {
 }
 
 impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<T> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<T> {
         table.size(key, self.0.clone())
     }
 
@@ -112,7 +112,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
 }
 
 impl Form<Duration> for Wait {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Duration> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Duration> {
         table.duration(key, self.0.clone())
     }
 
@@ -122,7 +122,7 @@ impl Form<Duration> for Wait {
 }
 
 impl Form<Duration> for WaitOrNever {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Duration> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Duration> {
         table.duration_or_never(key, self.0.clone())
     }
 
@@ -132,7 +132,7 @@ impl Form<Duration> for WaitOrNever {
 }
 
 impl<T: Copy + PartialEq> Form<T> for Word<T> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<T> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<T> {
         table.choice(key, self.0)
     }
 
@@ -142,7 +142,7 @@ impl<T: Copy + PartialEq> Form<T> for Word<T> {
 }
 
 impl<T: AsText> Form<T> for Text<T> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<T> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<T> {
         table.text(key, self.0, self.1)
     }
 
@@ -152,7 +152,7 @@ impl<T: AsText> Form<T> for Text<T> {
 }
 
 impl<T: AsText> Form<Vec<T>> for Texts<T> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Vec<T>> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Vec<T>> {
         table.list(key, self.0, self.1)
     }
 
@@ -162,7 +162,7 @@ impl<T: AsText> Form<Vec<T>> for Texts<T> {
 }
 
 impl<T: Copy + PartialEq> Form<Vec<T>> for Words<T> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Vec<T>> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Vec<T>> {
         table.choices(key, self.0)
     }
 
@@ -172,7 +172,7 @@ impl<T: Copy + PartialEq> Form<Vec<T>> for Words<T> {
 }
 
 impl Form<PathBuf> for Path {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<PathBuf> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<PathBuf> {
         table.text(key, self.0, |text| (self.1)(text, table.env()))
     }
 
@@ -182,7 +182,7 @@ impl Form<PathBuf> for Path {
 }
 
 impl Form<BTreeMap<String, String>> for NamedTexts {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<BTreeMap<String, String>> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<BTreeMap<String, String>> {
         let lines = table.named_texts(key, self.0, self.1)?;
         Some(lines.into_iter().collect())
     }
@@ -200,7 +200,7 @@ impl Form<BTreeMap<String, String>> for NamedTexts {
 }
 
 impl<T, F: Form<T>> Form<Option<T>> for Optional<F> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Option<T>> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Option<T>> {
         self.0.read(table, key).map(Some)
     }
 
@@ -210,7 +210,7 @@ impl<T, F: Form<T>> Form<Option<T>> for Optional<F> {
 }
 
 impl<T, F: Form<Vec<T>>> Form<Vec<T>> for UnlessEmpty<F> {
-    fn read(&self, table: &Section<'_>, key: &'static str) -> Option<Vec<T>> {
+    fn read(&self, table: &TableReader<'_>, key: &'static str) -> Option<Vec<T>> {
         self.0.read(table, key)
     }
 

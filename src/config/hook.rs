@@ -7,10 +7,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::form::{Optional, Text, Texts, Wait, Words};
-use super::reader::Section;
+use super::reader::TableReader;
 use super::table::{Table, table};
 use super::values;
-use super::writer::Writer;
+use super::writer::SettingsWriter;
 
 /// A hook that takes longer would keep the next notice waiting.
 const HOOK_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(5);
@@ -25,8 +25,8 @@ table! {
         }
 
         /// The events it gets; without this key, all eight.
-        pub events: Vec<NoticeKind> = Words(&NoticeKind::NAMES),
-            or NoticeKind::NAMES.map(|(_, kind)| kind).to_vec(), on reload;
+        pub events: Vec<HookEvent> = Words(&HookEvent::NAMES),
+            or HookEvent::NAMES.map(|(_, kind)| kind).to_vec(), on reload;
         /// It must finish within this time, or is killed; at most 5m. Without this key: 10s.
         pub timeout: Duration = Wait(HOOK_WAIT), or Duration::from_secs(10), on reload;
     }
@@ -53,7 +53,7 @@ pub enum HookAction {
 
 /// An event of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NoticeKind {
+pub enum HookEvent {
     /// It is dead: only the user can renew it.
     LoginEnded,
     /// It will end soon, and nothing renews it.
@@ -79,7 +79,7 @@ impl Hook {
     }
 
     /// Writes its table.
-    pub(super) fn write_all(&self, table: &mut Writer<'_>) {
+    pub(super) fn write_all(&self, table: &mut SettingsWriter<'_>) {
         let mut target = Target::default();
         match self.action.clone() {
             HookAction::Command(line) => target.command = Some(line),
@@ -92,7 +92,7 @@ impl Hook {
 
 impl Target {
     /// Exactly one of the two.
-    fn action(self, table: &Section<'_>) -> Option<HookAction> {
+    fn action(self, table: &TableReader<'_>) -> Option<HookAction> {
         match (table.has("command"), table.has("url")) {
             (true, true) => {
                 let message = "set this or `command`, not both; repeat [[hooks]] for a second one";
@@ -112,7 +112,7 @@ impl Target {
 }
 
 /// A hook; `None` if its action is unknown.
-pub(super) fn read(table: &Section<'_>) -> Option<Hook> {
+pub(super) fn read(table: &TableReader<'_>) -> Option<Hook> {
     let target = Target::read(table, Target::default());
     let unset = Hook::of_action(HookAction::Command(Vec::new()));
     let hook = Hook::read(table, unset);
@@ -124,7 +124,7 @@ pub(super) fn read(table: &Section<'_>) -> Option<Hook> {
     Some(Hook { action, ..hook })
 }
 
-fn program(table: &Section<'_>, mut line: Vec<String>) -> Option<HookAction> {
+fn program(table: &TableReader<'_>, mut line: Vec<String>) -> Option<HookAction> {
     match values::hook_program(line.first().map_or("", String::as_str), table.env()) {
         Ok(program) => {
             if let Some(first) = line.first_mut() {
@@ -149,7 +149,7 @@ impl fmt::Debug for HookAction {
     }
 }
 
-impl NoticeKind {
+impl HookEvent {
     /// The kinds by the names that the file and the notices use.
     pub const NAMES: [(&'static str, Self); 8] = [
         ("login_ended", Self::LoginEnded),

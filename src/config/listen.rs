@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use super::changes::Changes;
 use super::form::{AsText, Flag, Optional, Path, Text, Word};
-use super::reader::{Place, Report, Section, Wrong};
+use super::reader::{ConfigReport, KeyLocation, TableReader, Wrong};
 use super::table::{Table, table};
-use super::writer::Writer;
+use super::writer::SettingsWriter;
 use super::{DEFAULT_PORT, ProviderName, values};
 
 /// Who may use a Unix socket, when the file does not say: its owner.
@@ -26,7 +26,7 @@ table! {
 
         /// Whether apps need a client key (`hermesctl clients add NAME`). auto: only on an address that other
         /// machines or containers can reach; keys: always.
-        pub auth: Auth = Word(&Auth::NAMES), or Auth::Auto, on restart;
+        pub auth: ListenerAuth = Word(&ListenerAuth::NAMES), or ListenerAuth::Auto, on restart;
         /// true lets everyone who can reach the address use your subscription without a key; keep it false
         /// unless you want exactly that.
         pub allow_unauthenticated: bool = Flag, or false, on restart;
@@ -76,14 +76,14 @@ pub enum ListenAddress {
 
 /// Whether a listener wants client keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
+pub enum ListenerAuth {
     /// Where other machines and containers can reach it.
     Auto,
     /// In any case.
     Keys,
 }
 
-impl Auth {
+impl ListenerAuth {
     /// The values by the names that the file uses.
     pub(super) const NAMES: [(&'static str, Self); 2] =
         [("auto", Self::Auto), ("keys", Self::Keys)];
@@ -108,8 +108,10 @@ impl Listener {
     /// Whether a request needs a client key here.
     pub fn needs_key(&self) -> bool {
         match self.auth {
-            Auth::Keys => true,
-            Auth::Auto => !self.allow_unauthenticated && self.address.is_reachable_by_others(),
+            ListenerAuth::Keys => true,
+            ListenerAuth::Auto => {
+                !self.allow_unauthenticated && self.address.is_reachable_by_others()
+            }
         }
     }
 }
@@ -148,20 +150,20 @@ impl fmt::Display for ListenAddress {
 }
 
 /// A listener whose provider and neighbours are not checked yet.
-pub(super) struct Unchecked {
+pub(super) struct UncheckedListener {
     pub(super) listener: Listener,
     /// `None` if the address can't be read, so that it duplicates no other.
-    address: Option<Place>,
+    address: Option<KeyLocation>,
     /// `None` without a provider.
-    pub(super) provider: Option<Place>,
+    pub(super) provider: Option<KeyLocation>,
 }
 
 /// Reads one of the tables.
-pub(super) fn read(table: &Section<'_>) -> Unchecked {
+pub(super) fn read(table: &TableReader<'_>) -> UncheckedListener {
     let keys = AddressKeys::read(table, AddressKeys::default());
     let listener = Listener::read(table, Listener::default());
 
-    if listener.allow_unauthenticated && listener.auth == Auth::Keys {
+    if listener.allow_unauthenticated && listener.auth == ListenerAuth::Keys {
         let message = "contradicts `auth = \"keys\"`; remove one of the two";
         table
             .report()
@@ -173,7 +175,7 @@ pub(super) fn read(table: &Section<'_>) -> Unchecked {
         table.report().add(&table.place("mode"), message);
     }
     let everyone = mode & 0o007 != 0;
-    if everyone && listener.auth == Auth::Auto && !listener.allow_unauthenticated {
+    if everyone && listener.auth == ListenerAuth::Auto && !listener.allow_unauthenticated {
         let message = "everyone on this machine could use your subscription; use \"0660\" at most, \
                        or set `auth = \"keys\"` in this [[listen]]";
         table.report().add(&table.place("mode"), message);
@@ -192,7 +194,7 @@ pub(super) fn read(table: &Section<'_>) -> Unchecked {
         (false, false) => Some((listener.address.clone(), table.place("address"))),
     };
     let (address, place) = address.unzip();
-    Unchecked {
+    UncheckedListener {
         address: place,
         provider: table.right("provider"),
         listener: Listener {
@@ -204,7 +206,7 @@ pub(super) fn read(table: &Section<'_>) -> Unchecked {
 
 impl Listener {
     /// Writes its table.
-    pub(super) fn write_all(&self, table: &mut Writer<'_>) {
+    pub(super) fn write_all(&self, table: &mut SettingsWriter<'_>) {
         let mut keys = AddressKeys::default();
         match &self.address {
             ListenAddress::Ip(_) | ListenAddress::Interface { .. } => {
@@ -240,10 +242,10 @@ impl AsText for Mode {
 
 /// Reports listeners that want the same address.
 pub(super) fn check_duplicates<'l>(
-    report: &Report,
-    listeners: impl Iterator<Item = &'l Unchecked>,
+    report: &ConfigReport,
+    listeners: impl Iterator<Item = &'l UncheckedListener>,
 ) {
-    let mut seen: BTreeMap<&ListenAddress, &Place> = BTreeMap::new();
+    let mut seen: BTreeMap<&ListenAddress, &KeyLocation> = BTreeMap::new();
     for one in listeners {
         let (value, Some(place)) = (&one.listener.address, &one.address) else {
             continue;

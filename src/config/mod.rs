@@ -55,8 +55,8 @@ pub use self::environment::{
 };
 pub use self::error::{ConfigError, Problem};
 pub use self::file::parse;
-pub use self::hook::{Hook, HookAction, NoticeKind};
-pub use self::listen::{Auth, ListenAddress, Listener};
+pub use self::hook::{Hook, HookAction, HookEvent};
+pub use self::listen::{ListenAddress, Listener, ListenerAuth};
 pub use self::load::{Loaded, digest_of, load};
 pub use self::oauth2::{Flow, OAuth2};
 pub use self::overrides::{OverrideError, Overrides};
@@ -65,12 +65,14 @@ pub use self::provider::kind::{
     KeySource, ProviderKind, login_meant, login_needs_key, login_providers, login_table,
 };
 pub use self::provider::{HttpVersion, PoolStrategy, Provider, UserAgent};
-pub use self::reference::{EXAMPLE, Entry, Table, notation, reference, tables};
-pub use self::routing::{By, ByPath, Destination, ModelGlob, RouteRule, Routing, is_at_or_below};
+pub use self::reference::{EXAMPLE, ReferenceEntry, ReferenceTable, notation, reference, tables};
+pub use self::routing::{
+    ByPath, ChosenBy, Destination, ModelGlob, RouteRule, Routing, is_at_or_below,
+};
 pub use self::schema::schema;
 pub use self::shape::shape;
 pub use self::tables::{Guard, Limits, Log, LogFormat, Timeouts, Usage};
-pub use self::takes::{Key, Takes};
+pub use self::takes::{ConfigKey, Takes};
 pub use self::values::{base_url_flaw, is_private};
 pub use self::variables::Variables;
 pub use self::writer::Setting;

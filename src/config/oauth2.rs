@@ -7,7 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::form::{AsText, Optional, Path, Text, Texts, UnlessEmpty, Word};
-use super::reader::{Section, Wrong};
+use super::reader::{TableReader, Wrong};
 use super::table::table;
 use super::values;
 
@@ -97,7 +97,7 @@ impl OAuth2 {
     }
 
     /// The settings of a provider of this type; `None` without a client.
-    pub(super) fn checked(self, table: &Section<'_>) -> Option<Self> {
+    pub(super) fn checked(self, table: &TableReader<'_>) -> Option<Self> {
         let missing = |key: &'static str, what: &str| {
             table
                 .report()

@@ -12,13 +12,13 @@ use url::Url;
 
 use super::changes::Changes;
 use super::form::{Flag, Form, Optional, Path, Text, Texts, Wait, WaitOrNever, Word};
-use super::reader::{Place, Section, Wrong};
+use super::reader::{KeyLocation, TableReader, Wrong};
 use super::table::{KeyText, Table, table};
 use super::tables::{OPTIONAL_WAIT, WAIT};
-use super::writer::Writer;
+use super::writer::SettingsWriter;
 use super::{AllowedPath, ProviderName, values};
 use crate::suggest::did_you_mean;
-use kind::{KINDS, KeySource, Kind, ProviderKind, login_meant};
+use kind::{KINDS, KeySource, ProviderKind, ProviderType, login_meant};
 
 /// The keys by which the others are read.
 pub(super) const HEAD: [KeyText; 2] = [
@@ -80,7 +80,7 @@ table! {
         /// Which HTTP is spoken to the provider over TLS: auto (what is faster of what it speaks: HTTP/2 for many requests at once,
         /// HTTP/1.1 for few that come fast), 1.1, or 2 (if it speaks it).
         pub http: HttpVersion = Word(&HTTP_VERSIONS), or HttpVersion::Auto, on reload;
-        /// Whether to add the "data: [DONE]" that apps wait for to an event stream that ends after its
+        /// Whether to add the `data: [DONE]` that apps wait for to an event stream that ends after its
         /// `finish_reason` without one. Off for a provider of type static, unless you set this.
         pub append_done: bool = Flag, or matches!(kind, ProviderKind::Nous { .. }), on reload;
         /// After how long a silence between two events an event stream gets an SSE comment (": keep-alive"), which apps skip,
@@ -147,11 +147,11 @@ impl Provider {
     }
 
     /// Writes its table.
-    pub(super) fn write_all(&self, table: &mut Writer<'_>) {
-        table.put("type", Word(&KINDS).write(&Kind::of(&self.kind)));
+    pub(super) fn write_all(&self, table: &mut SettingsWriter<'_>) {
+        table.put("type", Word(&KINDS).write(&ProviderType::of(&self.kind)));
         table.put("base_url", base_url(Some(&self.kind)).write(&self.base_url));
         self.kind.write(table);
-        table.without(kind::keys_of_others(Kind::of(&self.kind)));
+        table.without(kind::keys_of_others(ProviderType::of(&self.kind)));
         self.write(table);
     }
 
@@ -179,11 +179,11 @@ fn base_url(kind: Option<&ProviderKind>) -> Optional<Text<Url>> {
 
 /// The providers with all settings right, and the names of all.
 pub(super) fn read_all(
-    root: &Section<'_>,
+    root: &TableReader<'_>,
 ) -> (BTreeMap<ProviderName, Provider>, BTreeSet<ProviderName>) {
     let mut providers = BTreeMap::new();
     let mut names = BTreeSet::new();
-    let mut places: BTreeMap<ProviderName, Place> = BTreeMap::new();
+    let mut places: BTreeMap<ProviderName, KeyLocation> = BTreeMap::new();
     root.named_sections("providers", |key, table| {
         let name = values::provider_name(key).map_err(|wrong| {
             table.report().add(table.here(), wrong);
@@ -222,7 +222,7 @@ pub(super) fn read_all(
 }
 
 /// A provider; `None` if its kind is unknown.
-fn read_one(table: &Section<'_>, name: Option<&ProviderName>) -> Option<Provider> {
+fn read_one(table: &TableReader<'_>, name: Option<&ProviderName>) -> Option<Provider> {
     let kind = kind::read(table, name);
     let base_url = base_url(kind.as_ref()).read(table, "base_url").flatten();
     // The keys are read even if the kind is unknown, so that all mistakes are reported at once.

@@ -1,6 +1,6 @@
 //! Reads values out of a TOML table, and collects what is wrong with it.
 //!
-//! A [`Section`] remembers which keys were asked for, so the code that reads a table is also the
+//! A [`TableReader`] remembers which keys were asked for, so the code that reads a table is also the
 //! only list of its keys: every other key is a problem. Reading continues after a mistake, so that
 //! all of them are reported together.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(super) use super::report::{Place, Report};
+pub(super) use super::report::{ConfigReport, KeyLocation};
 use super::takes::{Takes, words};
 use super::units;
 pub(super) use super::wrong::Wrong;
@@ -40,20 +40,20 @@ const SECRETS: [&str; 16] = [
 
 /// One table of the file; an absent table reads as an empty one.
 #[derive(Debug)]
-pub(super) struct Section<'a> {
-    report: &'a Report,
+pub(super) struct TableReader<'a> {
+    report: &'a ConfigReport,
     table: Option<&'a DeTable<'a>>,
-    place: Place,
+    place: KeyLocation,
     /// The table's key without what differs between files: `listen[]`, `providers.<name>`.
     pattern: String,
     asked: RefCell<Vec<&'static str>>,
     env: &'a Environment,
 }
 
-impl<'a> Section<'a> {
+impl<'a> TableReader<'a> {
     /// Reads the file's top level.
     pub(super) fn read_root<T>(
-        report: &'a Report,
+        report: &'a ConfigReport,
         table: &'a DeTable<'a>,
         env: &'a Environment,
         read: impl FnOnce(&Self) -> T,
@@ -61,7 +61,7 @@ impl<'a> Section<'a> {
         let root = Self {
             report,
             table: Some(table),
-            place: Place {
+            place: KeyLocation {
                 line: 1,
                 key: String::new(),
             },
@@ -73,7 +73,7 @@ impl<'a> Section<'a> {
     }
 
     /// Where problems go.
-    pub(super) fn report(&self) -> &'a Report {
+    pub(super) fn report(&self) -> &'a ConfigReport {
         self.report
     }
 
@@ -95,28 +95,28 @@ impl<'a> Section<'a> {
     }
 
     /// Where the key is, or would be.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> KeyLocation {
         let name = self.table.and_then(|table| table.get_key_value(key));
-        Place {
+        KeyLocation {
             line: name.map_or(self.place.line, |(name, _)| self.report.line(&name.span())),
             key: dotted(&self.place.key, key),
         }
     }
 
     /// Where the key is, if it is present with a right value.
-    pub(super) fn right(&self, key: &str) -> Option<Place> {
+    pub(super) fn right(&self, key: &str) -> Option<KeyLocation> {
         let place = self.place(key);
         (self.has(key) && !self.report.is_wrong(&place)).then_some(place)
     }
 
     /// The places of an array's items; empty if one of them is wrong.
-    pub(super) fn right_items(&self, key: &str) -> Vec<Place> {
+    pub(super) fn right_items(&self, key: &str) -> Vec<KeyLocation> {
         let value = self.table.and_then(|table| table.get(key));
         let items = value.and_then(|value| value.get_ref().as_array());
         let (Some(items), Some(array)) = (items, self.right(key)) else {
             return Vec::new();
         };
-        let place = |(index, item): (usize, &Spanned<DeValue<'_>>)| Place {
+        let place = |(index, item): (usize, &Spanned<DeValue<'_>>)| KeyLocation {
             line: self.report.line(&item.span()),
             key: format!("{}[{index}]", array.key),
         };
@@ -191,7 +191,7 @@ impl<'a> Section<'a> {
             return None;
         };
         let item = |(index, item): (usize, &Spanned<DeValue<'_>>)| {
-            let place = Place {
+            let place = KeyLocation {
                 line: self.report.line(&item.span()),
                 key: format!("{}[{index}]", place.key),
             };
@@ -221,7 +221,7 @@ impl<'a> Section<'a> {
         };
         let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
             let name: &std::borrow::Cow<'_, str> = name.get_ref();
-            let place = Place {
+            let place = KeyLocation {
                 line: self.report.line(&value.span()),
                 key: dotted(&place.key, name),
             };
@@ -339,7 +339,7 @@ impl<'a> Section<'a> {
             return None;
         };
         let item = |(index, item): (usize, &'a Spanned<DeValue<'a>>)| {
-            let place = Place {
+            let place = KeyLocation {
                 line: self.report.line(&item.span()),
                 key: format!("{}[{index}]", place.key),
             };
@@ -387,11 +387,11 @@ impl<'a> Section<'a> {
     }
 
     /// This table's own place.
-    pub(super) fn here(&self) -> &Place {
+    pub(super) fn here(&self) -> &KeyLocation {
         &self.place
     }
 
-    fn value(&self, key: &'static str, takes: Takes) -> Option<(Place, &'a DeValue<'a>)> {
+    fn value(&self, key: &'static str, takes: Takes) -> Option<(KeyLocation, &'a DeValue<'a>)> {
         self.asked.borrow_mut().push(key);
         self.report.know(dotted(&self.pattern, key), takes);
         let value = self.table?.get(key)?;
@@ -415,7 +415,7 @@ impl<'a> Section<'a> {
         table
     }
 
-    fn child(&self, place: Place, pattern: String, table: Option<&'a DeTable<'a>>) -> Self {
+    fn child(&self, place: KeyLocation, pattern: String, table: Option<&'a DeTable<'a>>) -> Self {
         Self {
             report: self.report,
             table,

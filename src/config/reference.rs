@@ -8,7 +8,7 @@ use super::listen::AddressKeys;
 use super::provider::kind::{KeyFields, LoginUrls};
 use super::shape::shape;
 use super::table::{KeyText, Table as _};
-use super::takes::{Key, Takes};
+use super::takes::{ConfigKey, Takes};
 use super::{
     Guard, Hook, Limits, Listener, Log, OAuth2, Provider, RouteRule, Routing, Timeouts, Top, Usage,
     file, provider, written,
@@ -26,9 +26,9 @@ const WITHOUT_A_DEFAULT: [&str; 2] = ["hooks[].command", "providers.<name>.type"
 
 /// A key with its whole documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ReferenceEntry {
     /// The key, and what it takes.
-    pub key: Key,
+    pub key: ConfigKey,
     /// Its value as TOML where the file leaves it out, if it has one then.
     pub default: Option<String>,
     /// What it means, in the words of the example.
@@ -37,16 +37,16 @@ pub struct Entry {
 
 /// A table of the file with its keys, for a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub struct ReferenceTable {
     /// Which tables it is, such as `providers.<name>`; empty for the top level.
     pub pattern: String,
     /// What it is for.
     pub text: String,
     /// Its keys, in the file's order.
-    pub keys: Vec<Entry>,
+    pub keys: Vec<ReferenceEntry>,
 }
 
-impl Entry {
+impl ReferenceEntry {
     /// The key within its table.
     pub fn name(&self) -> &str {
         let name = self.key.pattern.rsplit_once('.');
@@ -88,7 +88,7 @@ impl Entry {
 }
 
 /// Everything that the file may hold, in the reader's order.
-pub fn reference() -> Vec<Entry> {
+pub fn reference() -> Vec<ReferenceEntry> {
     let (tables, defaults) = (table_texts(), defaults());
     let declared: BTreeMap<_, _> = declared().into_iter().collect();
     let text = |pattern: &str| match declared.get(pattern) {
@@ -98,7 +98,7 @@ pub fn reference() -> Vec<Entry> {
         }
         None => tables.get(pattern).cloned().unwrap_or_default(),
     };
-    let entry = |key: Key| Entry {
+    let entry = |key: ConfigKey| ReferenceEntry {
         default: defaults.get(&key.pattern).cloned(),
         text: text(&key.pattern),
         key,
@@ -108,13 +108,13 @@ pub fn reference() -> Vec<Entry> {
 
 /// The same by tables, in a reference's order: the top level, whose pattern is empty, then each
 /// table with keys.
-pub fn tables() -> Vec<Table> {
+pub fn tables() -> Vec<ReferenceTable> {
     let entries = reference();
-    let keys_of = |pattern: &str| -> Vec<Entry> {
+    let keys_of = |pattern: &str| -> Vec<ReferenceEntry> {
         let own = entries.iter().filter(|entry| entry.table() == pattern);
         own.filter(|entry| !entry.is_table()).cloned().collect()
     };
-    let mut tables = vec![Table {
+    let mut tables = vec![ReferenceTable {
         pattern: String::new(),
         text: String::new(),
         keys: keys_of(""),
@@ -126,7 +126,7 @@ pub fn tables() -> Vec<Table> {
             continue;
         }
         let about = entries.iter().find(|entry| entry.key.pattern == pattern);
-        tables.push(Table {
+        tables.push(ReferenceTable {
             text: about.unwrap_or(table).text.clone(),
             pattern,
             keys,

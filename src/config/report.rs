@@ -8,27 +8,27 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use super::error::Problem;
-use super::takes::{Key, Takes};
+use super::takes::{ConfigKey, Takes};
 use super::wrong::Wrong;
 
 /// Where a value is.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct KeyLocation {
     pub(super) line: usize,
     pub(super) key: String,
 }
 
 /// The problems of one file, the keys that its reader knows, and those that the file has.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ConfigReport {
     line_ends: Vec<usize>,
     broken_lines: BTreeSet<usize>,
     problems: RefCell<Vec<Problem>>,
-    known: RefCell<Vec<Key>>,
+    known: RefCell<Vec<ConfigKey>>,
     lines: RefCell<BTreeMap<String, usize>>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for KeyLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)
     }
@@ -55,7 +55,7 @@ fn without_quotes(line: &str) -> Option<&'static str> {
     })
 }
 
-impl Report {
+impl ConfigReport {
     /// The report on a file with this text, which has these syntax errors.
     pub(super) fn new(text: &str, syntax: &[toml::de::Error]) -> Self {
         let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Adds a problem, unless the line is not TOML: then its value is the parser's guess.
-    pub(super) fn add(&self, place: &Place, wrong: impl Into<Wrong>) {
+    pub(super) fn add(&self, place: &KeyLocation, wrong: impl Into<Wrong>) {
         if self.broken_lines.contains(&place.line) {
             return;
         }
@@ -107,7 +107,7 @@ impl Report {
     }
 
     /// Whether something is wrong with this key or within it.
-    pub(super) fn is_wrong(&self, place: &Place) -> bool {
+    pub(super) fn is_wrong(&self, place: &KeyLocation) -> bool {
         let problems = self.problems.borrow();
         let within = |key: &str| {
             let rest = key.strip_prefix(&place.key);
@@ -118,22 +118,22 @@ impl Report {
     }
 
     /// Where this key of the file is.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<KeyLocation> {
         let line = self.lines.borrow().get(key).copied()?;
         let key = key.to_owned();
-        Some(Place { line, key })
+        Some(KeyLocation { line, key })
     }
 
     /// All problems in the order of their lines, all keys that were asked for, and the lines of those
     /// that were found.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Key>, BTreeMap<String, usize>) {
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<ConfigKey>, BTreeMap<String, usize>) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
         (problems, self.known.into_inner(), self.lines.into_inner())
     }
 
     /// This key is in the file.
-    pub(super) fn found(&self, place: &Place) {
+    pub(super) fn found(&self, place: &KeyLocation) {
         let entry = (place.key.clone(), place.line);
         self.lines.borrow_mut().extend([entry]);
     }
@@ -142,7 +142,7 @@ impl Report {
     pub(super) fn know(&self, pattern: String, takes: Takes) {
         let mut known = self.known.borrow_mut();
         if !known.iter().any(|key| key.pattern == pattern) {
-            known.push(Key { pattern, takes });
+            known.push(ConfigKey { pattern, takes });
         }
     }
 
@@ -150,7 +150,7 @@ impl Report {
         self.line_ends.partition_point(|end| *end < span.start) + 1
     }
 
-    pub(super) fn accept<T>(&self, place: &Place, value: Result<T, Wrong>) -> Option<T> {
+    pub(super) fn accept<T>(&self, place: &KeyLocation, value: Result<T, Wrong>) -> Option<T> {
         match value {
             Ok(value) => Some(value),
             Err(wrong) => {
@@ -160,7 +160,7 @@ impl Report {
         }
     }
 
-    pub(super) fn wrong_type(&self, place: &Place, expected: &str, found: &DeValue<'_>) {
+    pub(super) fn wrong_type(&self, place: &KeyLocation, expected: &str, found: &DeValue<'_>) {
         let found = match found {
             DeValue::Integer(_) => "an integer",
             DeValue::Array(_) => "an array",

@@ -85,7 +85,7 @@ pub enum ByPath<'r> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination<'r> {
     /// What chose it.
-    pub by: By<'r>,
+    pub by: ChosenBy<'r>,
     /// The model as the provider gets it; `None` without one.
     pub model: Option<Cow<'r, str>>,
     /// The model that routes have matched: the app's own, its alias's target, or the default.
@@ -94,7 +94,7 @@ pub struct Destination<'r> {
 
 /// What chose a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By<'r> {
+pub enum ChosenBy<'r> {
     /// The route at this place of the file's.
     Route(usize, &'r RouteRule),
     /// The provider's name in front of the model.
@@ -154,7 +154,7 @@ impl Routing {
                 (None, None) => None,
             };
             return Destination {
-                by: By::Route(at, route),
+                by: ChosenBy::Route(at, route),
                 model: model.map(Cow::Borrowed),
                 looked_at,
             };
@@ -162,8 +162,8 @@ impl Routing {
         let prefixed = looked_at.and_then(|model| model.split_once('/'));
         let prefixed = prefixed.filter(|(name, rest)| !rest.is_empty() && is_provider(name));
         let (by, model) = match prefixed {
-            Some((name, rest)) if self.looks_at_models() => (By::Name(name), Some(rest)),
-            Some(_) | None => (By::Address, looked_at),
+            Some((name, rest)) if self.looks_at_models() => (ChosenBy::Name(name), Some(rest)),
+            Some(_) | None => (ChosenBy::Address, looked_at),
         };
         Destination {
             by,
@@ -248,7 +248,7 @@ impl Routing {
             return None;
         }
         let found = self.find(CHATS[0], Some(model), is_provider);
-        if found.by != By::Address {
+        if found.by != ChosenBy::Address {
             return None;
         }
         let what =
@@ -269,9 +269,9 @@ impl Destination<'_> {
     /// The provider's name; `None` where it is that of the address.
     pub fn provider(&self) -> Option<&str> {
         match self.by {
-            By::Route(_, route) => Some(route.provider.as_str()),
-            By::Name(name) => Some(name),
-            By::Address => None,
+            ChosenBy::Route(_, route) => Some(route.provider.as_str()),
+            ChosenBy::Name(name) => Some(name),
+            ChosenBy::Address => None,
         }
     }
 }

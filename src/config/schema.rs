@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reference::{Entry, notation, reference};
+use super::reference::{ReferenceEntry, notation, reference};
 use super::takes::Takes;
 use super::units;
 
@@ -27,7 +27,7 @@ pub fn schema() -> Value {
 }
 
 /// The table with this pattern.
-fn object(pattern: &str, entries: &[Entry]) -> Value {
+fn object(pattern: &str, entries: &[ReferenceEntry]) -> Value {
     let within = entries.iter().filter(|entry| entry.table() == pattern);
     // A name of the user's choice is not a key.
     let keys = within.filter(|entry| entry.name() != "<name>");
@@ -37,7 +37,7 @@ fn object(pattern: &str, entries: &[Entry]) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
-fn property(entry: &Entry, entries: &[Entry]) -> Value {
+fn property(entry: &ReferenceEntry, entries: &[ReferenceEntry]) -> Value {
     let mut property = match &entry.key.takes {
         Takes::Text(example) => json!({"type": "string", "examples": [example]}),
         Takes::Word(words) => json!({"enum": words}),

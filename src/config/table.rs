@@ -5,8 +5,8 @@
 //! hand-written code reads and writes.
 
 use super::changes::Changes;
-use super::reader::Section;
-use super::writer::Writer;
+use super::reader::TableReader;
+use super::writer::SettingsWriter;
 
 /// A key's name, and the lines of its text.
 pub(super) type KeyText = (&'static str, &'static [&'static str]);
@@ -17,10 +17,10 @@ pub(super) trait Table: Sized {
     const KEYS: &'static [KeyText];
 
     /// Reads the table. What is absent or wrong stays as in `default`; a wrong value is reported.
-    fn read(table: &Section<'_>, default: Self) -> Self;
+    fn read(table: &TableReader<'_>, default: Self) -> Self;
 
     /// Writes every key that has a value.
-    fn write(&self, table: &mut Writer<'_>);
+    fn write(&self, table: &mut SettingsWriter<'_>);
 
     /// Names the keys whose values differ from the new ones.
     fn compare(&self, new: &Self, changes: &mut Changes);
@@ -99,7 +99,7 @@ macro_rules! table {
             const KEYS: &'static [$crate::config::table::KeyText] =
                 &[$((stringify!($key), &[$($text),*])),*];
 
-            fn read(table: &$crate::config::reader::Section<'_>, default: Self) -> Self {
+            fn read(table: &$crate::config::reader::TableReader<'_>, default: Self) -> Self {
                 use $crate::config::form::Form;
                 Self {
                     $($field: default.$field,)*
@@ -107,7 +107,7 @@ macro_rules! table {
                 }
             }
 
-            fn write(&self, table: &mut $crate::config::writer::Writer<'_>) {
+            fn write(&self, table: &mut $crate::config::writer::SettingsWriter<'_>) {
                 use $crate::config::form::Form;
                 $(table.put(stringify!($key), $form.write(&self.$key));)*
             }

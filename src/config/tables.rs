@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::form::{Count, Flag, Size, Text, Texts, Wait, Word};
-use super::reader::Section;
+use super::reader::TableReader;
 use super::table::table;
 use super::{units, values};
 
@@ -132,7 +132,7 @@ impl LogFormat {
 
 impl Limits {
     /// Refuses a share for one request that is larger than what all have together.
-    pub(super) fn check(&self, table: &Section<'_>) {
+    pub(super) fn check(&self, table: &TableReader<'_>) {
         let place = table.right("replay_body");
         let place = place.or_else(|| table.right("replay_total"));
         if let Some(place) = place

@@ -7,7 +7,7 @@ use super::units;
 
 /// A key that the file may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct ConfigKey {
     /// The key with its tables, without what differs between files: `limits.body`,
     /// `listen[].address`, `providers.<name>.type`.
     pub pattern: String,

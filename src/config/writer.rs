@@ -14,14 +14,14 @@ pub struct Setting {
 }
 
 /// The settings of a table that grow.
-pub(super) struct Writer<'s> {
+pub(super) struct SettingsWriter<'s> {
     settings: &'s mut Vec<Setting>,
     header: String,
     place: String,
     omitted: Vec<&'static str>,
 }
 
-impl<'s> Writer<'s> {
+impl<'s> SettingsWriter<'s> {
     pub(super) fn new(settings: &'s mut Vec<Setting>, header: String, place: String) -> Self {
         Self {
             settings,

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::table::Table;
-use super::writer::{Setting, Writer};
+use super::writer::{Setting, SettingsWriter};
 
 /// Every setting in the file's order, including those at their defaults. Unset keys without a default
 /// are omitted.
@@ -24,26 +24,30 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         providers,
     } = config;
     let mut settings = Vec::new();
-    let mut root = Writer::new(&mut settings, String::new(), String::new());
+    let mut root = SettingsWriter::new(&mut settings, String::new(), String::new());
     config.top().write(&mut root);
     routing.write(&mut root);
     for (index, listener) in listeners.iter().enumerate() {
-        listener.write_all(&mut Writer::repeated(&mut settings, "listen", index));
+        listener.write_all(&mut SettingsWriter::repeated(
+            &mut settings,
+            "listen",
+            index,
+        ));
     }
-    guard.write(&mut Writer::plain(&mut settings, "guard"));
-    limits.write(&mut Writer::plain(&mut settings, "limits"));
-    timeouts.write(&mut Writer::plain(&mut settings, "timeouts"));
-    log.write(&mut Writer::plain(&mut settings, "log"));
-    usage.write(&mut Writer::plain(&mut settings, "usage"));
+    guard.write(&mut SettingsWriter::plain(&mut settings, "guard"));
+    limits.write(&mut SettingsWriter::plain(&mut settings, "limits"));
+    timeouts.write(&mut SettingsWriter::plain(&mut settings, "timeouts"));
+    log.write(&mut SettingsWriter::plain(&mut settings, "log"));
+    usage.write(&mut SettingsWriter::plain(&mut settings, "usage"));
     for (index, hook) in hooks.iter().enumerate() {
-        hook.write_all(&mut Writer::repeated(&mut settings, "hooks", index));
+        hook.write_all(&mut SettingsWriter::repeated(&mut settings, "hooks", index));
     }
     for (index, route) in routing.routes.iter().enumerate() {
-        route.write(&mut Writer::repeated(&mut settings, "route", index));
+        route.write(&mut SettingsWriter::repeated(&mut settings, "route", index));
     }
     for (name, provider) in providers.iter().filter(|(_, one)| !one.implied) {
         let name = format!("providers.{name}");
-        provider.write_all(&mut Writer::plain(&mut settings, &name));
+        provider.write_all(&mut SettingsWriter::plain(&mut settings, &name));
     }
     settings
 }
@@ -71,6 +75,6 @@ pub fn to_toml(settings: &[Setting], note: impl Fn(&Setting) -> Option<String>) 
 /// The keys of a table that are written.
 pub(super) fn keys_written<T: Table>(table: &T) -> Vec<&'static str> {
     let mut settings = Vec::new();
-    table.write(&mut Writer::plain(&mut settings, ""));
+    table.write(&mut SettingsWriter::plain(&mut settings, ""));
     settings.into_iter().map(|setting| setting.key).collect()
 }

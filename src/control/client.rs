@@ -8,20 +8,20 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::codec::{CodecError, Lines, MAX_REPLY};
+use super::codec::{CodecError, LineStream, MAX_REPLY};
 use super::endpoint::{Endpoint, peer};
 use super::protocol::calls::{self, Call};
 use super::protocol::{
-    ClientHello, ControlError, DaemonHello, ErrorCode, Greeting, Operation, Outcome, Providers,
-    Reply, Request, VERSION, Welcome,
+    CallOutcome, ClientHello, ControlError, ControlRequest, DaemonHello, ErrorCode, Greeting,
+    Operation, Providers, Reply, VERSION, Welcome,
 };
 
 /// How long the daemon may take for its greeting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A greeted connection to the daemon.
-pub struct Client {
-    lines: Lines<Box<dyn Duplex>>,
+pub struct ControlClient {
+    lines: LineStream<Box<dyn Duplex>>,
     daemon: DaemonHello,
     /// The daemon's process; `None` for a process of our own.
     pid: Option<u32>,
@@ -101,7 +101,7 @@ impl ClientError {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ControlClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("daemon", &self.daemon)
@@ -110,7 +110,7 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Client {
+impl ControlClient {
     /// Connects and greets; `name` is the caller's name and version for the daemon's log.
     pub async fn connect(endpoint: &Endpoint, name: &str) -> Result<Self, ClientError> {
         Self::connect_within(PATIENCE, endpoint, name).await
@@ -171,7 +171,7 @@ impl Client {
     }
 
     async fn greet(stream: Box<dyn Duplex>, name: &str) -> Result<Self, ClientError> {
-        let mut lines = Lines::new(stream, MAX_REPLY);
+        let mut lines = LineStream::new(stream, MAX_REPLY);
         let greeting = Greeting {
             hello: ClientHello {
                 protocol: VERSION,
@@ -207,20 +207,20 @@ impl Client {
     ) -> Result<T, ClientError> {
         self.last_id += 1;
         let id = self.last_id;
-        let request = Request { id, op };
+        let request = ControlRequest { id, op };
         let reply: Reply<T> = within(patience, exchange(&mut self.lines, &request))
             .await
             .map_err(|error| error.of(self.pid))?;
         match reply.outcome {
-            Outcome::Error(error) => Err(ClientError::Daemon(error)),
-            Outcome::Ok(answer) if reply.id == Some(id) => Ok(answer),
-            Outcome::Ok(_) => Err(ClientError::Confused("answered another request")),
+            CallOutcome::Error(error) => Err(ClientError::Daemon(error)),
+            CallOutcome::Ok(answer) if reply.id == Some(id) => Ok(answer),
+            CallOutcome::Ok(_) => Err(ClientError::Confused("answered another request")),
         }
     }
 }
 
 async fn exchange<T: DeserializeOwned>(
-    lines: &mut Lines<Box<dyn Duplex>>,
+    lines: &mut LineStream<Box<dyn Duplex>>,
     message: &(impl serde::Serialize + Sync),
 ) -> Result<T, ClientError> {
     // A daemon that turns us away answers without reading; its answer says more than the

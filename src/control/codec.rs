@@ -18,7 +18,7 @@ const CHUNK: usize = 4096;
 ///
 /// Holds at most the ceiling and one chunk of what the peer sent, whatever the peer sends.
 #[derive(Debug)]
-pub struct Lines<S> {
+pub struct LineStream<S> {
     stream: S,
     buffer: Vec<u8>,
     /// How much of the buffer is known to hold no line feed.
@@ -49,7 +49,7 @@ pub enum CodecError {
     Io(#[from] std::io::Error),
 }
 
-impl<S> Lines<S> {
+impl<S> LineStream<S> {
     /// Reads lines of at most `ceiling` bytes.
     pub fn new(stream: S, ceiling: usize) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl<S> Lines<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Lines<S> {
+impl<S: AsyncRead + Unpin> LineStream<S> {
     /// Waits until the peer has sent something; `false` when it has closed instead.
     ///
     /// Loses nothing when dropped half-way.
@@ -116,7 +116,7 @@ impl<S: AsyncRead + Unpin> Lines<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Lines<S> {
+impl<S: AsyncWrite + Unpin> LineStream<S> {
     /// Writes one message. Once dropped half-way, the stream is of no more use.
     pub async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), CodecError> {
         let line = Zeroizing::new(format(message)?);
@@ -170,13 +170,13 @@ mod tests {
         }
     }
 
-    fn lines(bytes: &[u8]) -> Lines<&[u8]> {
-        Lines::new(bytes, MAX_REQUEST)
+    fn lines(bytes: &[u8]) -> LineStream<&[u8]> {
+        LineStream::new(bytes, MAX_REQUEST)
     }
 
     #[tokio::test]
     async fn an_endless_line_is_refused_with_bounded_memory() {
-        let mut lines = Lines::new(Endless { taken: 0 }, MAX_REQUEST);
+        let mut lines = LineStream::new(Endless { taken: 0 }, MAX_REQUEST);
         let error = lines.receive::<Value>().await.unwrap_err();
         assert!(matches!(error, CodecError::TooLong { .. }));
         assert!(lines.stream.taken <= MAX_REQUEST + CHUNK);
@@ -222,7 +222,10 @@ mod tests {
                 .map(|_| value(&mut random, 3))
                 .collect();
             let (near, far) = tokio::io::duplex(random.usize(1..64));
-            let (mut near, mut far) = (Lines::new(near, MAX_REPLY), Lines::new(far, MAX_REPLY));
+            let (mut near, mut far) = (
+                LineStream::new(near, MAX_REPLY),
+                LineStream::new(far, MAX_REPLY),
+            );
             let write = async {
                 for message in &sent {
                     near.send(message).await.unwrap();

@@ -29,23 +29,23 @@ pub struct Endpoint {
 
 /// The daemon's side of the endpoint: holds the lock, and removes its socket when dropped.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ControlListener {
     inner: LocalListener,
     endpoint: Endpoint,
-    identity: platform::Identity,
+    identity: platform::SocketIdentity,
     /// Wakes the server, to check whether the socket still exists.
     prod: Arc<Notify>,
     /// Held until the socket's file is removed.
-    _way: platform::Way,
+    _way: platform::ShortPath,
     /// Released last, so that no other daemon binds before our socket is gone.
     lock: Arc<Locked>,
 }
 
 /// The identity of a daemon's socket for its clients.
 #[derive(Debug, Clone)]
-pub struct Mark {
+pub struct SocketMark {
     address: PathBuf,
-    identity: platform::Identity,
+    identity: platform::SocketIdentity,
 }
 
 /// Why a daemon can't listen for clients.
@@ -102,7 +102,7 @@ impl Endpoint {
     ///
     /// The folder is made if need be, and closed to other users. A socket that a crashed daemon
     /// left is replaced.
-    pub fn bind(&self) -> Result<Listener, BindError> {
+    pub fn bind(&self) -> Result<ControlListener, BindError> {
         let lock = platform::open_lock(&self.folder)?;
         let folder = |source| BindError::Folder {
             folder: self.folder.clone(),
@@ -123,7 +123,7 @@ impl Endpoint {
     }
 
     /// Makes the socket. The caller holds the lock.
-    fn listen(&self, lock: Arc<Locked>, prod: Arc<Notify>) -> Result<Listener, BindError> {
+    fn listen(&self, lock: Arc<Locked>, prod: Arc<Notify>) -> Result<ControlListener, BindError> {
         let address = self.address();
         let socket = |source| BindError::Socket {
             address: address.clone(),
@@ -137,7 +137,7 @@ impl Endpoint {
             .and_then(ListenerOptions::create_tokio)
             .map_err(socket)?;
         let identity = platform::identity(&address).map_err(socket)?;
-        Ok(Listener {
+        Ok(ControlListener {
             inner,
             endpoint: self.clone(),
             identity,
@@ -162,7 +162,7 @@ pub(super) fn peer(stream: &Stream) -> Option<u32> {
     platform::peer(stream)
 }
 
-impl Listener {
+impl ControlListener {
     /// The next client, unless it is another user's: then an error of kind `PermissionDenied`.
     pub async fn accept(&self) -> std::io::Result<Stream> {
         let stream = self.inner.accept().await?;
@@ -171,15 +171,15 @@ impl Listener {
     }
 }
 
-impl Listener {
+impl ControlListener {
     /// `notify_one` has the socket checked at once.
     pub fn prod(&self) -> Arc<Notify> {
         self.prod.clone()
     }
 
     /// The identity of this socket for its clients.
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn mark(&self) -> SocketMark {
+        SocketMark {
             address: self.endpoint.address(),
             identity: self.identity,
         }
@@ -204,7 +204,7 @@ impl Listener {
     }
 }
 
-impl Mark {
+impl SocketMark {
     /// Whether clients find the socket. They don't once its folder was removed, as the runtime folder
     /// is when the user's last session ends. Waits for as long as its file system does.
     pub fn is_found(&self) -> bool {
@@ -213,7 +213,7 @@ impl Mark {
     }
 }
 
-impl Drop for Listener {
+impl Drop for ControlListener {
     fn drop(&mut self) {
         if !self.is_found() {
             self.inner.do_not_reclaim_name_on_drop();
@@ -274,7 +274,7 @@ mod platform {
     use super::{BindError, LOCK};
 
     /// Which file the socket is: device and inode.
-    pub(super) type Identity = (u64, u64);
+    pub(super) type SocketIdentity = (u64, u64);
 
     /// The socket's name in its folder.
     const SOCKET: &str = "control.sock";
@@ -284,12 +284,12 @@ mod platform {
 
     /// A path to the socket that is short enough for the system, good while this lives.
     #[derive(Debug)]
-    pub(super) struct Way {
+    pub(super) struct ShortPath {
         path: PathBuf,
         _folder: Option<OwnedFd>,
     }
 
-    impl Way {
+    impl ShortPath {
         pub(super) fn path(&self) -> &Path {
             &self.path
         }
@@ -300,10 +300,10 @@ mod platform {
     }
 
     /// Where the path is too long, the same socket is reached through the folder's descriptor.
-    pub(super) fn way(folder: &Path) -> io::Result<Way> {
+    pub(super) fn way(folder: &Path) -> io::Result<ShortPath> {
         let path = address(folder);
         if path.as_os_str().len() <= LONGEST {
-            return Ok(Way {
+            return Ok(ShortPath {
                 path,
                 _folder: None,
             });
@@ -312,20 +312,20 @@ mod platform {
     }
 
     #[cfg(target_os = "linux")]
-    fn short_way(folder: &Path, _path: &Path) -> io::Result<Way> {
+    fn short_way(folder: &Path, _path: &Path) -> io::Result<ShortPath> {
         use std::os::fd::AsRawFd;
 
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::open(folder, flags, Mode::empty())?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-        Ok(Way {
+        Ok(ShortPath {
             path: path.join(SOCKET),
             _folder: Some(folder),
         })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn short_way(_folder: &Path, path: &Path) -> io::Result<Way> {
+    fn short_way(_folder: &Path, path: &Path) -> io::Result<ShortPath> {
         let message = format!(
             "its path has {} bytes, and this system allows {LONGEST}; set XDG_RUNTIME_DIR to a \
              folder of yours with a shorter path, for both hermes-proxyd and hermesctl",
@@ -341,7 +341,7 @@ mod platform {
         matches!((there, ours), (Ok(there), Ok(ours)) if there == ours)
     }
 
-    pub(super) fn identity(address: &Path) -> io::Result<Identity> {
+    pub(super) fn identity(address: &Path) -> io::Result<SocketIdentity> {
         let metadata = address.symlink_metadata()?;
         Ok((metadata.dev(), metadata.ino()))
     }
@@ -445,21 +445,21 @@ mod platform {
 
     /// A pipe's name goes away with it: nothing to compare.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(super) struct Identity;
+    pub(super) struct SocketIdentity;
 
     /// A pipe's name is always short enough.
     #[derive(Debug)]
-    pub(super) struct Way(PathBuf);
+    pub(super) struct ShortPath(PathBuf);
 
-    impl Way {
+    impl ShortPath {
         pub(super) fn path(&self) -> &Path {
             &self.0
         }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-    pub(super) fn way(folder: &Path) -> io::Result<Way> {
-        Ok(Way(address(folder)))
+    pub(super) fn way(folder: &Path) -> io::Result<ShortPath> {
+        Ok(ShortPath(address(folder)))
     }
 
     /// An open file can't be removed.
@@ -475,8 +475,8 @@ mod platform {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-    pub(super) fn identity(_: &Path) -> io::Result<Identity> {
-        Ok(Identity)
+    pub(super) fn identity(_: &Path) -> io::Result<SocketIdentity> {
+        Ok(SocketIdentity)
     }
 
     /// Full control for our user and the system, nothing for other users, and nothing inherited: the

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::human::{count, distance, duration};
 use super::protocol::{
-    Finding, FindingCode, ListenerStatus, Mishaps, ProviderState, ProviderStatus, Severity, Status,
-    Timestamp,
+    Finding, FindingCode, ListenerStatus, ProviderState, ProviderStatus, RequestFailures, Severity,
+    Status, Timestamp,
 };
 
 /// This many consecutive failures are not an accident.
@@ -29,7 +29,7 @@ const LIST: &str = "hermesctl auth list";
 
 /// Why a daemon's configuration file and what it runs with differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pending {
+pub enum ConfigDrift {
     /// The file has mistakes: the next start fails.
     Broken,
     /// The file does not exist any more: the next start has the default settings.
@@ -180,20 +180,20 @@ pub fn no_answer(message: &str) -> Finding {
 }
 
 /// What a daemon has not applied of its file. `is_service`: whether it is the installed service.
-pub fn of_file(pending: &Pending, is_service: bool) -> Finding {
+pub fn of_file(pending: &ConfigDrift, is_service: bool) -> Finding {
     match pending {
-        Pending::Broken => {
+        ConfigDrift::Broken => {
             let text = "The configuration file can't be used, so the next start will fail";
             let command = "hermesctl config check".to_owned();
             attention(FindingCode::ConfigBroken, text.to_owned(), Some(command))
         }
-        Pending::Gone => {
+        ConfigDrift::Gone => {
             let text = "The configuration file is gone, so the next start will use the defaults; \
                         the earlier settings are in use";
             attention(FindingCode::ConfigMissing, text.to_owned(), None)
         }
-        Pending::Restart(keys) => restart(keys, is_service),
-        Pending::Reload => {
+        ConfigDrift::Restart(keys) => restart(keys, is_service),
+        ConfigDrift::Reload => {
             let text = "The configuration file has changed since hermes-proxyd read it";
             let command = "hermesctl proxy reload".to_owned();
             attention(FindingCode::ConfigChanged, text.to_owned(), Some(command))
@@ -351,11 +351,11 @@ fn state(provider: &ProviderStatus, is_meant: bool) -> Option<Finding> {
     let login = provider.login_command.clone();
     let finding = match &provider.state {
         ProviderState::Ready | ProviderState::Refreshing | ProviderState::Other(_) => {
-            let unreadable = Unreadable::of(provider).filter(|one| !one.is_served);
+            let unreadable = UnreadableFile::of(provider).filter(|one| !one.is_served);
             let unreadable = unreadable.map(|unreadable| unreadable.finding(&of));
             unreadable.or_else(|| unsavable(provider, &of))?
         }
-        ProviderState::StoreUnreadable => Unreadable::of(provider)?.finding(&of),
+        ProviderState::StoreUnreadable => UnreadableFile::of(provider)?.finding(&of),
         ProviderState::LoginNeeded if login.is_some() => {
             bad(FindingCode::LoginNeeded, format!("Login needed{of}"), login)
         }
@@ -412,7 +412,7 @@ fn reason(message: &str) -> &str {
 }
 
 /// A login whose file can't be read.
-struct Unreadable<'p> {
+struct UnreadableFile<'p> {
     name: &'p str,
     reason: &'p str,
     command: Option<&'p str>,
@@ -420,7 +420,7 @@ struct Unreadable<'p> {
     is_served: bool,
 }
 
-impl<'p> Unreadable<'p> {
+impl<'p> UnreadableFile<'p> {
     fn of(provider: &'p ProviderStatus) -> Option<Self> {
         let name = &provider.name;
         let blocks = provider.state == ProviderState::StoreUnreadable;
@@ -469,7 +469,7 @@ impl<'p> Unreadable<'p> {
 /// Requests that the provider fails, up to now.
 fn failing(
     provider: &ProviderStatus,
-    failing: &Mishaps,
+    failing: &RequestFailures,
     (is_meant, now): (bool, Timestamp),
 ) -> Finding {
     let (name, code) = (&provider.name, &failing.code);
@@ -566,7 +566,7 @@ fn unkept(provider: &ProviderStatus) -> Option<Finding> {
         ProviderState::Ready | ProviderState::Refreshing
     );
     let error = provider.last_error.as_ref().filter(|_| serves);
-    if let Some(unreadable) = Unreadable::of(provider) {
+    if let Some(unreadable) = UnreadableFile::of(provider) {
         return (serves && unreadable.is_served).then(|| unreadable.served());
     }
     let error = error.filter(|_| provider.unsavable.is_none())?;

@@ -26,24 +26,24 @@
 //!
 //! - [`protocol`]: the messages; [`pools`]: those about several logins of a provider.
 //! - [`usage`]: those about who used how much.
-//! - [`flights`]: those about requests in flight.
-//! - [`wires`]: which APIs for chats a provider serves.
+//! - [`in_flight`]: those about requests in flight.
+//! - [`chat_apis`]: which APIs for chats a provider serves.
 //! - [`judge`]: what is wrong, of a status: the one judgement that every surface lays out.
 //! - [`human`]: numbers and times in its words.
 //! - [`codec`]: a message to a line and back, with a ceiling on its size.
 //! - [`endpoint`]: the socket or pipe, and the lock that decides which daemon lives.
-//! - [`life`]: a lock that tells whether a daemon lives whose socket is not found.
+//! - [`daemon_lock`]: a lock that tells whether a daemon lives whose socket is not found.
 //! - [`server`], [`client`]: the two sides.
 
+pub mod chat_apis;
 pub mod client;
 pub mod codec;
+pub mod daemon_lock;
 pub mod endpoint;
-pub mod flights;
 pub mod human;
+pub mod in_flight;
 pub mod judge;
-pub mod life;
 pub mod pools;
 pub mod protocol;
 pub mod server;
 pub mod usage;
-pub mod wires;

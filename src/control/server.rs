@@ -12,18 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::client::Client;
-use super::codec::{CodecError, Lines, MAX_REQUEST};
-use super::endpoint::{BindError, Endpoint, Listener, Stream};
-use super::flights::{InFlightQuery, InFlightReport};
+use super::client::ControlClient;
+use super::codec::{CodecError, LineStream, MAX_REQUEST};
+use super::endpoint::{BindError, ControlListener, Endpoint, Stream};
+use super::in_flight::{InFlightQuery, InFlightReport};
 use super::pools::{LoginChoice, LoginList, LoginResetReport};
 use super::protocol::calls::{self, Call};
 use super::protocol::{
-    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
-    ClientRevoked, Clients, ControlError, DaemonHello, Ending, ErrorCode, Greeting, LogFrom,
-    LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress,
-    LoginSession, LogoutReport, NewKey, Operation, Outcome, OwnMark, ProviderChoice, Providers,
-    RefreshOutcome, ReloadReport, Reply, Request, Status, VERSION, Welcome,
+    CallOutcome, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
+    ClientImportReport, ClientList, ClientRevoked, ControlError, ControlRequest, DaemonHello,
+    ErrorCode, Greeting, LogFrom, LogTail, LoginBegin, LoginBegun, LoginCancelled, LoginPaste,
+    LoginPasteTaken, LoginProgress, LoginSession, LogoutReport, NewKey, Operation, OwnMarkValue,
+    ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Status, StopNotice, VERSION,
+    Welcome,
 };
 use super::usage::{UsageQuery, UsageReport};
 use crate::files::Desk;
@@ -66,7 +67,7 @@ pub trait Handler: Send + Sync {
     }
 
     /// What the caller's own requests on the port show.
-    async fn own_mark(&self) -> Result<OwnMark, ControlError> {
+    async fn own_mark(&self) -> Result<OwnMarkValue, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "There is no port here.",
@@ -82,7 +83,7 @@ pub trait Handler: Send + Sync {
     }
 
     /// Stops the daemon, after this answer.
-    async fn stop(&self) -> Result<Ending, ControlError> {
+    async fn stop(&self) -> Result<StopNotice, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "This process can't be stopped this way.",
@@ -90,7 +91,7 @@ pub trait Handler: Send + Sync {
     }
 
     /// Stops the daemon and starts it again, after this answer.
-    async fn restart(&self) -> Result<Ending, ControlError> {
+    async fn restart(&self) -> Result<StopNotice, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
             "This process can't be restarted.",
@@ -156,7 +157,7 @@ pub trait Handler: Send + Sync {
     }
 
     /// Which apps have a key.
-    async fn clients(&self) -> Result<Clients, ControlError>;
+    async fn clients(&self) -> Result<ClientList, ControlError>;
 
     /// Makes a key for an app.
     async fn client_add(&self, client: ClientAdd) -> Result<NewKey, ControlError>;
@@ -181,7 +182,7 @@ fn no_pools() -> ControlError {
 }
 
 /// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
-pub async fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
+pub async fn bind(endpoint: &Endpoint) -> Result<ControlListener, BindError> {
     let error = match endpoint.bind() {
         Ok(listener) => return Ok(listener),
         Err(error) => error,
@@ -190,8 +191,8 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
         return Err(error);
     };
     let name = format!("hermes-proxyd {PACKAGE_VERSION}");
-    let other = Client::connect(endpoint, &name).await.ok();
-    let other = other.as_ref().map(Client::daemon);
+    let other = ControlClient::connect(endpoint, &name).await.ok();
+    let other = other.as_ref().map(ControlClient::daemon);
     Err(BindError::AlreadyRunning {
         pid: pid.or(other.map(|daemon| daemon.pid)),
         version: other.map(|daemon| daemon.version.clone()),
@@ -204,7 +205,7 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Listener, BindError> {
 /// Every connection is a task of `tracker`. At shutdown a connection ends once it has sent the
 /// reply that it is at; the caller waits for that with the tracker.
 pub async fn serve(
-    mut listener: Listener,
+    mut listener: ControlListener,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
     tracker: &TaskTracker,
@@ -232,11 +233,11 @@ pub async fn serve(
                 }
             }
         };
-        let lines = Lines::new(stream, MAX_REQUEST);
+        let lines = LineStream::new(stream, MAX_REQUEST);
         let span = info_span!("control");
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => {
-                let connection = Connection {
+                let connection = ControlConnection {
                     lines,
                     handler: Arc::clone(&handler),
                     shutdown: shutdown.clone(),
@@ -254,7 +255,7 @@ pub async fn serve(
 
 /// Waits until the socket is gone. Its folder is looked at off the serving thread, for it may be the
 /// state folder, which may hang with the home; what hangs is not gone.
-fn loss_of(listener: &Listener) -> impl Future<Output = ()> + use<> {
+fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
     let (prod, mark, desk) = (listener.prod(), listener.mark(), Desk::default());
     async move {
         loop {
@@ -271,7 +272,7 @@ fn loss_of(listener: &Listener) -> impl Future<Output = ()> + use<> {
 }
 
 /// Makes the socket again; `lost` says that this has failed and was told.
-fn restore(listener: &mut Listener, lost: &mut bool) {
+fn restore(listener: &mut ControlListener, lost: &mut bool) {
     match listener.again() {
         Ok(made) => {
             *listener = made;
@@ -297,8 +298,8 @@ pub async fn serve_one(
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
 ) {
-    let connection = Connection {
-        lines: Lines::new(stream, MAX_REQUEST),
+    let connection = ControlConnection {
+        lines: LineStream::new(stream, MAX_REQUEST),
         handler,
         shutdown,
         idle: Duration::MAX,
@@ -307,8 +308,8 @@ pub async fn serve_one(
     connection.run().instrument(info_span!("control")).await;
 }
 
-struct Connection<S> {
-    lines: Lines<S>,
+struct ControlConnection<S> {
+    lines: LineStream<S>,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
     /// How long the client may be silent between two requests.
@@ -317,9 +318,9 @@ struct Connection<S> {
 }
 
 /// Why a connection ends before the client closes it.
-type End = CodecError;
+type CloseReason = CodecError;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
     async fn run(mut self) {
         match self.converse().await {
             Ok(()) => debug!("the control client disconnected"),
@@ -327,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn converse(&mut self) -> Result<(), End> {
+    async fn converse(&mut self) -> Result<(), CloseReason> {
         if !self.greet().await? {
             return Ok(());
         }
@@ -340,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Whether the client may go on to ask.
-    async fn greet(&mut self) -> Result<bool, End> {
+    async fn greet(&mut self) -> Result<bool, CloseReason> {
         let shutdown = self.shutdown.clone();
         let received = tokio::select! {
             () = shutdown.cancelled() => return Ok(false),
@@ -381,7 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits for a request's first byte; `false` when none will come.
-    async fn awaits_request(&mut self) -> Result<bool, End> {
+    async fn awaits_request(&mut self) -> Result<bool, CloseReason> {
         tokio::select! {
             () = self.shutdown.cancelled() => Ok(false),
             readable = timeout(self.idle, self.lines.readable()) => Ok(readable.unwrap_or(Ok(false))?),
@@ -389,8 +390,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads and answers one request; `false` when the connection is of no more use.
-    async fn answer(&mut self) -> Result<bool, End> {
-        let received = timeout(PATIENCE, self.lines.receive::<Request>()).await;
+    async fn answer(&mut self) -> Result<bool, CloseReason> {
+        let received = timeout(PATIENCE, self.lines.receive::<ControlRequest>()).await;
         let (error, goes_on) = match received {
             Ok(Ok(Some(request))) => {
                 self.perform(request).await?;
@@ -413,7 +414,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(goes_on)
     }
 
-    async fn perform(&mut self, Request { id, op }: Request) -> Result<(), End> {
+    async fn perform(
+        &mut self,
+        ControlRequest { id, op }: ControlRequest,
+    ) -> Result<(), CloseReason> {
         let id = Some(id);
         let handler = Arc::clone(&self.handler);
         // What answers a call is checked by its type.
@@ -476,7 +480,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Drops the work when the client leaves. One that has only said that it asks for nothing more,
     /// as a pipe does, has its answer if that is there soon.
-    async fn while_there<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+    async fn while_there<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CloseReason> {
         let mut work = std::pin::pin!(work);
         tokio::select! {
             biased;
@@ -496,7 +500,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         id: Option<u64>,
         outcome: Result<C::Reply, ControlError>,
-    ) -> Result<(), End> {
+    ) -> Result<(), CloseReason> {
         self.send_reply(id, outcome).await
     }
 
@@ -504,29 +508,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         &mut self,
         id: Option<u64>,
         outcome: Result<T, ControlError>,
-    ) -> Result<(), End> {
+    ) -> Result<(), CloseReason> {
         let outcome = match outcome {
-            Ok(answer) => Outcome::Ok(answer),
-            Err(error) => Outcome::Error(error),
+            Ok(answer) => CallOutcome::Ok(answer),
+            Err(error) => CallOutcome::Error(error),
         };
         match self.send(&Reply { id, outcome }).await {
             Err(CodecError::TooLong { .. }) => {
                 let message = "The answer is too long for the control protocol.";
                 let error = ControlError::new(ErrorCode::Internal, message);
-                let outcome = Outcome::<()>::Error(error);
+                let outcome = CallOutcome::<()>::Error(error);
                 self.send(&Reply { id, outcome }).await
             }
             sent => sent,
         }
     }
 
-    async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), End> {
+    async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), CloseReason> {
         let sent = timeout(PATIENCE, self.lines.send(message)).await;
         sent.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
     }
 }
 
-async fn turn_away(mut lines: Lines<Stream>) {
+async fn turn_away(mut lines: LineStream<Stream>) {
     let message = format!("hermes-proxyd already has {MAX_CLIENTS} control clients.");
     let error = ControlError::new(ErrorCode::TooManyClients, message)
         .with_hint("Close one of them, or try again in a minute.");
@@ -538,7 +542,7 @@ async fn turn_away(mut lines: Lines<Stream>) {
 }
 
 /// What to tell the client about a line; the error itself when there is nobody left to tell.
-fn broken_line(error: CodecError, expected: &str) -> Result<ControlError, End> {
+fn broken_line(error: CodecError, expected: &str) -> Result<ControlError, CloseReason> {
     match error {
         CodecError::TooLong { ceiling } => Ok(ControlError::new(
             ErrorCode::TooLong,

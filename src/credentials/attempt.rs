@@ -110,7 +110,7 @@ pub(super) enum Deed {
 
 /// How long the locks are waited for when the keeper is to end.
 #[derive(Debug)]
-pub(super) enum Patience {
+pub(super) enum LockPatience {
     /// Not at all: nothing is lost.
     UntilStopped,
     /// As long as it takes, unless this login is kept beside the journal.
@@ -367,11 +367,11 @@ impl LockedLogin {
 impl Core {
     /// Begins a renewal: of what is due, or for `cause`. It is never cancelled half-way. The locks come
     /// first, and are held to its end: [`RenewalEvent::Locked`].
-    pub(super) fn begin(&mut self, cause: RenewalCause) -> Patience {
+    pub(super) fn begin(&mut self, cause: RenewalCause) -> LockPatience {
         let patience = match self.knowledge.unsaved() {
-            _ if cause.answer_lost => Patience::ToTheEnd,
-            Some(unsaved) => Patience::UnlessKept(Box::new(unsaved.login.clone())),
-            None => Patience::UntilStopped,
+            _ if cause.answer_lost => LockPatience::ToTheEnd,
+            Some(unsaved) => LockPatience::UnlessKept(Box::new(unsaved.login.clone())),
+            None => LockPatience::UntilStopped,
         };
         let phase = Phase::Locking;
         self.knowledge.release();

@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use super::attempt::{
-    Commit, Deed, Leftovers, Patience, RenewalCause, RenewalEvent, RenewalFailure, RenewalOutcome,
-    RenewalStep,
+    Commit, Deed, Leftovers, LockPatience, RenewalCause, RenewalEvent, RenewalFailure,
+    RenewalOutcome, RenewalStep,
 };
 use super::journal::UnsavedLogin;
 use super::keeper::{Keeper, seat};
@@ -128,13 +128,13 @@ impl Keeper {
     async fn locked(
         &self,
         store: &LoginStore,
-        patience: Patience,
+        patience: LockPatience,
     ) -> Result<Transaction, StoreError> {
         let opening = store.open(self.lock_limit());
         let waits = match patience {
-            Patience::ToTheEnd => true,
-            Patience::UntilStopped => false,
-            Patience::UnlessKept(login) => {
+            LockPatience::ToTheEnd => true,
+            LockPatience::UntilStopped => false,
+            LockPatience::UnlessKept(login) => {
                 let kept = self.kept().await.ok().flatten();
                 kept.is_none_or(|kept| kept.login != *login)
             }

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use super::providers::ProviderReport;
 use crate::clients::{
-    ClientsError, Imported, Limits, Listed, Outcome, OwnMark, Rates, Registry, Token,
+    ClientRates, ClientsError, Imported, KeyLimits, Listed, OwnMark, Registry, Token, TokenOutcome,
 };
 use crate::control::protocol::{
     ClientAdd, ClientChange, ClientChanged, ClientEntry, ClientImport, ClientImportReport,
-    ClientImportResult, ClientLimit, ClientLimits, ClientRevoked, ClientToday, Clients,
-    ControlError, ErrorCode, ImportOutcome, ImportedKey, Key, NewKey, Timestamp,
+    ClientImportResult, ClientLimit, ClientLimits, ClientList, ClientRevoked, ClientToday,
+    ControlError, ErrorCode, ImportOutcome, ImportedKey, IssuedKey, NewKey, Timestamp,
 };
 use crate::credentials::StoreFiles;
 use crate::secret::Secret;
@@ -40,7 +40,7 @@ pub(super) async fn list(
     clients: &Registry,
     now: DateTime<Utc>,
     providers: &[ProviderReport],
-) -> Result<Clients, ControlError> {
+) -> Result<ClientList, ControlError> {
     clients.reload().await.map_err(|error| refused(&error))?;
     let listed = clients.list();
     let is_unknown = |name: &&String| {
@@ -49,7 +49,7 @@ pub(super) async fn list(
     };
     let limits = listed.iter().flat_map(|client| &client.limits.providers);
     let unknown: BTreeSet<_> = limits.filter(is_unknown).cloned().collect();
-    Ok(Clients {
+    Ok(ClientList {
         now: Timestamp(now),
         clients: listed.into_iter().map(entry).collect(),
         unknown_providers: unknown.into_iter().collect(),
@@ -66,7 +66,7 @@ fn limits(
     wanted: ClientAdd,
     chosen: &[String],
     providers: &[ProviderReport],
-) -> Result<Limits, ControlError> {
+) -> Result<KeyLimits, ControlError> {
     let mut paths = Vec::with_capacity(wanted.paths.len());
     for path in &wanted.paths {
         paths.push(known_path(path, chosen, providers)?);
@@ -76,12 +76,12 @@ fn limits(
         Some(limit) => Some(NonZeroU32::new(limit).ok_or_else(no_places)?),
     };
     let more = wanted.limits;
-    Ok(Limits {
+    Ok(KeyLimits {
         providers: wanted.providers,
         paths,
         models: more.models,
         in_flight,
-        rates: Rates {
+        rates: ClientRates {
             requests_per_minute: some(more.requests_per_minute, NonZeroU32::new)?,
             requests_per_day: some(more.requests_per_day, NonZeroU32::new)?,
             tokens_per_day: some(more.tokens_per_day, NonZeroU64::new)?,
@@ -147,7 +147,7 @@ pub(super) async fn change(
 }
 
 /// The limits without those that are cleared, and with those that are set.
-fn merged(mut limits: Limits, clear: &[ClientLimit], set: Limits) -> Limits {
+fn merged(mut limits: KeyLimits, clear: &[ClientLimit], set: KeyLimits) -> KeyLimits {
     for limit in clear {
         match limit {
             ClientLimit::Providers => limits.providers.clear(),
@@ -161,12 +161,12 @@ fn merged(mut limits: Limits, clear: &[ClientLimit], set: Limits) -> Limits {
     }
     let list = |set: Vec<String>, old: Vec<String>| if set.is_empty() { old } else { set };
     let rates = limits.rates;
-    Limits {
+    KeyLimits {
         providers: list(set.providers, limits.providers),
         paths: list(set.paths, limits.paths),
         models: list(set.models, limits.models),
         in_flight: set.in_flight.or(limits.in_flight),
-        rates: Rates {
+        rates: ClientRates {
             requests_per_minute: set.rates.requests_per_minute.or(rates.requests_per_minute),
             requests_per_day: set.rates.requests_per_day.or(rates.requests_per_day),
             tokens_per_day: set.rates.tokens_per_day.or(rates.tokens_per_day),
@@ -175,7 +175,7 @@ fn merged(mut limits: Limits, clear: &[ClientLimit], set: Limits) -> Limits {
 }
 
 /// What to look at again: models that no provider of the key lists, where their lists are known.
-fn unlisted(limits: &Limits, providers: &[ProviderReport]) -> Vec<String> {
+fn unlisted(limits: &KeyLimits, providers: &[ProviderReport]) -> Vec<String> {
     let is_meant = |report: &&ProviderReport| {
         let name = report.upstream.name.as_str();
         limits.providers.is_empty() || limits.providers.iter().any(|chosen| chosen == name)
@@ -260,7 +260,7 @@ pub(super) async fn import(
     })?;
     let taken = results
         .iter()
-        .filter(|one| one.outcome == Outcome::Imported);
+        .filter(|one| one.outcome == TokenOutcome::Imported);
     tracing::info!(clients = taken.count(), "client keys were imported");
     Ok(ClientImportReport {
         results: results.into_iter().map(import_result).collect(),
@@ -370,14 +370,14 @@ fn no_places() -> ControlError {
 fn new_key(client: Listed, key: &Secret) -> NewKey {
     NewKey {
         client: entry(client),
-        key: Key::new(key.expose().to_owned()),
+        key: IssuedKey::new(key.expose().to_owned()),
         notes: Vec::new(),
     }
 }
 
 /// What hermesctl's own requests show.
-pub(super) fn own_mark(mark: &OwnMark) -> Key {
-    Key::new(mark.expose().to_owned())
+pub(super) fn own_mark(mark: &OwnMark) -> IssuedKey {
+    IssuedKey::new(mark.expose().to_owned())
 }
 
 fn entry(client: Listed) -> ClientEntry {
@@ -412,9 +412,9 @@ fn import_result(imported: Imported) -> ClientImportResult {
         label: imported.label,
         name: imported.name,
         outcome: match imported.outcome {
-            Outcome::Imported => ImportOutcome::Imported,
-            Outcome::Skipped => ImportOutcome::Skipped,
-            Outcome::Refused => ImportOutcome::Refused,
+            TokenOutcome::Imported => ImportOutcome::Imported,
+            TokenOutcome::Skipped => ImportOutcome::Skipped,
+            TokenOutcome::Refused => ImportOutcome::Refused,
         },
         detail: imported.detail,
     }

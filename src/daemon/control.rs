@@ -23,22 +23,22 @@ use crate::clients::Registry;
 use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
 use crate::containers::{self, ListenEndpoint};
-use crate::control::flights::{InFlightQuery, InFlightReport};
+use crate::control::chat_apis::ChatApis;
+use crate::control::in_flight::{InFlightQuery, InFlightReport};
 use crate::control::judge;
 use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::{
     AvailableProvider, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
-    ClientImportReport, ClientRevoked, Clients, CommandLine, ControlError, CredentialKind,
-    DaemonStatus, Ending, ErrorCode, ErrorReport, Finding, Key, ListenerStatus, LogFrom, LogTail,
+    ClientImportReport, ClientList, ClientRevoked, CommandLine, ControlError, CredentialKind,
+    DaemonStatus, ErrorCode, ErrorReport, Finding, IssuedKey, ListenerStatus, LogFrom, LogTail,
     LoginBegin, LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress,
-    LoginSession, LoginStatus, LogoutReport, Mishaps, NewKey, OwnMark, PathEntry, ProviderChoice,
+    LoginSession, LoginStatus, LogoutReport, NewKey, OwnMarkValue, PathEntry, ProviderChoice,
     ProviderEntry, ProviderState, ProviderStatus, Providers, QuotaStatus, QuotaWindow,
-    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, Severity, Status,
-    Timestamp, UnreadableLogin, UnsavableLogin,
+    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, RequestFailures,
+    Severity, Status, StopNotice, Timestamp, UnreadableLogin, UnsavableLogin,
 };
 use crate::control::server::Handler;
 use crate::control::usage::{UsageQuery, UsageReport};
-use crate::control::wires::Wires;
 use crate::credentials::{self, StandingKind, StatusEvent, StoreFiles};
 use crate::provider::{self, Skew};
 use crate::proxy::{self, Port};
@@ -104,7 +104,7 @@ pub(super) struct ControlHandler {
     /// `None` without a log.
     pub(super) log: Option<Tail>,
     /// What hermesctl's own requests on the port show.
-    pub(super) own_mark: Option<Key>,
+    pub(super) own_mark: Option<IssuedKey>,
     pub(super) logins: Arc<LoginSessions>,
     pub(super) files: StoreFiles,
     pub(super) clients: Registry,
@@ -147,11 +147,11 @@ impl Handler for ControlHandler {
         self.providers().await
     }
 
-    async fn stop(&self) -> Result<Ending, ControlError> {
+    async fn stop(&self) -> Result<StopNotice, ControlError> {
         Ok(self.end(StopKind::Stop))
     }
 
-    async fn restart(&self) -> Result<Ending, ControlError> {
+    async fn restart(&self) -> Result<StopNotice, ControlError> {
         if service_manager::listens() {
             let message = "A service manager runs this hermes-proxyd; only the service manager can \
                            restart it.";
@@ -182,8 +182,8 @@ impl Handler for ControlHandler {
         log.ok_or_else(|| ControlError::new(ErrorCode::Internal, "There is no log here."))
     }
 
-    async fn own_mark(&self) -> Result<OwnMark, ControlError> {
-        let mark = self.own_mark.clone().map(|mark| OwnMark { mark });
+    async fn own_mark(&self) -> Result<OwnMarkValue, ControlError> {
+        let mark = self.own_mark.clone().map(|mark| OwnMarkValue { mark });
         mark.ok_or_else(|| ControlError::new(ErrorCode::Internal, "There is no mark."))
     }
 
@@ -272,7 +272,7 @@ impl Handler for ControlHandler {
         ))
     }
 
-    async fn clients(&self) -> Result<Clients, ControlError> {
+    async fn clients(&self) -> Result<ClientList, ControlError> {
         let view = self.view.load_full();
         clients::list(&self.clients, self.clock.now(), &view.reports).await
     }
@@ -418,7 +418,7 @@ impl ControlHandler {
                 Some(Severity::Attention | Severity::Other(_)) => "attention",
             },
             code: worst.map_or("all_well", |one| one.code.as_str()).to_owned(),
-            trouble: trouble.map(|one| proxy::Trouble {
+            trouble: trouble.map(|one| proxy::ProviderTrouble {
                 code: one.code.as_str().to_owned(),
                 text: one.text.clone(),
                 command: one.command.clone(),
@@ -454,7 +454,7 @@ impl ControlHandler {
             api_key: report.adapter.layout().is_none(),
             no_key: status.kind == Some(provider::BearerKind::NO_KEY),
             app_url: self.app_url(&report.upstream.name, view),
-            wires: Wires::of(&paths),
+            wires: ChatApis::of(&paths),
             paths,
             models: report.upstream.models.ids(),
         }
@@ -476,12 +476,12 @@ impl ControlHandler {
     }
 
     /// A second command does not change the first one.
-    fn end(&self, end: StopKind) -> Ending {
+    fn end(&self, end: StopKind) -> StopNotice {
         self.endings.try_send(end).ok();
         let view = self.view.load();
         let reports = view.reports.iter();
         let in_flight = reports.map(|report| report.upstream.counters.counts().in_flight);
-        Ending {
+        StopNotice {
             in_flight: in_flight.sum(),
         }
     }
@@ -569,9 +569,9 @@ fn listener_status(port: &Port, view: &View) -> ListenerStatus {
     }
 }
 
-fn mishaps(mishaps: &proxy::Mishaps, now: DateTime<Utc>) -> Option<Mishaps> {
+fn mishaps(mishaps: &proxy::FailureTally, now: DateTime<Utc>) -> Option<RequestFailures> {
     let (count, last) = mishaps.look()?;
-    Some(Mishaps {
+    Some(RequestFailures {
         count,
         at: Timestamp(now - last.at.elapsed()),
         code: last.code.into_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::control::flights::{
+use crate::control::in_flight::{
     InFlightQuery, InFlightReport, LastHour, MOST, RequestInFlight, RequestPhase,
 };
 use crate::control::protocol::Timestamp;

@@ -91,7 +91,7 @@ struct QueueState {
     waiting: Queued,
     /// What waits and what is being written, with its cost.
     bytes: usize,
-    writer: Writer,
+    writer: LogThread,
     /// A line that waits is not to wait for others.
     urgent: bool,
     /// Lines that were dropped and not told of yet.
@@ -108,7 +108,7 @@ struct QueueState {
 
 /// What the log's thread does.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Writer {
+enum LogThread {
     /// It writes, or will look for lines before it sleeps.
     Busy,
     /// Lines gather.
@@ -201,12 +201,12 @@ impl LogQueue {
         state.waiting.push(line);
         state.urgent |= important;
         let wakes = match state.writer {
-            Writer::Busy => false,
-            Writer::Rests => state.is_pressing(),
-            Writer::Sleeps => true,
+            LogThread::Busy => false,
+            LogThread::Rests => state.is_pressing(),
+            LogThread::Sleeps => true,
         };
         if wakes {
-            state.writer = Writer::Busy;
+            state.writer = LogThread::Busy;
             drop(state);
             self.0.work.notify_one();
         }
@@ -244,7 +244,7 @@ impl LogQueue {
         let mut state = self.0.lock();
         state.hurry = true;
         self.0.work.notify_one();
-        let waits = |state: &mut QueueState| state.bytes > 0 || state.writer == Writer::Busy;
+        let waits = |state: &mut QueueState| state.bytes > 0 || state.writer == LogThread::Busy;
         let waited = self.0.done.wait_timeout_while(state, FLUSH, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.hurry = false;
@@ -321,7 +321,7 @@ impl SharedQueue {
         } else {
             self.await_another_attempt()
         };
-        state.writer = Writer::Busy;
+        state.writer = LogThread::Busy;
         let reopens = std::mem::take(&mut state.reopen);
         if batch.lines().is_empty() {
             state.take_batch(batch);
@@ -358,7 +358,7 @@ impl SharedQueue {
     fn await_lines(&self) -> MutexGuard<'_, QueueState> {
         let mut state = self.lock();
         while state.waiting.is_empty() && !state.reopen {
-            state.writer = Writer::Sleeps;
+            state.writer = LogThread::Sleeps;
             let woken = self.work.wait(state);
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
@@ -380,10 +380,11 @@ impl SharedQueue {
         if state.is_pressing() {
             return;
         }
-        state.writer = Writer::Rests;
+        state.writer = LogThread::Rests;
         self.done.notify_all();
-        let rests =
-            |state: &mut QueueState| state.writer == Writer::Rests && !state.hurry && !state.reopen;
+        let rests = |state: &mut QueueState| {
+            state.writer == LogThread::Rests && !state.hurry && !state.reopen
+        };
         drop(self.work.wait_timeout_while(state, REST, rests));
     }
 }
@@ -581,8 +582,8 @@ mod tests {
     #[test]
     fn a_warning_and_many_lines_end_the_rest_at_once() {
         let queue = LogQueue::new(false);
-        let resting = || queue.0.lock().writer = Writer::Rests;
-        let rests = || queue.0.lock().writer == Writer::Rests;
+        let resting = || queue.0.lock().writer = LogThread::Rests;
+        let rests = || queue.0.lock().writer == LogThread::Rests;
         resting();
         queue.push(b"a line\n", false);
         assert!(rests());

@@ -3,7 +3,7 @@
 
 use super::logging::NOTICES;
 use crate::credentials::{self, Audience};
-use crate::hooks::{self, HookNotice, NoticeKind};
+use crate::hooks::{self, HookEvent, HookNotice};
 use crate::provider::Remedy;
 
 /// Every receiver of notices.
@@ -53,7 +53,7 @@ fn told(notice: credentials::LoginNotice) -> HookNotice {
                     format!("{name} needs its API key: {reason}; {advice}")
                 }
             };
-            (NoticeKind::LoginEnded, message, command, None)
+            (HookEvent::LoginEnded, message, command, None)
         }
         credentials::NoticeKind::EndsSoon { ends_at } => {
             let day = ends_at.format("%Y-%m-%d %H:%M UTC");
@@ -62,11 +62,11 @@ fn told(notice: credentials::LoginNotice) -> HookNotice {
                  log in again before then"
             );
             let command = command.map(|command| format!("{command} --force"));
-            (NoticeKind::LoginEndsSoon, message, command, Some(ends_at))
+            (HookEvent::LoginEndsSoon, message, command, Some(ends_at))
         }
         credentials::NoticeKind::Restored => {
             let message = format!("{name}: the login works again");
-            (NoticeKind::LoginRestored, message, None, None)
+            (HookEvent::LoginRestored, message, None, None)
         }
         credentials::NoticeKind::NotSaved { reason } => {
             let message = format!(
@@ -74,7 +74,7 @@ fn told(notice: credentials::LoginNotice) -> HookNotice {
                  {reason}"
             );
             let command = Some("hermesctl proxy status".to_owned());
-            (NoticeKind::LoginNotSaved, message, command, None)
+            (HookEvent::LoginNotSaved, message, command, None)
         }
         credentials::NoticeKind::Hindered { reason, command } => {
             let message = format!(
@@ -82,7 +82,7 @@ fn told(notice: credentials::LoginNotice) -> HookNotice {
                  {reason}; requests fail once the current token has expired"
             );
             let command = command.unwrap_or_else(|| "hermesctl doctor".to_owned());
-            (NoticeKind::LoginNotSaved, message, Some(command), None)
+            (HookEvent::LoginNotSaved, message, Some(command), None)
         }
         credentials::NoticeKind::Unreadable {
             reason,
@@ -96,7 +96,7 @@ fn told(notice: credentials::LoginNotice) -> HookNotice {
             };
             let message = format!("{name}: the login can't be read: {reason}; {until}");
             let command = command.unwrap_or_else(|| "hermesctl doctor".to_owned());
-            (NoticeKind::LoginUnreadable, message, Some(command), None)
+            (HookEvent::LoginUnreadable, message, Some(command), None)
         }
     };
     HookNotice {
@@ -127,11 +127,11 @@ fn log(notice: &HookNotice) {
         };
     }
     match notice.event {
-        NoticeKind::LoginEnded | NoticeKind::LoginNotSaved | NoticeKind::LoginUnreadable => {
+        HookEvent::LoginEnded | HookEvent::LoginNotSaved | HookEvent::LoginUnreadable => {
             line!(error);
         }
-        NoticeKind::LoginEndsSoon | NoticeKind::QuotaLow | NoticeKind::QuotaSpent => line!(warn),
-        NoticeKind::LoginRestored | NoticeKind::QuotaFree => line!(info),
+        HookEvent::LoginEndsSoon | HookEvent::QuotaLow | HookEvent::QuotaSpent => line!(warn),
+        HookEvent::LoginRestored | HookEvent::QuotaFree => line!(info),
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let settings = hooks::HookSettings::new(&Config::default());
         let notices = Notices::new(hooks::start(settings, &tasks, stop.clone()));
-        for (name, event) in NoticeKind::NAMES {
+        for (name, event) in HookEvent::NAMES {
             notices.tell(HookNotice {
                 event,
                 provider: "nous".into(),
@@ -231,7 +231,7 @@ mod tests {
             "ERROR", "WARN", "INFO", "ERROR", "ERROR", "WARN", "WARN", "INFO",
         ];
         assert_eq!(lines.len(), levels.len(), "{text}");
-        for ((line, level), (name, kind)) in lines.iter().zip(levels).zip(NoticeKind::NAMES) {
+        for ((line, level), (name, kind)) in lines.iter().zip(levels).zip(HookEvent::NAMES) {
             assert_eq!(line["level"], level);
             assert_eq!(line["target"], NOTICES);
             assert_eq!(line["message_id"], kind.message_id());
@@ -345,7 +345,7 @@ journalctl --no-pager -o json "MESSAGE_ID=$3" > "$1"
                 return;
             }
             let journal = std::fs::read(&file).unwrap();
-            for (_, kind) in NoticeKind::NAMES {
+            for (_, kind) in HookEvent::NAMES {
                 // The native protocol: name, length, value.
                 let field = [
                     b"\nMESSAGE_ID\n\x20\0\0\0\0\0\0\0",
@@ -367,7 +367,7 @@ journalctl --no-pager -o json "MESSAGE_ID=$3" > "$1"
             }
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("found");
-            let id = NoticeKind::LoginEnded.message_id();
+            let id = HookEvent::LoginEnded.message_id();
             if in_namespace(REAL, &file, &[id, JOURNALD]).is_none() {
                 return;
             }

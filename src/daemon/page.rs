@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout};
 use super::clients;
 use super::control::ControlHandler;
 use crate::control::usage::{UsageBy, UsageQuery};
-use crate::page::{self, Counts, Door, Failure, Sight, Usage};
-use crate::proxy::{Failures, Page, Pages, Reader};
+use crate::page::{self, ConnectHint, DailyCounts, FailedRequest, PageUsage, PageView};
+use crate::proxy::{Failures, PageReader, Pages, StatusPage};
 
 /// However many browsers look, the counts are asked for once in this time.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub(super) struct StatusPageMaker {
     answers: Arc<ControlHandler>,
     failures: Arc<Failures>,
     /// Held while the counts are asked for, so that concurrent readers wait for the same answer.
-    usage: Mutex<Option<(Instant, Usage)>>,
+    usage: Mutex<Option<(Instant, PageUsage)>>,
 }
 
 impl StatusPageMaker {
@@ -42,17 +42,17 @@ impl StatusPageMaker {
         }
     }
 
-    async fn sight(&self, reader: Reader) -> Sight {
+    async fn sight(&self, reader: PageReader) -> PageView {
         let usage = self.usage().await;
         let answers = &self.answers;
         let status = answers.picture();
         let now = status.now.0;
-        let sight = Sight {
+        let sight = PageView {
             logins: answers.logins_now(),
             clients: clients::known(&answers.clients),
             failures: failures(&self.failures, now),
             usage,
-            door: Door {
+            door: ConnectHint {
                 origin: reader.origin,
                 provider: reader.provider,
                 needs_key: reader.needs_key,
@@ -67,7 +67,7 @@ impl StatusPageMaker {
         }
     }
 
-    async fn usage(&self) -> Usage {
+    async fn usage(&self) -> PageUsage {
         let mut known = self.usage.lock().await;
         if let Some((at, usage)) = &*known
             && at.elapsed() < GOOD_FOR
@@ -76,13 +76,15 @@ impl StatusPageMaker {
         }
         let asked = timeout(PATIENCE, self.ask()).await;
         let usage = asked.unwrap_or_else(|_| {
-            Usage::Unknown("The counts of usage can't be read: the disk is too slow.".to_owned())
+            PageUsage::Unknown(
+                "The counts of usage can't be read: the disk is too slow.".to_owned(),
+            )
         });
         *known = Some((Instant::now(), usage.clone()));
         usage
     }
 
-    async fn ask(&self) -> Usage {
+    async fn ask(&self) -> PageUsage {
         let now = self.answers.clock.now();
         let report = |by: UsageBy, days: u32| {
             let query = UsageQuery {
@@ -101,7 +103,7 @@ impl StatusPageMaker {
             report(UsageBy::Client, MONTH),
         );
         match reports {
-            Ok((days, ..)) if !days.enabled => Usage::Off,
+            Ok((days, ..)) if !days.enabled => PageUsage::Off,
             Ok((
                 days,
                 models_of_week,
@@ -109,7 +111,7 @@ impl StatusPageMaker {
                 clients_today,
                 clients_of_week,
                 clients_of_month,
-            )) => Usage::Known(Arc::new(Counts {
+            )) => PageUsage::Known(Arc::new(DailyCounts {
                 days,
                 models_of_week,
                 models_of_month,
@@ -117,15 +119,15 @@ impl StatusPageMaker {
                 clients_of_week,
                 clients_of_month,
             })),
-            Err(error) => Usage::Unknown(error.message),
+            Err(error) => PageUsage::Unknown(error.message),
         }
     }
 }
 
-fn failures(failures: &Failures, now: DateTime<Utc>) -> Vec<Failure> {
+fn failures(failures: &Failures, now: DateTime<Utc>) -> Vec<FailedRequest> {
     let failures = failures.look().into_iter();
     failures
-        .map(|one| Failure {
+        .map(|one| FailedRequest {
             at: now - one.at.elapsed(),
             code: one.code.into_owned(),
             provider: one.provider.into(),
@@ -137,15 +139,15 @@ fn failures(failures: &Failures, now: DateTime<Utc>) -> Vec<Failure> {
 
 #[async_trait]
 impl Pages for StatusPageMaker {
-    async fn html(&self, reader: Reader) -> Page {
+    async fn html(&self, reader: PageReader) -> StatusPage {
         let sight = self.sight(reader).await;
-        Page {
+        StatusPage {
             text: page::html(&sight),
             policy: page::policy(),
         }
     }
 
-    async fn json(&self, reader: Reader) -> String {
+    async fn json(&self, reader: PageReader) -> String {
         let sight = self.sight(reader).await;
         format!("{:#}\n", page::json(&sight))
     }

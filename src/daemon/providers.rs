@@ -22,7 +22,7 @@ use crate::credentials::{
     Terms,
 };
 use crate::provider::{self, Adapter, Layout};
-use crate::proxy::{self, Client, Counters, PathCounters, Rules, Upstream};
+use crate::proxy::{self, Counters, GatewayRules, PathCounters, Upstream, UpstreamClient};
 
 /// The keepers read their stores within this time, side by side, or the daemon continues without
 /// waiting.
@@ -415,7 +415,7 @@ impl Fleet {
             paths,
             adapter: adapter.clone(),
             credentials: pool,
-            client: Client::new(
+            client: UpstreamClient::new(
                 tls,
                 settings.http,
                 timeouts,
@@ -438,7 +438,9 @@ impl Fleet {
             counters,
             keep_alive_comment: settings.keep_alive_comment,
             doubted: AtomicBool::new(false),
-            models: proxy::Shelf::of(self.files.own.with_file_name("models").join(name.as_str())),
+            models: proxy::ModelListCache::of(
+                self.files.own.with_file_name("models").join(name.as_str()),
+            ),
             name,
         };
         FleetMember {
@@ -449,7 +451,7 @@ impl Fleet {
     }
 
     /// The rules for the port, the default provider first.
-    pub(super) fn rules(&self, config: &Config) -> Rules {
+    pub(super) fn rules(&self, config: &Config) -> GatewayRules {
         let mut upstreams: Vec<_> = self
             .members
             .values()
@@ -458,7 +460,7 @@ impl Fleet {
         upstreams.sort_by_key(|upstream| upstream.name != config.default_provider);
         let mut guard = config.guard.clone();
         guard.allowed_hosts.extend(proxy::own_names());
-        Rules {
+        GatewayRules {
             guard,
             limits: config.limits,
             timeouts: config.timeouts,

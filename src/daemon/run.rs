@@ -28,16 +28,16 @@ use crate::config::{
     self, Config, ConfigError, ListenAddress, Loaded, LogFormat, OverrideError, Overrides,
     OwnListenerError, Problem, Variables,
 };
-use crate::control::endpoint::{BindError, Endpoint, Listener};
-use crate::control::life::{self, Held, Life};
+use crate::control::daemon_lock::{self, DaemonLock, DaemonLockState};
+use crate::control::endpoint::{BindError, ControlListener, Endpoint};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
 use crate::files::Desk;
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, CannotBind, Gateway, Places, Port, Refusals, Service};
-use crate::usage::Keeper;
+use crate::proxy::{self, Bound, CannotBind, ConnectionService, Gateway, Places, Port, Refusals};
+use crate::usage::UsageWriter;
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -257,7 +257,9 @@ pub(super) async fn run(
 }
 
 /// Becomes the one daemon of the runtime folder.
-async fn take_control(environment: &Environment) -> Result<(Listener, Option<Life>), StartError> {
+async fn take_control(
+    environment: &Environment,
+) -> Result<(ControlListener, Option<DaemonLock>), StartError> {
     let folder = environment.runtime_dir();
     let endpoint = Endpoint::new(folder.ok_or(StartError::NoRuntimeFolder)?);
     let control = server::bind(&endpoint).await?;
@@ -265,10 +267,10 @@ async fn take_control(environment: &Environment) -> Result<(Listener, Option<Lif
 }
 
 /// Tells hermesctl, which may not find the socket, that we are running.
-async fn say_that_we_live(environment: &Environment) -> Option<Life> {
-    match life::hold(&environment.state_dir()?).await {
-        Ok(Held::Ours(life)) => Some(life),
-        Ok(Held::ByAnother(pid)) => {
+async fn say_that_we_live(environment: &Environment) -> Option<DaemonLock> {
+    match daemon_lock::hold(&environment.state_dir()?).await {
+        Ok(DaemonLockState::Ours(life)) => Some(life),
+        Ok(DaemonLockState::ByAnother(pid)) => {
             tracing::warn!(
                 pid,
                 "another hermes-proxyd of this user is running with the same logins"
@@ -553,8 +555,8 @@ impl Stops {
     }
 
     /// What connections share.
-    fn service(&self, gateway: Arc<Gateway>, connections: usize) -> Service {
-        Service {
+    fn service(&self, gateway: Arc<Gateway>, connections: usize) -> ConnectionService {
+        ConnectionService {
             gateway,
             places: Places::new(descriptors::places(connections)),
             drain: self.drain.clone(),
@@ -581,7 +583,7 @@ impl Stops {
     /// trigger that checks the control socket.
     fn answer(
         &self,
-        control: Listener,
+        control: ControlListener,
         answers: Arc<ControlHandler>,
         gateway: &Gateway,
     ) -> Arc<Notify> {
@@ -649,7 +651,7 @@ impl Stops {
     }
 
     /// Ends the rest in order, after the requests.
-    async fn end(&self, daemon: &RunningDaemon, counts: Option<Keeper>) {
+    async fn end(&self, daemon: &RunningDaemon, counts: Option<UsageWriter>) {
         Counting::end(counts).await;
         daemon.answers.logins.end().await;
         daemon.fleet.stop().await;

@@ -13,7 +13,10 @@ use crate::control::usage::{UsageBy, UsageQuery, UsageReport, UsageRow, UsageSum
 use crate::credentials::StoreFiles;
 use crate::files::Desk;
 use crate::proxy::Ledger;
-use crate::usage::{self, Book, By, FILE, Keeper, Query, Report, Settings, Since, Sums};
+use crate::usage::{
+    self, Book, CountedSince, CountsReport, CountsSums, FILE, GroupBy, Query, UsageSettings,
+    UsageWriter,
+};
 
 /// The default range, in days.
 const DAYS: u32 = 7;
@@ -44,12 +47,12 @@ impl Counting {
         config: config::Usage,
         clock: Arc<dyn Clock>,
         ledger: &Ledger,
-    ) -> (Self, Option<Keeper>) {
+    ) -> (Self, Option<UsageWriter>) {
         let counting = Self::looks(files, config);
         if !config.enabled {
             return (counting, None);
         }
-        let settings = Settings {
+        let settings = UsageSettings {
             file: counting.file.clone(),
             days: config.keep_days,
         };
@@ -67,7 +70,7 @@ impl Counting {
     }
 
     /// What the file says.
-    async fn look(&self, query: Query, now: DateTime<Utc>) -> Result<Report, String> {
+    async fn look(&self, query: Query, now: DateTime<Utc>) -> Result<CountsReport, String> {
         let file = self.file.clone();
         let look = move || usage::look(&file, query, now);
         let looked = Desk::default().run(look).await;
@@ -75,7 +78,7 @@ impl Counting {
     }
 
     /// Writes the rest.
-    pub(super) async fn end(keeper: Option<Keeper>) {
+    pub(super) async fn end(keeper: Option<UsageWriter>) {
         if let Some(keeper) = keeper {
             keeper.end().await;
         }
@@ -115,29 +118,29 @@ impl Counting {
     }
 }
 
-fn since(asked: &UsageQuery) -> Result<Since, ControlError> {
+fn since(asked: &UsageQuery) -> Result<CountedSince, ControlError> {
     let Some(day) = &asked.since else {
-        return Ok(Since::Days(asked.days.unwrap_or(DAYS)));
+        return Ok(CountedSince::Days(asked.days.unwrap_or(DAYS)));
     };
     let day: NaiveDate = day.parse().map_err(|_| {
         let message = format!("{day:?} is not a day.");
         ControlError::new(ErrorCode::Internal, message).with_hint("Write it as 2026-11-23.")
     })?;
-    Ok(Since::Day(day))
+    Ok(CountedSince::Day(day))
 }
 
-fn by(asked: UsageBy) -> By {
+fn by(asked: UsageBy) -> GroupBy {
     match asked {
-        UsageBy::Client => By::Client,
-        UsageBy::Model => By::Model,
-        UsageBy::Provider => By::Provider,
-        UsageBy::Login => By::Login,
-        UsageBy::Path => By::Path,
-        UsageBy::Day => By::Day,
+        UsageBy::Client => GroupBy::Client,
+        UsageBy::Model => GroupBy::Model,
+        UsageBy::Provider => GroupBy::Provider,
+        UsageBy::Login => GroupBy::Login,
+        UsageBy::Path => GroupBy::Path,
+        UsageBy::Day => GroupBy::Day,
     }
 }
 
-fn told(report: Report, by: UsageBy, enabled: bool) -> UsageReport {
+fn told(report: CountsReport, by: UsageBy, enabled: bool) -> UsageReport {
     let rows = report.rows.into_iter().map(|(name, one)| UsageRow {
         name,
         sums: sums(one),
@@ -155,7 +158,7 @@ fn told(report: Report, by: UsageBy, enabled: bool) -> UsageReport {
     }
 }
 
-fn sums(of: Sums) -> UsageSums {
+fn sums(of: CountsSums) -> UsageSums {
     UsageSums {
         requests: of.requests,
         failed: of.failed,

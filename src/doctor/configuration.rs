@@ -12,7 +12,7 @@ use super::{
     system,
 };
 use crate::config::{Config, ConfigError, KeySource, Loaded};
-use crate::control::judge::Pending;
+use crate::control::judge::ConfigDrift;
 use crate::control::protocol::FindingCode;
 use crate::tools::ProgramCall;
 
@@ -201,15 +201,15 @@ fn in_force(facts: &DoctorFacts) -> Option<DoctorFinding> {
     }
     match pending(&answers.status, &facts.environment)? {
         // The file's own finding reports it.
-        Pending::Broken => None,
-        Pending::Gone => {
+        ConfigDrift::Broken => None,
+        ConfigDrift::Gone => {
             let text = "The file is gone: the running hermes-proxyd uses the settings it has \
                         loaded, and the next start will use the defaults.";
             let finding = warn(text.to_owned()).code(FindingCode::ConfigMissing);
             let file = theirs.map_or_else(String::new, |file| format!(" {}", file.display()));
             Some(finding.advice(format!("Restore{file} before the next start.")))
         }
-        Pending::Restart(keys) => {
+        ConfigDrift::Restart(keys) => {
             let text = format!(
                 "The running hermes-proxyd has not applied {}, which needs a restart.",
                 keys.join(", ")
@@ -217,7 +217,7 @@ fn in_force(facts: &DoctorFacts) -> Option<DoctorFinding> {
             let finding = warn(text).code(FindingCode::RestartNeeded);
             Some(finding.fixes(facts.restart_as_it_is()))
         }
-        Pending::Reload => {
+        ConfigDrift::Reload => {
             let text = match theirs {
                 Some(_) => "The file was changed after the running hermes-proxyd loaded it.",
                 None => "The running hermes-proxyd has not loaded this file yet.",

@@ -13,11 +13,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{
     self, Config, ConfigError, Listener, Loaded, Provider, ProviderName, Variables,
 };
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{ClientError, ControlClient};
+use crate::control::daemon_lock;
 use crate::control::endpoint::Endpoint;
-use crate::control::life;
 use crate::control::protocol::calls;
-use crate::control::protocol::{DaemonHello, Key, Status};
+use crate::control::protocol::{DaemonHello, IssuedKey, Status};
 use crate::credentials::{NO_LOGIN, StoreFiles, inspection, stored_ca_bundle};
 use crate::paths::Environment;
 use crate::provider::{self, Adapter, Assessment, Tls};
@@ -78,7 +78,7 @@ pub(super) struct DaemonAnswers {
     /// How many client keys there are.
     pub(super) clients: Option<usize>,
     /// What shows that doctor asks on the port, and no app.
-    pub(super) own_mark: Option<Key>,
+    pub(super) own_mark: Option<IssuedKey>,
 }
 
 /// A provider's adapter and addresses.
@@ -177,7 +177,7 @@ impl DoctorFacts {
     }
 
     /// What shows the daemon that doctor asks on the port.
-    pub(super) fn own_mark(&self) -> Option<&Key> {
+    pub(super) fn own_mark(&self) -> Option<&IssuedKey> {
         self.running()?.own_mark.as_ref()
     }
 
@@ -304,7 +304,7 @@ async fn find(environment: &Environment) -> LocatedDaemon {
         }
     }
     let state = environment.state_dir();
-    let alive = tokio::task::spawn_blocking(move || life::daemon(&state?));
+    let alive = tokio::task::spawn_blocking(move || daemon_lock::daemon(&state?));
     let alive = timeout(PATIENCE, alive).await.ok().and_then(Result::ok);
     let daemon = match (alive.flatten(), folders.is_empty()) {
         (Some(pid), _) => ObservedDaemon::Elsewhere(pid),
@@ -318,7 +318,7 @@ async fn find(environment: &Environment) -> LocatedDaemon {
 async fn ask(endpoint: &Endpoint) -> ObservedDaemon {
     let mut pid = None;
     let asking = async {
-        let mut client = Client::connect_within(PATIENCE, endpoint, NAME).await?;
+        let mut client = ControlClient::connect_within(PATIENCE, endpoint, NAME).await?;
         pid = Some(client.daemon().pid);
         let status = client.call(calls::Status).await?;
         let clients = client.call(calls::Clients).await;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::{self, Config, ListenAddress, Listener, LogFormat, Overrides};
-use crate::control::judge::Pending;
+use crate::control::judge::ConfigDrift;
 use crate::control::protocol::{CommandLine, ListenerStatus, Status};
 use crate::paths::Environment;
 
 /// The changes that are not applied yet; `None` if the daemon has the whole file.
-pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
+pub fn pending(status: &Status, env: &Environment) -> Option<ConfigDrift> {
     let daemon = &status.daemon;
     if daemon.config_file.is_some() && daemon.config_digest.is_none() {
         // An old daemon does not report what it has read.
@@ -20,11 +20,11 @@ pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
     let named = daemon.config_file.as_deref();
     let named = named.filter(|file| Some(*file) != usual.as_deref());
     let Ok(loaded) = config::load(named, env) else {
-        return Some(Pending::Broken);
+        return Some(ConfigDrift::Broken);
     };
     let waits = || {
         let keys = daemon.needs_restart.clone();
-        (!keys.is_empty()).then_some(Pending::Restart(keys))
+        (!keys.is_empty()).then_some(ConfigDrift::Restart(keys))
     };
     let is_in_force = match &daemon.config_file {
         Some(_) => daemon.config_digest == loaded.digest,
@@ -34,12 +34,12 @@ pub fn pending(status: &Status, env: &Environment) -> Option<Pending> {
         return waits();
     }
     if loaded.file.is_none() {
-        return Some(Pending::Gone);
+        return Some(ConfigDrift::Gone);
     }
     if listens_otherwise(&with_flags(loaded.config, &daemon.command_line), status) {
-        return Some(Pending::Restart(vec!["listen".to_owned()]));
+        return Some(ConfigDrift::Restart(vec!["listen".to_owned()]));
     }
-    waits().or(Some(Pending::Reload))
+    waits().or(Some(ConfigDrift::Reload))
 }
 
 /// The configuration with the flags of the running daemon, as far as they fit it.

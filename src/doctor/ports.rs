@@ -18,7 +18,7 @@ use super::pending::is_at;
 use super::system::{self, quoted};
 use super::{DoctorFinding, FindingGroup, FindingVerdict, judged};
 use crate::config::{ListenAddress, Listener};
-use crate::control::protocol::{Finding, FindingCode, Key, ListenerStatus};
+use crate::control::protocol::{Finding, FindingCode, IssuedKey, ListenerStatus};
 
 const GROUP: FindingGroup = FindingGroup::Listeners;
 /// The service is on this machine and answers `/health` from memory.
@@ -200,7 +200,11 @@ async fn localhost(address: SocketAddr) -> Option<DoctorFinding> {
     Some(finding.run("ss -ltnp").advice(advice))
 }
 
-async fn guard(name: &str, target: &ListenTarget, mark: Option<&Key>) -> Option<DoctorFinding> {
+async fn guard(
+    name: &str,
+    target: &ListenTarget,
+    mark: Option<&IssuedKey>,
+) -> Option<DoctorFinding> {
     let label = format!("guard of {name}");
     match get(target, STRANGER, mark).await {
         Ok(401 | 403) => {
@@ -250,7 +254,7 @@ fn socket_file(path: &Path, facts: &DoctorFacts) -> Option<DoctorFinding> {
 }
 
 /// Asks `/health` under this name; the status.
-async fn get(target: &ListenTarget, host: &str, mark: Option<&Key>) -> Result<u16, String> {
+async fn get(target: &ListenTarget, host: &str, mark: Option<&IssuedKey>) -> Result<u16, String> {
     let asking = async {
         match target {
             ListenTarget::Tcp(address) => {
@@ -268,7 +272,7 @@ async fn get(target: &ListenTarget, host: &str, mark: Option<&Key>) -> Result<u1
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     host: &str,
-    mark: Option<&Key>,
+    mark: Option<&IssuedKey>,
 ) -> std::io::Result<u16> {
     let mark = mark.map(|mark| format!("{}: {}\r\n", crate::OWN_REQUEST, mark.expose()));
     let request = format!(

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::notice::{HookNotice, QuotaNotice};
-pub use crate::config::NoticeKind;
+pub use crate::config::HookEvent;
 use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
 use crate::files::Desk;
 
@@ -166,7 +166,7 @@ struct Started<'a> {
     hidden: &'a [String],
 }
 
-async fn tell(index: usize, hook: &Hook, event: NoticeKind, json: &str, started: Started<'_>) {
+async fn tell(index: usize, hook: &Hook, event: HookEvent, json: &str, started: Started<'_>) {
     let event = event.as_str();
     let (key, result) = match &hook.action {
         HookAction::Command(line) => (

@@ -3,13 +3,13 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::config::NoticeKind;
+use crate::config::HookEvent;
 
 /// News about a login for the user. Holds no secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HookNotice {
     /// What happened.
-    pub event: NoticeKind,
+    pub event: HookEvent,
     /// The provider's name in paths and on the command line.
     pub provider: String,
     /// The provider's name for people.
@@ -64,7 +64,7 @@ struct JsonQuota<'n> {
     resets_at: Option<String>,
 }
 
-impl NoticeKind {
+impl HookEvent {
     /// The journal's `MESSAGE_ID` of such a notice; it never changes.
     pub fn message_id(self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ mod tests {
     fn the_json_form_is_one_line_with_every_key() {
         let at: DateTime<Utc> = "2026-11-23T12:00:00.5Z".parse().unwrap();
         let mut notice = HookNotice {
-            event: NoticeKind::LoginEnded,
+            event: HookEvent::LoginEnded,
             provider: "nous".into(),
             display_name: "Nous Portal".into(),
             message: "The login has ended.\nLog in \"again\".".into(),
@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_own_id() {
-        let ids: BTreeSet<_> = NoticeKind::NAMES
+        let ids: BTreeSet<_> = HookEvent::NAMES
             .iter()
             .map(|(name, kind)| {
                 assert_eq!(*name, kind.as_str());
                 kind.message_id()
             })
             .collect();
-        assert_eq!(ids.len(), NoticeKind::NAMES.len());
+        assert_eq!(ids.len(), HookEvent::NAMES.len());
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(hex)));
     }

@@ -1,6 +1,6 @@
 //! `docs/configuration.md`: every key of the file, for people who read it on the web; pure.
 
-use crate::config::{Entry, notation, tables};
+use crate::config::{ReferenceEntry, notation, tables};
 
 const HEAD: &str = "\
 # Configuration
@@ -38,7 +38,7 @@ pub fn configuration() -> String {
     text
 }
 
-fn keys(text: &mut String, entries: &[Entry]) {
+fn keys(text: &mut String, entries: &[ReferenceEntry]) {
     for entry in entries {
         let default = entry.default.as_ref();
         let default = default.map_or_else(

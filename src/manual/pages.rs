@@ -6,7 +6,7 @@ use super::generated::GeneratedFile;
 use super::line;
 use super::markdown;
 use super::page::ManPage;
-use crate::config::{self, Entry};
+use crate::config::{self, ReferenceEntry};
 use crate::daemon::args;
 
 /// The pages' names, as `man` takes them.
@@ -224,7 +224,7 @@ fn settings(page: &mut ManPage) {
     }
 }
 
-fn setting(page: &mut ManPage, entry: &Entry) {
+fn setting(page: &mut ManPage, entry: &ReferenceEntry) {
     let default = entry.default.as_ref();
     let default = default.map_or_else(
         || "No default".to_owned(),

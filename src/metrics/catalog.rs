@@ -1,6 +1,6 @@
 //! Every metric of hermes-proxyd, in the order of the page. `docs/metrics.md` has a row for each.
 
-use super::page::{Family, Kind};
+use super::page::{Family, MetricKind};
 
 macro_rules! families {
     ($($place:ident = $kind:ident $name:literal [$unit:literal] $help:literal;)*) => {
@@ -8,7 +8,7 @@ macro_rules! families {
             #[doc = $help]
             pub static $place: Family = Family {
                 name: $name,
-                kind: Kind::$kind,
+                kind: MetricKind::$kind,
                 unit: $unit,
                 help: $help,
             };

@@ -7,4 +7,4 @@ mod page;
 
 pub use self::catalog::*;
 pub use self::histogram::{BOUNDS, Buckets, Histogram};
-pub use self::page::{Family, Format, Kind, Page, Samples, Value};
+pub use self::page::{Family, MetricKind, MetricsFormat, MetricsPage, Samples, Value};

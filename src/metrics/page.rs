@@ -9,7 +9,7 @@ use super::histogram::{BOUNDS, Buckets};
 
 /// Which of the two formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricsFormat {
     /// Prometheus' text format 0.0.4.
     Text,
     /// OpenMetrics 1.0.
@@ -18,7 +18,7 @@ pub enum Format {
 
 /// What kind of number it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows; its name gets `_total`.
     Counter,
     /// Goes up and down.
@@ -35,7 +35,7 @@ pub struct Family {
     /// Its name without `_total` or `_info`; it ends with its unit, if it has one.
     pub name: &'static str,
     /// What kind of number it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Its unit; empty without one.
     pub unit: &'static str,
     /// What it is, without quotes, backslashes and line ends.
@@ -57,20 +57,20 @@ pub enum Value {
 
 /// A page that is being written.
 #[derive(Debug)]
-pub struct Page {
-    format: Format,
+pub struct MetricsPage {
+    format: MetricsFormat,
     text: String,
 }
 
 /// The samples of one metric. Without any, the page does not name the metric.
 #[derive(Debug)]
 pub struct Samples<'p> {
-    page: &'p mut Page,
+    page: &'p mut MetricsPage,
     family: &'static Family,
     is_begun: bool,
 }
 
-impl Format {
+impl MetricsFormat {
     /// Which one a client wants by its fields `Accept`: OpenMetrics only where they prefer it, or name it alone.
     pub fn accepted<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut text, mut open) = (0, 0);
@@ -124,7 +124,7 @@ impl Family {
     }
 }
 
-impl Kind {
+impl MetricKind {
     fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
@@ -134,12 +134,12 @@ impl Kind {
     }
 
     /// As in a page's `TYPE`.
-    pub fn as_str(self, format: Format) -> &'static str {
+    pub fn as_str(self, format: MetricsFormat) -> &'static str {
         match (self, format) {
             (Self::Counter, _) => "counter",
             (Self::Histogram, _) => "histogram",
-            (Self::Info, Format::OpenMetrics) => "info",
-            (Self::Gauge, _) | (Self::Info, Format::Text) => "gauge",
+            (Self::Info, MetricsFormat::OpenMetrics) => "info",
+            (Self::Gauge, _) | (Self::Info, MetricsFormat::Text) => "gauge",
         }
     }
 }
@@ -168,9 +168,9 @@ impl From<bool> for Value {
     }
 }
 
-impl Page {
+impl MetricsPage {
     /// An empty page.
-    pub fn new(format: Format) -> Self {
+    pub fn new(format: MetricsFormat) -> Self {
         Self {
             format,
             text: String::with_capacity(16 * 1024),
@@ -188,7 +188,7 @@ impl Page {
 
     /// The whole page.
     pub fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
+        if self.format == MetricsFormat::OpenMetrics {
             self.text.push_str("# EOF\n");
         }
         self.text
@@ -196,8 +196,8 @@ impl Page {
 
     fn head(&mut self, family: &Family) {
         let suffix = match self.format {
-            Format::Text => family.kind.suffix(),
-            Format::OpenMetrics => "",
+            MetricsFormat::Text => family.kind.suffix(),
+            MetricsFormat::OpenMetrics => "",
         };
         let (name, kind) = (family.name, family.kind.as_str(self.format));
         let mut line = |what: &str, text: &str| {
@@ -205,7 +205,7 @@ impl Page {
         };
         line("HELP", family.help);
         line("TYPE", kind);
-        if self.format == Format::OpenMetrics && !family.unit.is_empty() {
+        if self.format == MetricsFormat::OpenMetrics && !family.unit.is_empty() {
             line("UNIT", family.unit);
         }
     }
@@ -276,31 +276,31 @@ mod tests {
 
     static REQUESTS: Family = Family {
         name: "x_requests",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         unit: "",
         help: "Requests.",
     };
     static SIZE: Family = Family {
         name: "x_size_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         unit: "bytes",
         help: "Size.",
     };
     static BUILD: Family = Family {
         name: "x_build",
-        kind: Kind::Info,
+        kind: MetricKind::Info,
         unit: "",
         help: "Build.",
     };
     static TIME: Family = Family {
         name: "x_time_seconds",
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         unit: "seconds",
         help: "Time.",
     };
 
-    fn page(format: Format) -> String {
-        let mut page = Page::new(format);
+    fn page(format: MetricsFormat) -> String {
+        let mut page = MetricsPage::new(format);
         let mut requests = page.family(&REQUESTS);
         requests.add(&[("model", "a\"b\\c\nd"), ("code", "2xx")], 7);
         requests.add(&[], 0);
@@ -318,7 +318,7 @@ mod tests {
         ];
         let [requests, size, build] = samples;
         assert_eq!(
-            page(Format::Text),
+            page(MetricsFormat::Text),
             format!(
                 "# HELP x_requests_total Requests.\n# TYPE x_requests_total counter\n{requests}\
                  # HELP x_size_bytes Size.\n# TYPE x_size_bytes gauge\n{size}\
@@ -326,7 +326,7 @@ mod tests {
             )
         );
         assert_eq!(
-            page(Format::OpenMetrics),
+            page(MetricsFormat::OpenMetrics),
             format!(
                 "# HELP x_requests Requests.\n# TYPE x_requests counter\n{requests}\
                  # HELP x_size_bytes Size.\n# TYPE x_size_bytes gauge\n# UNIT x_size_bytes bytes\n{size}\
@@ -339,7 +339,7 @@ mod tests {
     fn a_histogram_has_all_its_buckets_and_a_metric_without_samples_no_head() {
         let histogram = Histogram::default();
         histogram.add(Duration::from_micros(70_001));
-        let mut page = Page::new(Format::Text);
+        let mut page = MetricsPage::new(MetricsFormat::Text);
         page.family(&REQUESTS);
         let mut times = page.family(&TIME);
         times.add_buckets(&[("provider", "nous")], &histogram.buckets());
@@ -361,31 +361,37 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         for (accept, format) in [
-            ("", Format::Text),
-            ("*/*", Format::Text),
-            ("text/html, */*;q=0.8", Format::Text),
-            ("text/plain", Format::Text),
-            (prometheus, Format::OpenMetrics),
-            ("application/openmetrics-text", Format::OpenMetrics),
+            ("", MetricsFormat::Text),
+            ("*/*", MetricsFormat::Text),
+            ("text/html, */*;q=0.8", MetricsFormat::Text),
+            ("text/plain", MetricsFormat::Text),
+            (prometheus, MetricsFormat::OpenMetrics),
+            ("application/openmetrics-text", MetricsFormat::OpenMetrics),
             (
                 "Application/OpenMetrics-Text; version=\"1.0.0\"",
-                Format::OpenMetrics,
+                MetricsFormat::OpenMetrics,
             ),
-            ("application/openmetrics-text; version=2.0.0", Format::Text),
-            ("application/openmetrics-text;q=0", Format::Text),
+            (
+                "application/openmetrics-text; version=2.0.0",
+                MetricsFormat::Text,
+            ),
+            ("application/openmetrics-text;q=0", MetricsFormat::Text),
             (
                 "application/openmetrics-text;q=0.2,text/plain;q=0.9",
-                Format::Text,
+                MetricsFormat::Text,
             ),
-            ("application/openmetrics-text;q=x", Format::Text),
+            ("application/openmetrics-text;q=x", MetricsFormat::Text),
         ] {
-            let found = Format::accepted([accept.as_bytes()].into_iter());
+            let found = MetricsFormat::accepted([accept.as_bytes()].into_iter());
             assert_eq!(found, format, "{accept}");
         }
         let two = [
             &b"text/plain;q=0.1"[..],
             b"application/openmetrics-text;q=0.11",
         ];
-        assert_eq!(Format::accepted(two.into_iter()), Format::OpenMetrics);
+        assert_eq!(
+            MetricsFormat::accepted(two.into_iter()),
+            MetricsFormat::OpenMetrics
+        );
     }
 }

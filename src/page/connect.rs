@@ -1,12 +1,12 @@
 //! How an app connects from where the reader is. The key is a placeholder. Pure.
 
-use super::Sight;
+use super::PageView;
 use super::markup::{Html, put};
 
 const PLACEHOLDER: &str = "YOUR_CLIENT_KEY";
 
 /// The base URLs, the key, and a snippet.
-pub(super) fn section(page: &mut Html, sight: &Sight) {
+pub(super) fn section(page: &mut Html, sight: &PageView) {
     let door = &sight.door;
     let default = format!("{}/v1", door.origin);
     page.markup(

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::markup::{Html, put};
-use super::{Sight, time};
+use super::{PageView, time};
 use crate::control::human;
 
 /// So many kinds are listed.
 const MOST_KINDS: usize = 10;
 
 /// The last failures, and how many there were of each kind.
-pub(super) fn section(page: &mut Html, sight: &Sight) {
+pub(super) fn section(page: &mut Html, sight: &PageView) {
     page.markup("<section aria-labelledby=\"errors\">\n<h2 id=\"errors\">Last errors</h2>\n");
     logins(page, sight);
     if sight.failures.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn section(page: &mut Html, sight: &Sight) {
 }
 
 /// What went wrong with logins last.
-fn logins(page: &mut Html, sight: &Sight) {
+fn logins(page: &mut Html, sight: &PageView) {
     let providers = sight.status.providers.iter();
     let errors = providers.filter_map(|one| Some((one, one.last_error.as_ref()?)));
     let errors: Vec<_> = errors.collect();
@@ -72,7 +72,7 @@ fn logins(page: &mut Html, sight: &Sight) {
     page.markup("</ul>\n");
 }
 
-fn kinds(page: &mut Html, sight: &Sight) {
+fn kinds(page: &mut Html, sight: &PageView) {
     let Some(counts) = sight.counts() else {
         return;
     };

@@ -2,22 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Level, Sight, overview, usage};
+use super::{HealthLevel, PageView, overview, usage};
 use crate::control::judge;
 use crate::control::protocol::{ProviderStatus, Timestamp};
 
 /// Every name is always there, `null` where there is nothing to say.
-pub(super) fn object(sight: &Sight) -> Value {
+pub(super) fn object(sight: &PageView) -> Value {
     let status = &sight.status;
     let findings = judge::findings(status);
     let worst = findings.first();
-    let level = Level::of(findings.iter());
+    let level = HealthLevel::of(findings.iter());
     let (ready, all) = overview::providers_ready(sight);
     let today = usage::today(sight);
     let sums = usage::of_week_and_month(sight);
     let of_today = |part: fn(&crate::control::usage::UsageSums) -> u64| today.as_ref().map(part);
-    let of_week = |part: fn(&usage::Sums) -> u64| sums.as_ref().map(|(week, _)| part(week));
-    let of_month = |part: fn(&usage::Sums) -> u64| sums.as_ref().map(|(_, month)| part(month));
+    let of_week = |part: fn(&usage::DaySums) -> u64| sums.as_ref().map(|(week, _)| part(week));
+    let of_month = |part: fn(&usage::DaySums) -> u64| sums.as_ref().map(|(_, month)| part(month));
     let ends = status.providers.iter().filter_map(login_end).min();
     let mut object = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -67,7 +67,7 @@ pub(super) fn object(sight: &Sight) -> Value {
     );
     for provider in &status.providers {
         let mine = judge::about(&findings, &provider.name);
-        let level = Level::of(mine.iter().copied());
+        let level = HealthLevel::of(mine.iter().copied());
         for (name, value) in of_provider(provider, level, sight) {
             set(&format!("{}_{name}", key(&provider.name)), value);
         }
@@ -86,8 +86,8 @@ fn key(name: &str) -> String {
 
 fn of_provider(
     provider: &ProviderStatus,
-    level: Level,
-    sight: &Sight,
+    level: HealthLevel,
+    sight: &PageView,
 ) -> Vec<(&'static str, Value)> {
     let ends = login_end(provider);
     let windows = provider.quota.iter().flat_map(|quota| &quota.windows);

@@ -1,7 +1,7 @@
 //! HTML under construction: markup from this program's own text, all else escaped. Pure.
 //!
 //! Names come from requests, files and providers, so no caller chooses whether to escape: [`Html`] takes markup as literals,
-//! and every other value as a [`Piece`], which is escaped unless it is [`Html`] itself.
+//! and every other value as a [`Markup`], which is escaped unless it is [`Html`] itself.
 
 use std::fmt::{self, Write as _};
 
@@ -10,12 +10,12 @@ use std::fmt::{self, Write as _};
 pub(super) struct Html(String);
 
 /// Something that is put into a page.
-pub(super) trait Piece {
+pub(super) trait Markup {
     /// Appends it to `page`.
     fn put(&self, page: &mut Html);
 }
 
-/// Appends literals as markup and everything else as a [`Piece`].
+/// Appends literals as markup and everything else as a [`Markup`].
 macro_rules! put {
     ($page:expr $(,)?) => {};
     ($page:expr, $markup:literal $(, $($rest:tt)*)?) => {
@@ -23,7 +23,7 @@ macro_rules! put {
         $($crate::page::markup::put!($page, $($rest)*);)?
     };
     ($page:expr, $piece:expr $(, $($rest:tt)*)?) => {
-        $crate::page::markup::Piece::put(&$piece, &mut *$page);
+        $crate::page::markup::Markup::put(&$piece, &mut *$page);
         $($crate::page::markup::put!($page, $($rest)*);)?
     };
 }
@@ -67,25 +67,25 @@ fn is_hidden(character: char) -> bool {
         )
 }
 
-impl Piece for Html {
+impl Markup for Html {
     fn put(&self, page: &mut Html) {
         page.0.push_str(&self.0);
     }
 }
 
-impl Piece for str {
+impl Markup for str {
     fn put(&self, page: &mut Html) {
         page.text(self);
     }
 }
 
-impl Piece for String {
+impl Markup for String {
     fn put(&self, page: &mut Html) {
         page.text(self);
     }
 }
 
-impl<T: Piece + ?Sized> Piece for &T {
+impl<T: Markup + ?Sized> Markup for &T {
     fn put(&self, page: &mut Html) {
         (**self).put(page);
     }
@@ -94,18 +94,18 @@ impl<T: Piece + ?Sized> Piece for &T {
 /// What is written as it is displayed: numbers, times.
 macro_rules! displayed {
     ($($type:ty),*) => {$(
-        impl Piece for $type {
+        impl Markup for $type {
             fn put(&self, page: &mut Html) {
-                write!(Escaped(page), "{self}").ok();
+                write!(HtmlEscaped(page), "{self}").ok();
             }
         }
     )*};
 }
 displayed!(u32, u64, i64, usize, crate::control::protocol::Timestamp);
 
-struct Escaped<'p>(&'p mut Html);
+struct HtmlEscaped<'p>(&'p mut Html);
 
-impl fmt::Write for Escaped<'_> {
+impl fmt::Write for HtmlEscaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.text(text);
         Ok(())

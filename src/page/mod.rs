@@ -1,5 +1,5 @@
 //! The status page and its JSON: the daemon's state, rendered. It judges nothing and asks no other module: the daemon
-//! gathers a [`Sight`], [`html`] and [`json`] are made of it.
+//! gathers a [`PageView`], [`html`] and [`json`] are made of it.
 //!
 //! The page works without scripts. Its style and its one script are part of it, and [`policy`] allows these two texts and
 //! nothing else.
@@ -32,7 +32,7 @@ const SCRIPT: &str = include_str!("script.js");
 
 /// What is shown to one reader.
 #[derive(Debug)]
-pub struct Sight {
+pub struct PageView {
     /// The daemon and its providers.
     pub status: Status,
     /// Each login of each provider.
@@ -40,16 +40,16 @@ pub struct Sight {
     /// The apps that have a key.
     pub clients: Vec<ClientEntry>,
     /// The last requests that failed, the latest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedRequest>,
     /// Who used how much.
-    pub usage: Usage,
+    pub usage: PageUsage,
     /// How the reader's app would connect.
-    pub door: Door,
+    pub door: ConnectHint,
 }
 
 /// A request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct FailedRequest {
     /// When it ended.
     pub at: DateTime<Utc>,
     /// An error code of ours, `http_` and the provider's status, or `answer_cut`.
@@ -64,7 +64,7 @@ pub struct Failure {
 
 /// Who used how much.
 #[derive(Debug, Clone)]
-pub enum Usage {
+pub enum PageUsage {
     /// Nothing is counted, by the configuration.
     Off,
     /// The reader's key is not for all providers.
@@ -72,12 +72,12 @@ pub enum Usage {
     /// The counts can't be read, and why.
     Unknown(String),
     /// The counts.
-    Known(std::sync::Arc<Counts>),
+    Known(std::sync::Arc<DailyCounts>),
 }
 
 /// The counts of the last days.
 #[derive(Debug, Clone)]
-pub struct Counts {
+pub struct DailyCounts {
     /// The last 30 days, by day.
     pub days: UsageReport,
     /// The last 7 days, by model.
@@ -94,7 +94,7 @@ pub struct Counts {
 
 /// How an app connects from where the reader is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Door {
+pub struct ConnectHint {
     /// Scheme, host and port.
     pub origin: String,
     /// The provider that `/v1` means there.
@@ -105,13 +105,13 @@ pub struct Door {
 
 /// How well something is, as a word and a class of the style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+enum HealthLevel {
     Good,
     Attention,
     Bad,
 }
 
-impl Level {
+impl HealthLevel {
     /// Of the worst of these findings.
     fn of<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Self {
         let mut level = Self::Good;
@@ -143,7 +143,7 @@ impl Level {
     }
 }
 
-impl Sight {
+impl PageView {
     /// Leaves what a key with limits may see: its providers, what is wrong with them, and its own app.
     #[must_use]
     pub fn narrowed(mut self, app: &str, sees: impl Fn(&str) -> bool) -> Self {
@@ -158,7 +158,7 @@ impl Sight {
         self.clients.retain(|client| client.name == app);
         self.failures
             .retain(|one| one.client == app && sees(&one.provider));
-        self.usage = Usage::Hidden;
+        self.usage = PageUsage::Hidden;
         self
     }
 
@@ -166,18 +166,18 @@ impl Sight {
         self.status.now.0
     }
 
-    fn counts(&self) -> Option<&Counts> {
+    fn counts(&self) -> Option<&DailyCounts> {
         match &self.usage {
-            Usage::Known(counts) => Some(counts),
-            Usage::Off | Usage::Hidden | Usage::Unknown(_) => None,
+            PageUsage::Known(counts) => Some(counts),
+            PageUsage::Off | PageUsage::Hidden | PageUsage::Unknown(_) => None,
         }
     }
 }
 
 /// The page.
-pub fn html(sight: &Sight) -> String {
+pub fn html(sight: &PageView) -> String {
     let findings = judge::findings(&sight.status);
-    let level = Level::of(findings.iter());
+    let level = HealthLevel::of(findings.iter());
     let mut page = Html::default();
     put!(
         &mut page,
@@ -210,7 +210,7 @@ pub fn html(sight: &Sight) -> String {
 }
 
 /// The same in one flat object, whose names `docs/status-page.md` lists.
-pub fn json(sight: &Sight) -> Value {
+pub fn json(sight: &PageView) -> Value {
     flat::object(sight)
 }
 
@@ -228,25 +228,25 @@ pub fn policy() -> &'static str {
     &POLICY
 }
 
-fn title(level: Level) -> String {
+fn title(level: HealthLevel) -> String {
     let word = match level {
-        Level::Good => "all is well",
-        Level::Attention => "needs attention",
-        Level::Bad => "failing",
+        HealthLevel::Good => "all is well",
+        HealthLevel::Attention => "needs attention",
+        HealthLevel::Bad => "failing",
     };
     format!("hermes-proxyd: {word}")
 }
 
 /// A dot for the browser's tab, in the verdict's colour and shape.
-fn icon(level: Level) -> &'static str {
+fn icon(level: HealthLevel) -> &'static str {
     match level {
-        Level::Good => {
+        HealthLevel::Good => {
             "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%231a7f4b'/%3E%3C/svg%3E\">\n"
         }
-        Level::Attention => {
+        HealthLevel::Attention => {
             "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M8 1l7 14H1z' fill='%23b7791f'/%3E%3C/svg%3E\">\n"
         }
-        Level::Bad => {
+        HealthLevel::Bad => {
             "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M1 1h14v14H1z' fill='%23c5303a'/%3E%3C/svg%3E\">\n"
         }
     }
@@ -267,7 +267,7 @@ fn time(page: &mut Html, at: DateTime<Utc>, now: DateTime<Utc>) {
 }
 
 /// A pill with the level's colour and its word.
-fn pill(page: &mut Html, level: Level) {
+fn pill(page: &mut Html, level: HealthLevel) {
     put!(
         page,
         "<span class=\"pill ",

@@ -1,13 +1,13 @@
 //! The page's top and end: the verdict with its fix, and the numbers of today. Pure.
 
 use super::markup::{Html, put};
-use super::{Level, Sight, Usage, pill, usage};
+use super::{HealthLevel, PageUsage, PageView, pill, usage};
 use crate::control::human;
 use crate::control::judge;
 use crate::control::protocol::{Finding, Timestamp};
 
 /// Name and version, and since when it runs.
-pub(super) fn header(page: &mut Html, sight: &Sight) {
+pub(super) fn header(page: &mut Html, sight: &PageView) {
     let daemon = &sight.status.daemon;
     put!(
         page,
@@ -20,8 +20,8 @@ pub(super) fn header(page: &mut Html, sight: &Sight) {
 }
 
 /// How all is: the judge's findings with the commands that fix them.
-pub(super) fn verdict(page: &mut Html, sight: &Sight, findings: &[Finding]) {
-    let level = Level::of(findings);
+pub(super) fn verdict(page: &mut Html, sight: &PageView, findings: &[Finding]) {
+    let level = HealthLevel::of(findings);
     put!(
         page,
         "<section class=\"verdict ",
@@ -29,9 +29,9 @@ pub(super) fn verdict(page: &mut Html, sight: &Sight, findings: &[Finding]) {
         "\" aria-labelledby=\"verdict\">\n<h2 id=\"verdict\">"
     );
     match level {
-        Level::Good => page.markup("All is well"),
-        Level::Attention => page.markup("It works, but needs attention"),
-        Level::Bad => page.markup("Apps get errors, or will soon"),
+        HealthLevel::Good => page.markup("All is well"),
+        HealthLevel::Attention => page.markup("It works, but needs attention"),
+        HealthLevel::Bad => page.markup("Apps get errors, or will soon"),
     }
     page.markup("</h2>\n");
     if findings.is_empty() {
@@ -40,7 +40,7 @@ pub(super) fn verdict(page: &mut Html, sight: &Sight, findings: &[Finding]) {
         page.markup("<ul class=\"findings\">\n");
         for finding in findings {
             page.markup("<li>");
-            pill(page, Level::of([finding]));
+            pill(page, HealthLevel::of([finding]));
             put!(page, " <span>", finding.text, ".");
             if let Some(command) = &finding.command {
                 put!(page, " Run <code>", command, "</code>");
@@ -52,7 +52,7 @@ pub(super) fn verdict(page: &mut Html, sight: &Sight, findings: &[Finding]) {
     page.markup("</section>\n");
 }
 
-fn ready(sight: &Sight) -> String {
+fn ready(sight: &PageView) -> String {
     let providers = sight.status.providers.iter();
     let names: Vec<_> = providers.map(|one| &*one.display_name).collect();
     match names.as_slice() {
@@ -63,7 +63,7 @@ fn ready(sight: &Sight) -> String {
 }
 
 /// How many providers serve requests, and how many there are.
-pub(super) fn providers_ready(sight: &Sight) -> (usize, usize) {
+pub(super) fn providers_ready(sight: &PageView) -> (usize, usize) {
     let findings = judge::findings(&sight.status);
     let providers = &sight.status.providers;
     let serves = |name: &str| !judge::about(&findings, name).iter().any(|one| one.blocks);
@@ -72,7 +72,7 @@ pub(super) fn providers_ready(sight: &Sight) -> (usize, usize) {
 }
 
 /// Requests that are under way.
-pub(super) fn under_way(sight: &Sight) -> u64 {
+pub(super) fn under_way(sight: &PageView) -> u64 {
     sight
         .status
         .providers
@@ -82,7 +82,7 @@ pub(super) fn under_way(sight: &Sight) -> u64 {
 }
 
 /// The numbers of today.
-pub(super) fn figures(page: &mut Html, sight: &Sight) {
+pub(super) fn figures(page: &mut Html, sight: &PageView) {
     let (ready, all) = providers_ready(sight);
     page.markup("<section aria-labelledby=\"today\">\n<h2 id=\"today\">Today</h2>\n<dl class=\"figures\">\n");
     if let Some(today) = usage::today(sight) {
@@ -114,13 +114,13 @@ pub(super) fn figures(page: &mut Html, sight: &Sight) {
     );
     page.markup("</dl>\n");
     match &sight.usage {
-        Usage::Off => page.markup(
+        PageUsage::Off => page.markup(
             "<p class=\"quiet\">Usage is not counted: set <code>enabled = true</code> under <code>[usage]</code> in the \
              configuration.</p>\n",
         ),
-        Usage::Unknown(why) => put_fault(page, why),
-        Usage::Hidden => {}
-        Usage::Known(counts) => {
+        PageUsage::Unknown(why) => put_fault(page, why),
+        PageUsage::Hidden => {}
+        PageUsage::Known(counts) => {
             if let Some(fault) = &counts.days.fault {
                 put!(page, "<p class=\"quiet\">The last requests are not saved: ", fault, ".</p>\n");
             }
@@ -147,7 +147,7 @@ fn figure(page: &mut Html, id: &'static str, name: &'static str, value: &str) {
 }
 
 /// When the page was made.
-pub(super) fn footer(page: &mut Html, sight: &Sight) {
+pub(super) fn footer(page: &mut Html, sight: &PageView) {
     put!(
         page,
         "<footer>\n<p>As of <time id=\"as-of\" datetime=\"",

@@ -1,14 +1,14 @@
 //! Each provider: its state, its logins and their ends, and the used part of its quota. Pure.
 
 use super::markup::{Html, put};
-use super::{Level, Sight, pill, time};
+use super::{HealthLevel, PageView, pill, time};
 use crate::control::human;
 use crate::control::judge;
 use crate::control::pools::LoginEntry;
 use crate::control::protocol::{Finding, ProviderStatus, QuotaStatus};
 
 /// All of them.
-pub(super) fn section(page: &mut Html, sight: &Sight, findings: &[Finding]) {
+pub(super) fn section(page: &mut Html, sight: &PageView, findings: &[Finding]) {
     page.markup("<section aria-labelledby=\"providers\">\n<h2 id=\"providers\">Providers</h2>\n");
     if sight.status.providers.is_empty() {
         page.markup("<p>None is configured. Run <code>hermesctl setup</code></p>\n");
@@ -20,8 +20,8 @@ pub(super) fn section(page: &mut Html, sight: &Sight, findings: &[Finding]) {
     page.markup("</div>\n</section>\n");
 }
 
-fn card(page: &mut Html, sight: &Sight, provider: &ProviderStatus, findings: &[Finding]) {
-    let level = Level::of(judge::about(findings, &provider.name));
+fn card(page: &mut Html, sight: &PageView, provider: &ProviderStatus, findings: &[Finding]) {
+    let level = HealthLevel::of(judge::about(findings, &provider.name));
     put!(
         page,
         "<article class=\"card\" data-provider=\"",
@@ -82,7 +82,7 @@ fn card(page: &mut Html, sight: &Sight, provider: &ProviderStatus, findings: &[F
 }
 
 /// Each of several logins.
-fn several(page: &mut Html, sight: &Sight, provider: &ProviderStatus, logins: &[&LoginEntry]) {
+fn several(page: &mut Html, sight: &PageView, provider: &ProviderStatus, logins: &[&LoginEntry]) {
     put!(
         page,
         "<table>\n<caption>Logins of ",
@@ -115,14 +115,14 @@ fn several(page: &mut Html, sight: &Sight, provider: &ProviderStatus, logins: &[
 }
 
 /// How much of a quota is used.
-fn windows(page: &mut Html, sight: &Sight, quota: &QuotaStatus) {
+fn windows(page: &mut Html, sight: &PageView, quota: &QuotaStatus) {
     page.markup("<dl class=\"quota\">\n");
     for window in &quota.windows {
         let used = window.used_percent.min(100);
         let level = match used {
-            100 => Level::Bad,
-            80.. => Level::Attention,
-            _ => Level::Good,
+            100 => HealthLevel::Bad,
+            80.. => HealthLevel::Attention,
+            _ => HealthLevel::Good,
         };
         put!(
             page,

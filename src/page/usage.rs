@@ -6,7 +6,7 @@ use chrono::{Days, NaiveDate};
 
 use super::charts::{Bar, bars, share};
 use super::markup::{Html, put};
-use super::{Sight, time};
+use super::{PageView, time};
 use crate::control::human;
 use crate::control::protocol::ClientEntry;
 use crate::control::usage::{UsageReport, UsageSums};
@@ -18,7 +18,7 @@ const SHOWN: u64 = 30;
 const MOST: usize = 12;
 
 /// The sums of today, if requests are counted.
-pub(super) fn today(sight: &Sight) -> Option<UsageSums> {
+pub(super) fn today(sight: &PageView) -> Option<UsageSums> {
     let days = &sight.counts()?.days;
     let row = days.rows.iter().find(|row| row.name == days.to);
     Some(row.map_or_else(UsageSums::default, |row| row.sums.clone()))
@@ -26,13 +26,13 @@ pub(super) fn today(sight: &Sight) -> Option<UsageSums> {
 
 /// Requests, tokens and failures of this many days.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sums {
+pub(super) struct DaySums {
     pub(super) requests: u64,
     pub(super) tokens: u64,
     pub(super) failed: u64,
 }
 
-impl Sums {
+impl DaySums {
     fn of<'s>(days: impl Iterator<Item = &'s UsageSums>) -> Self {
         days.fold(Self::default(), |sum, day| Self {
             requests: sum.requests + day.requests,
@@ -43,11 +43,11 @@ impl Sums {
 }
 
 /// Of the last week and of all days that are shown.
-pub(super) fn of_week_and_month(sight: &Sight) -> Option<(Sums, Sums)> {
+pub(super) fn of_week_and_month(sight: &PageView) -> Option<(DaySums, DaySums)> {
     let days = each_day(&sight.counts()?.days);
-    let month = Sums::of(days.iter().map(|(_, sums)| sums));
+    let month = DaySums::of(days.iter().map(|(_, sums)| sums));
     let week = days.iter().rev().take(WEEK);
-    Some((Sums::of(week.map(|(_, sums)| sums)), month))
+    Some((DaySums::of(week.map(|(_, sums)| sums)), month))
 }
 
 /// Every day, also those without requests.
@@ -74,7 +74,7 @@ fn each_day(report: &UsageReport) -> Vec<(NaiveDate, UsageSums)> {
 }
 
 /// Requests and tokens per day.
-pub(super) fn days(page: &mut Html, sight: &Sight) {
+pub(super) fn days(page: &mut Html, sight: &PageView) {
     let (Some(counts), Some((week, month))) = (sight.counts(), of_week_and_month(sight)) else {
         return;
     };
@@ -156,7 +156,7 @@ fn chart(page: &mut Html, name: &'static str, week: u64, month: u64, days: &[Bar
 
 /// What one name used.
 #[derive(Debug, Default)]
-struct Used<'u> {
+struct NamedUse<'u> {
     week: Option<&'u UsageSums>,
     month: Option<&'u UsageSums>,
 }
@@ -167,7 +167,7 @@ fn find<'u>(report: &'u UsageReport, name: &str) -> Option<&'u UsageSums> {
 }
 
 /// The models that were used most.
-pub(super) fn models(page: &mut Html, sight: &Sight) {
+pub(super) fn models(page: &mut Html, sight: &PageView) {
     let Some(counts) = sight
         .counts()
         .filter(|counts| !counts.models_of_month.rows.is_empty())
@@ -199,7 +199,7 @@ pub(super) fn models(page: &mut Html, sight: &Sight) {
         let week = find(&counts.models_of_week, &row.name);
         cells(
             page,
-            &Used {
+            &NamedUse {
                 week,
                 month: Some(&row.sums),
             },
@@ -215,7 +215,7 @@ pub(super) fn models(page: &mut Html, sight: &Sight) {
 }
 
 /// The apps: those that have a key, and those that name themselves.
-pub(super) fn clients(page: &mut Html, sight: &Sight) {
+pub(super) fn clients(page: &mut Html, sight: &PageView) {
     let none = UsageReport::default();
     let counts = sight.counts();
     let month = counts.map_or(&none, |counts| &counts.clients_of_month);
@@ -247,7 +247,7 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
         let week = counts.and_then(|counts| find(&counts.clients_of_week, &row.name));
         cells(
             page,
-            &Used {
+            &NamedUse {
                 week,
                 month: Some(&row.sums),
             },
@@ -255,7 +255,7 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
     }
     for key in unused.take(MOST) {
         client(page, sight, &key.name, Some(key), None);
-        cells(page, &Used::default());
+        cells(page, &NamedUse::default());
     }
     page.markup("</tbody>\n</table>\n");
     rest(page, month, "hermesctl usage --by client --since 30d");
@@ -265,7 +265,7 @@ pub(super) fn clients(page: &mut Html, sight: &Sight) {
 /// A client's name and when it was used last: to the second with a key, by days without one.
 fn client(
     page: &mut Html,
-    sight: &Sight,
+    sight: &PageView,
     name: &str,
     key: Option<&ClientEntry>,
     used: Option<(u64, u64)>,
@@ -318,7 +318,7 @@ fn head(page: &mut Html, id: &'static str, caption: &'static str, what: &'static
     );
 }
 
-fn cells(page: &mut Html, used: &Used<'_>) {
+fn cells(page: &mut Html, used: &NamedUse<'_>) {
     for sums in [used.week, used.month] {
         let (tokens, requests) = sums.map_or((0, 0), |sums| (sums.total_tokens, sums.requests));
         page.markup("<td><span class=\"tokens\">");

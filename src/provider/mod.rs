@@ -66,7 +66,7 @@ pub use self::registry::{
 };
 pub use self::skew::Skew;
 pub use self::tls::{Tls, TlsError, client_config};
-pub use self::verdict::{Heard, ProviderReply, ReadError, Verdict};
+pub use self::verdict::{AnswerContext, ProviderReply, ReadError, Verdict};
 use crate::config::{AllowedPath, ProviderName};
 use crate::secret::Secret;
 
@@ -436,7 +436,7 @@ pub trait Adapter: Debug + Send + Sync {
 
     /// A request was answered. Called for every answer to a POST; `shared` says whether that was with the
     /// shared login, and takes a lock.
-    fn hear(&self, _reply: &ProviderReply<'_>, _heard: Heard, _shared: &dyn Fn() -> bool) {}
+    fn hear(&self, _reply: &ProviderReply<'_>, _heard: AnswerContext, _shared: &dyn Fn() -> bool) {}
 
     /// The user has logged in, maybe with another account.
     fn forget_limit(&self) {}

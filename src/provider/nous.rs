@@ -24,8 +24,9 @@ use super::probe::ProbeTarget;
 use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
-    Adapter, Assessment, BaseUrl, BearerKind, Credential, DeviceLogin, Forwards, Grant, Heard,
-    Layout, Login, ProviderReply, Quotas, Remedy, Renewal, Skew, TokenError, Verdict, rate_limits,
+    Adapter, AnswerContext, Assessment, BaseUrl, BearerKind, Credential, DeviceLogin, Forwards,
+    Grant, Layout, Login, ProviderReply, Quotas, Remedy, Renewal, Skew, TokenError, Verdict,
+    rate_limits,
 };
 
 use crate::clock;
@@ -404,7 +405,7 @@ impl Adapter for Nous {
         self.limit.until(now)
     }
 
-    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: AnswerContext, shared: &dyn Fn() -> bool) {
         self.limit.hear(reply, heard, shared);
         let quota = rate_limits::of_fields(reply.fields, heard.at, Some(MINUTE));
         self.quotas.hold(heard.login, quota);

@@ -24,7 +24,7 @@ pub struct ProviderReply<'a> {
 
 /// When and with which login a request was answered, and whether it was sent while the provider was known to answer none.
 #[derive(Debug, Clone, Copy)]
-pub struct Heard {
+pub struct AnswerContext {
     /// When the answer's head came.
     pub at: DateTime<Utc>,
     /// Whether it was sent anyway.

@@ -23,8 +23,8 @@ use super::probe::ProbeTarget;
 use super::tabled::{Tabled, inner};
 use super::token_client::{TokenClient, TokenResponse};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, Grant, Heard, Layout, Login, ProviderReply, Quotas,
-    ReadError, Remedy, Renewal, Skew, TokenError, Verdict, rate_limits,
+    Adapter, AnswerContext, Assessment, BaseUrl, Credential, Grant, Layout, Login, ProviderReply,
+    Quotas, ReadError, Remedy, Renewal, Skew, TokenError, Verdict, rate_limits,
 };
 use crate::clock;
 use crate::config::{AllowedPath, Lookup, ProviderName, XAI_BASE_URL, XAI_TOKEN_TIMEOUT, is_xai};
@@ -285,7 +285,7 @@ impl Adapter for Xai {
         refusal::verdict(reply)
     }
 
-    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: AnswerContext, _shared: &dyn Fn() -> bool) {
         let quota = rate_limits::of_fields(reply.fields, heard.at, None);
         self.quotas.hold(heard.login, quota);
     }

@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hyper::HeaderMap;
 use zeroize::Zeroizing;
 
-use crate::clients::{Identity, KEY_PREFIX, LONGEST_KEY};
+use crate::clients::{ClientIdentity, KEY_PREFIX, LONGEST_KEY};
 
 /// Where apps put their key.
 const FIELDS: [&str; 5] = [
@@ -52,9 +52,9 @@ pub enum Presented {
 /// one.
 pub fn find<C>(
     headers: &HeaderMap,
-    identify: impl Fn(&[u8]) -> Identity<C>,
+    identify: impl Fn(&[u8]) -> ClientIdentity<C>,
 ) -> (Presented, Option<C>) {
-    let mut search = Search {
+    let mut search = KeySearch {
         identify,
         best: Presented::Nothing,
         left: MOST_CANDIDATES,
@@ -72,16 +72,16 @@ pub fn find<C>(
     (search.best, None)
 }
 
-struct Search<I> {
+struct KeySearch<I> {
     identify: I,
     best: Presented,
     left: u8,
 }
 
-impl<I> Search<I> {
+impl<I> KeySearch<I> {
     fn field<C>(&mut self, field: &'static str, value: &[u8]) -> Option<C>
     where
-        I: Fn(&[u8]) -> Identity<C>,
+        I: Fn(&[u8]) -> ClientIdentity<C>,
     {
         if let Some(pair) = basic(value) {
             let colon = pair.iter().position(|byte| *byte == b':');
@@ -122,7 +122,7 @@ impl<I> Search<I> {
     /// refused in any spelling, and let in only in its own.
     fn words<C>(&mut self, text: &[u8]) -> Option<C>
     where
-        I: Fn(&[u8]) -> Identity<C>,
+        I: Fn(&[u8]) -> ClientIdentity<C>,
     {
         let in_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let mut words = text.split(|byte| !in_key(byte));
@@ -138,16 +138,16 @@ impl<I> Search<I> {
 
     fn candidate<C>(&mut self, key: &[u8]) -> Option<C>
     where
-        I: Fn(&[u8]) -> Identity<C>,
+        I: Fn(&[u8]) -> ClientIdentity<C>,
     {
         if key.is_empty() || key.len() > LONGEST_KEY || self.left == 0 {
             return None;
         }
         self.left -= 1;
         match (self.identify)(key) {
-            Identity::Client(client) => return Some(client),
-            Identity::Revoked => self.note(Presented::Revoked),
-            Identity::Unknown => {}
+            ClientIdentity::Client(client) => return Some(client),
+            ClientIdentity::Revoked => self.note(Presented::Revoked),
+            ClientIdentity::Unknown => {}
         }
         None
     }
@@ -219,9 +219,9 @@ mod tests {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let (presented, client) = find(&headers, |key| match key {
-            _ if key == KEY.as_bytes() || key == TOKEN.as_bytes() => Identity::Client(()),
-            b"dead token" => Identity::Revoked,
-            _ => Identity::Unknown,
+            _ if key == KEY.as_bytes() || key == TOKEN.as_bytes() => ClientIdentity::Client(()),
+            b"dead token" => ClientIdentity::Revoked,
+            _ => ClientIdentity::Unknown,
         });
         assert_eq!(client.is_some(), presented == Presented::Valid);
         presented
@@ -336,7 +336,7 @@ mod tests {
             headers.append("authorization", value.parse().unwrap());
             find(&headers, |_| {
                 looks.set(looks.get() + 1);
-                Identity::<()>::Unknown
+                ClientIdentity::<()>::Unknown
             });
             looks.get()
         };

@@ -47,13 +47,13 @@ struct Public;
 
 /// Opens TCP connections.
 #[derive(Debug, Clone)]
-pub(super) struct Dial {
+pub(super) struct TcpDialer {
     resolver: GaiResolver,
     /// Gets literal addresses only.
     tcp: HttpConnector,
 }
 
-impl Dial {
+impl TcpDialer {
     pub(super) fn new() -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -151,7 +151,7 @@ fn interleaved(found: impl Iterator<Item = SocketAddr>) -> Vec<std::net::IpAddr>
     turns
 }
 
-impl Service<Uri> for Dial {
+impl Service<Uri> for TcpDialer {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
     type Future = Connecting;

@@ -22,11 +22,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(super) use self::body::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
-use super::events::Events;
+use super::events::PassingEvents;
 use super::keep_alive::{COMMENT, KeepAlive};
-use super::pool::{Answer, BrokeOff};
-use super::record::{End, Underway};
-use super::server::Handle;
+use super::pool::{BrokeOff, UpstreamBody};
+use super::record::{RequestEnd, Underway};
+use super::server::ConnectionHandle;
 use super::translation::Crossed;
 use crate::clock::Clock;
 use crate::provider::Adapter;
@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What the server gets when it asks for the next piece.
-type Step = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
+type NextPiece = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
 
 /// Why an answer's connection is aborted; for debugging only.
 #[derive(Debug, thiserror::Error)]
@@ -49,26 +49,26 @@ pub(super) struct Aborted;
 #[derive(Debug)]
 pub(super) struct Download {
     /// Until it is given up, and with it the provider.
-    incoming: Option<Answer>,
+    incoming: Option<UpstreamBody>,
     /// Until nothing more is sent, so that a pause holds none of its counts and places.
     underway: Option<Box<Underway>>,
     /// The longest silence.
     idle: Duration,
     last: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
-    events: Option<Events>,
-    listener: Option<Box<Listener>>,
+    events: Option<PassingEvents>,
+    listener: Option<Box<QuotaListener>>,
     /// What makes another stream of it.
     crossed: Option<Box<Crossed>>,
-    connection: Handle,
+    connection: ConnectionHandle,
     /// What fills its silence.
     keep_alive: Option<Box<KeepAlive>>,
-    state: State,
+    state: DownloadState,
 }
 
 /// Whom the events of a stream tell how much of the account's quota is used.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct QuotaListener {
     pub(super) adapter: Arc<dyn Adapter>,
     /// The place of the login that they tell of.
     pub(super) login: usize,
@@ -76,7 +76,7 @@ pub(super) struct Listener {
 }
 
 #[derive(Debug)]
-enum State {
+enum DownloadState {
     Passing,
     /// The whole answer and its end mark went out.
     Ended,
@@ -92,11 +92,11 @@ enum State {
 impl Download {
     /// `events`: the position in the event stream, if the answer is one and not encoded.
     pub(super) fn new(
-        incoming: Answer,
+        incoming: UpstreamBody,
         underway: Box<Underway>,
         idle: Duration,
-        events: Option<Events>,
-        connection: Handle,
+        events: Option<PassingEvents>,
+        connection: ConnectionHandle,
     ) -> Box<Self> {
         let is_sized = incoming.size_hint().exact().is_some();
         let events = events.map(|events| if is_sized { events.sized() } else { events });
@@ -111,12 +111,12 @@ impl Download {
             crossed: None,
             connection,
             keep_alive: None,
-            state: State::Passing,
+            state: DownloadState::Passing,
         })
     }
 
     /// With a receiver for the quota.
-    pub(super) fn tells(&mut self, listener: Option<Box<Listener>>) {
+    pub(super) fn tells(&mut self, listener: Option<Box<QuotaListener>>) {
         self.listener = listener;
     }
 
@@ -132,23 +132,23 @@ impl Download {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll(&mut self, cx: &mut Context<'_>) -> NextPiece {
         loop {
-            if !matches!(self.state, State::Aborting)
+            if !matches!(self.state, DownloadState::Aborting)
                 && let Some(made) = self.next_made()
             {
                 return Poll::Ready(Some(Ok(Frame::data(made))));
             }
-            match std::mem::replace(&mut self.state, State::Aborting) {
-                State::Passing if self.connection.is_cut() => self.cut(),
-                State::Passing if self.connection.is_making_way() => self.make_way(),
-                State::Passing if self.is_reading() => {
-                    self.state = State::Passing;
+            match std::mem::replace(&mut self.state, DownloadState::Aborting) {
+                DownloadState::Passing if self.connection.is_cut() => self.cut(),
+                DownloadState::Passing if self.connection.is_making_way() => self.make_way(),
+                DownloadState::Passing if self.is_reading() => {
+                    self.state = DownloadState::Passing;
                     ready!(self.poll_read(cx));
                 }
-                State::Passing => match self.poll_incoming(cx) {
+                DownloadState::Passing => match self.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
-                        self.state = State::Passing;
+                        self.state = DownloadState::Passing;
                         // Trailers concern one connection: they don't pass.
                         let Ok(data) = frame.into_data() else {
                             continue;
@@ -168,35 +168,35 @@ impl Download {
                         "hermes-proxyd: the provider was silent for longer than `timeouts.idle`",
                     )),
                     Poll::Pending => {
-                        self.state = State::Passing;
+                        self.state = DownloadState::Passing;
                         return self.poll_comment(cx);
                     }
                 },
-                State::Ended => {
-                    self.state = State::Ended;
+                DownloadState::Ended => {
+                    self.state = DownloadState::Ended;
                     return Poll::Ready(None);
                 }
-                State::Parting(event) => {
+                DownloadState::Parting(event) => {
                     if let Some(mut underway) = self.underway.take() {
                         underway.sent(event.len(), self.last);
                     }
-                    self.state = State::Pausing;
+                    self.state = DownloadState::Pausing;
                     return Poll::Ready(Some(Ok(Frame::data(event))));
                 }
-                State::Pausing => {
+                DownloadState::Pausing => {
                     let pause = || Box::pin(sleep_until(Instant::now() + PAUSE));
                     let pause = self.sleep.get_or_insert_with(pause);
                     if pause.as_mut().poll(cx).is_pending() {
-                        self.state = State::Pausing;
+                        self.state = DownloadState::Pausing;
                         return Poll::Pending;
                     }
                 }
-                State::Flushing => {
-                    self.state = State::Aborting;
+                DownloadState::Flushing => {
+                    self.state = DownloadState::Aborting;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                State::Aborting => return Poll::Ready(Some(Err(Aborted))),
+                DownloadState::Aborting => return Poll::Ready(Some(Err(Aborted))),
             }
         }
     }
@@ -216,7 +216,7 @@ impl Download {
         self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    fn ended_as(&mut self, end: End) {
+    fn ended_as(&mut self, end: RequestEnd) {
         if let Some(underway) = &mut self.underway {
             underway.ended(end);
         }
@@ -224,7 +224,7 @@ impl Download {
 
     /// Waits, and sends a comment when the stream has been silent for so long between two events. Within one it would
     /// become part of it.
-    fn poll_comment(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_comment(&mut self, cx: &mut Context<'_>) -> NextPiece {
         let Some(keep_alive) = &mut self.keep_alive else {
             return Poll::Pending;
         };
@@ -260,7 +260,7 @@ impl Download {
         self.read(data);
         self.meter(data);
         if self.is_over() {
-            self.ended_as(End::Complete);
+            self.ended_as(RequestEnd::Complete);
         }
     }
 
@@ -323,7 +323,7 @@ impl Download {
         if let Some(error) = failure {
             self.broke(error);
         } else if self.is_over() {
-            self.ended_as(End::Complete);
+            self.ended_as(RequestEnd::Complete);
         }
     }
 
@@ -332,8 +332,8 @@ impl Download {
         let made = self.crossed.as_mut()?.next()?;
         self.last = Instant::now();
         self.sent(made.len(), self.last);
-        if matches!(self.state, State::Passing) && self.is_over() {
-            self.ended_as(End::Complete);
+        if matches!(self.state, DownloadState::Passing) && self.is_over() {
+            self.ended_as(RequestEnd::Complete);
         }
         Some(made)
     }
@@ -344,16 +344,16 @@ impl Download {
         if let Some(Err(error)) = end {
             self.broke(&error);
         } else {
-            self.state = State::Ended;
-            self.ended_as(End::Complete);
+            self.state = DownloadState::Ended;
+            self.ended_as(RequestEnd::Complete);
         }
     }
 
     /// A clean end, with the end mark that is missing.
-    fn ended(&mut self) -> Step {
-        self.state = State::Ended;
-        self.ended_as(End::Complete);
-        let missing = self.events.as_ref().and_then(Events::missing_end);
+    fn ended(&mut self) -> NextPiece {
+        self.state = DownloadState::Ended;
+        self.ended_as(RequestEnd::Complete);
+        let missing = self.events.as_ref().and_then(PassingEvents::missing_end);
         if let Some(mark) = missing {
             self.sent(mark.len(), Instant::now());
         }
@@ -363,8 +363,13 @@ impl Download {
     /// Whether everything has passed that will.
     fn is_over(&self) -> bool {
         match self.state {
-            State::Passing => {
-                let lacks_end = || self.events.as_ref().and_then(Events::missing_end).is_some();
+            DownloadState::Passing => {
+                let lacks_end = || {
+                    self.events
+                        .as_ref()
+                        .and_then(PassingEvents::missing_end)
+                        .is_some()
+                };
                 let is_over = || {
                     self.crossed
                         .as_ref()
@@ -372,8 +377,11 @@ impl Download {
                 };
                 self.has_all() && !lacks_end() && is_over() && !self.has_more()
             }
-            State::Ended => !self.has_more(),
-            State::Parting(_) | State::Flushing | State::Pausing | State::Aborting => false,
+            DownloadState::Ended => !self.has_more(),
+            DownloadState::Parting(_)
+            | DownloadState::Flushing
+            | DownloadState::Pausing
+            | DownloadState::Aborting => false,
         }
     }
 
@@ -384,24 +392,24 @@ impl Download {
     }
 
     fn broke(&mut self, error: &ProxyError) {
-        self.ended_as(End::UpstreamBroke);
+        self.ended_as(RequestEnd::UpstreamBroke);
         self.part(error);
     }
 
     fn cut(&mut self) {
-        self.ended_as(End::Cut);
+        self.ended_as(RequestEnd::Cut);
         self.part(&shutting_down());
     }
 
     fn make_way(&mut self) {
-        self.ended_as(End::MadeWay);
+        self.ended_as(RequestEnd::MadeWay);
         self.part(&too_slow_to_stay());
     }
 
     /// The log has it already.
-    fn defect(&mut self) -> Step {
-        self.ended_as(End::Defect);
-        self.state = State::Aborting;
+    fn defect(&mut self) -> NextPiece {
+        self.ended_as(RequestEnd::Defect);
+        self.state = DownloadState::Aborting;
         Poll::Ready(Some(Err(Aborted)))
     }
 
@@ -419,22 +427,22 @@ impl Download {
             .as_mut()
             .is_some_and(|crossed| crossed.fails(error))
         {
-            self.state = State::Ended;
+            self.state = DownloadState::Ended;
             return;
         }
         // Events of ours are whole.
         let gap = match &self.crossed {
             Some(crossed) => Some((!crossed.is_over()).then_some("")),
-            None => self.events.as_ref().map(Events::gap),
+            None => self.events.as_ref().map(PassingEvents::gap),
         };
         self.state = match gap {
             Some(Some(gap)) => {
-                State::Parting([gap.as_bytes(), &error.event(format)].concat().into())
+                DownloadState::Parting([gap.as_bytes(), &error.event(format)].concat().into())
             }
-            Some(None) => State::Pausing,
-            None => State::Flushing,
+            Some(None) => DownloadState::Pausing,
+            None => DownloadState::Flushing,
         };
-        if !matches!(self.state, State::Parting(_)) {
+        if !matches!(self.state, DownloadState::Parting(_)) {
             self.underway = None;
         }
     }

@@ -1,6 +1,6 @@
 //! Whether an event stream has its end mark, and whether it lacks one. A tap, with constant memory.
 
-use super::choices::Choices;
+use super::finish_reasons::Choices;
 use crate::sse::Tap;
 
 /// What OpenAI's streams end with.
@@ -10,7 +10,7 @@ const HEAD: usize = DONE.len() + 1;
 
 /// What is known of a stream's end.
 #[derive(Debug, Clone)]
-pub(super) struct Ending {
+pub(super) struct StreamEnding {
     /// The start of the present line's data.
     head: [u8; HEAD],
     head_len: usize,
@@ -19,7 +19,7 @@ pub(super) struct Ending {
     choices: Option<Choices>,
 }
 
-impl Ending {
+impl StreamEnding {
     /// A stream at its start. `looks`: whether to look for its end.
     pub(super) fn new(looks: bool) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Ending {
     }
 }
 
-impl Tap for Ending {
+impl Tap for StreamEnding {
     fn data(&mut self, piece: &[u8]) {
         let room = self.head.get_mut(self.head_len..).unwrap_or_default();
         for (place, byte) in room.iter_mut().zip(piece) {

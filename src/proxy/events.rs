@@ -1,14 +1,14 @@
 //! The state of an event stream under way: its position, whether it lacks its end mark, and what an event in it
 //! says about the account. Pure, with constant memory.
 
-use super::ending::Ending;
+use super::ending::StreamEnding;
 use super::error_events::ErrorEvents;
 use crate::provider::ReadError;
 use crate::sse::{StreamPosition, Tap, Tokenizer};
 
 /// An event stream that passes, and what listens to it.
 #[derive(Debug, Clone)]
-pub(super) struct Events {
+pub(super) struct PassingEvents {
     lines: Tokenizer,
     taps: Taps,
     /// Its length is announced: an event more would break the framing.
@@ -18,21 +18,21 @@ pub(super) struct Events {
 /// What listens.
 #[derive(Debug, Clone)]
 struct Taps {
-    ending: Ending,
+    ending: StreamEnding,
     errors: Option<Box<ErrorEvents>>,
     /// Events that have ended.
     count: u64,
     has_data: bool,
 }
 
-impl Events {
+impl PassingEvents {
     /// A stream at its start. `ends`: whether its end is looked for. `reads`: what its error events are read by, and
     /// what an event holds that tells of the quota.
     pub(super) fn new(ends: bool, reads: Option<(ReadError, Option<&'static str>)>) -> Self {
         Self {
             lines: Tokenizer::default(),
             taps: Taps {
-                ending: Ending::new(ends),
+                ending: StreamEnding::new(ends),
                 errors: reads.map(|(reads, quota)| Box::new(ErrorEvents::new(reads, quota))),
                 count: 0,
                 has_data: false,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     /// The stream in pieces of every size, and in two pieces at every place.
-    fn cuts(text: &str, check: impl Fn(&Events, &str)) {
+    fn cuts(text: &str, check: impl Fn(&PassingEvents, &str)) {
         let bytes = text.as_bytes();
         let pieces = (1..=bytes.len().max(1)).map(|size| bytes.chunks(size).collect::<Vec<_>>());
         let halves = (0..bytes.len()).map(|at| {
@@ -130,7 +130,7 @@ mod tests {
             vec![one, two]
         });
         for pieces in pieces.chain(halves) {
-            let mut events = Events::new(true, None);
+            let mut events = PassingEvents::new(true, None);
             for piece in &pieces {
                 events.pass(piece);
             }
@@ -243,10 +243,10 @@ mod tests {
                 assert_eq!(events.missing_end(), expected, "{what}");
             });
         }
-        let mut events = Events::new(true, None);
+        let mut events = PassingEvents::new(true, None);
         events.pass(format!("{finish}: keep-al").as_bytes());
         assert_eq!(events.missing_end(), Some("\ndata: [DONE]\n\n"));
-        let mut events = Events::new(false, None);
+        let mut events = PassingEvents::new(false, None);
         events.pass(finish.as_bytes());
         assert_eq!(events.missing_end(), None);
     }

@@ -2,7 +2,7 @@
 //! so; the same of a provider's answer ([`AnswerReader`]). Pure.
 //!
 //! A port that hands on somebody else's subscription is strict: a request that two programs may read in
-//! two ways is refused. A [`Reader`] is given the bytes as they come off the connection and hands out
+//! two ways is refused. A [`RequestReader`] is given the bytes as they come off the connection and hands out
 //! heads and pieces of bodies, which share its buffer, over any number of requests (RFC 9112).
 //!
 //! `Host`, `Origin` and the path are not its matter, but [`super::guard`]'s and [`super::route`]'s.
@@ -20,10 +20,10 @@ use bytes::{Bytes, BytesMut};
 use hyper::Request;
 
 pub use self::answer::{AnswerHead, AnswerReader};
-use self::body::Body;
-use self::head::Progress;
+use self::body::BodyReader;
+use self::head::RequestHeadProgress;
 pub(super) use self::head::is_target;
-use self::lines::Line;
+use self::lines::LineProgress;
 pub(super) use self::reuse::give_back;
 pub use self::violation::Violation;
 
@@ -45,7 +45,7 @@ pub enum Length {
 
 /// A request's head.
 #[derive(Debug)]
-pub struct Head {
+pub struct RequestHead {
     /// The head itself.
     pub request: Request<()>,
     /// The body behind it.
@@ -56,9 +56,9 @@ pub struct Head {
     pub persists: bool,
 }
 
-/// What [`Reader::body`] gives.
+/// What [`RequestReader::body`] gives.
 #[derive(Debug)]
-pub enum Piece {
+pub enum BodyPiece {
     /// The next bytes of the body.
     Data(Bytes),
     /// More has to come.
@@ -69,20 +69,20 @@ pub enum Piece {
 
 /// Reads one connection's bytes.
 #[derive(Debug)]
-pub struct Reader {
+pub struct RequestReader {
     /// What has come and was not handed out.
     bytes: BytesMut,
-    place: Place,
-    line: Line,
-    head: Progress,
-    body: Body,
+    place: ReaderPosition,
+    line: LineProgress,
+    head: RequestHeadProgress,
+    body: BodyReader,
     /// The largest head.
     limit: usize,
     requests: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ReaderPosition {
     Head,
     Body,
     /// Behind a request that asked for another protocol. It was answered in this one, and whatever
@@ -94,15 +94,15 @@ enum Place {
     },
 }
 
-impl Reader {
+impl RequestReader {
     /// A reader from a connection's first byte on; `limit` is the largest head, in bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             bytes: BytesMut::new(),
-            place: Place::Head,
-            line: Line::default(),
-            head: Progress::default(),
-            body: Body::default(),
+            place: ReaderPosition::Head,
+            line: LineProgress::default(),
+            head: RequestHeadProgress::default(),
+            body: BodyReader::default(),
             limit,
             requests: 0,
         }
@@ -134,19 +134,19 @@ impl Reader {
     ///
     /// # Errors
     /// What is wrong, and every time from then on.
-    pub fn head(&mut self) -> Result<Option<Head>, Violation> {
+    pub fn head(&mut self) -> Result<Option<RequestHead>, Violation> {
         let result = match self.place {
-            Place::Head => self.read_head(),
-            Place::BehindUpgrade if self.bytes.is_empty() => Ok(None),
-            Place::BehindUpgrade => Err(Violation::BehindUpgrade),
-            Place::Refused { violation, .. } => Err(violation),
+            ReaderPosition::Head => self.read_head(),
+            ReaderPosition::BehindUpgrade if self.bytes.is_empty() => Ok(None),
+            ReaderPosition::BehindUpgrade => Err(Violation::BehindUpgrade),
+            ReaderPosition::Refused { violation, .. } => Err(violation),
             // The body before it is not over.
-            Place::Body => Ok(None),
+            ReaderPosition::Body => Ok(None),
         };
         result.inspect_err(|violation| self.refuse(*violation, false))
     }
 
-    fn read_head(&mut self) -> Result<Option<Head>, Violation> {
+    fn read_head(&mut self) -> Result<Option<RequestHead>, Violation> {
         if !self
             .head
             .read(&mut self.bytes, &mut self.line, self.limit)?
@@ -156,7 +156,7 @@ impl Reader {
         let head = self.head.take(&mut self.bytes)?;
         self.requests += 1;
         self.body.begin(head.length, self.head.count());
-        self.place = Place::Body;
+        self.place = ReaderPosition::Body;
         self.look_for_end();
         Ok(Some(head))
     }
@@ -165,16 +165,16 @@ impl Reader {
     ///
     /// # Errors
     /// What is wrong, and every time from then on.
-    pub fn body(&mut self) -> Result<Piece, Violation> {
+    pub fn body(&mut self) -> Result<BodyPiece, Violation> {
         let result = self.read_body();
         result.inspect_err(|violation| self.refuse(*violation, true))
     }
 
-    fn read_body(&mut self) -> Result<Piece, Violation> {
+    fn read_body(&mut self) -> Result<BodyPiece, Violation> {
         match self.place {
-            Place::Head | Place::BehindUpgrade => Ok(Piece::End),
-            Place::Refused { violation, .. } => Err(violation),
-            Place::Body => {
+            ReaderPosition::Head | ReaderPosition::BehindUpgrade => Ok(BodyPiece::End),
+            ReaderPosition::Refused { violation, .. } => Err(violation),
+            ReaderPosition::Body => {
                 let piece = self.body.read(&mut self.bytes, head::trailer)?;
                 self.look_for_end();
                 Ok(piece)
@@ -188,40 +188,42 @@ impl Reader {
             return;
         }
         self.place = if self.head.asks_for_another_protocol() {
-            Place::BehindUpgrade
+            ReaderPosition::BehindUpgrade
         } else {
-            Place::Head
+            ReaderPosition::Head
         };
         self.head.begin();
     }
 
     fn refuse(&mut self, violation: Violation, in_body: bool) {
-        if !matches!(self.place, Place::Refused { .. }) {
-            self.place = Place::Refused { violation, in_body };
+        if !matches!(self.place, ReaderPosition::Refused { .. }) {
+            self.place = ReaderPosition::Refused { violation, in_body };
         }
     }
 
     /// Whether the first byte of a head has come, but not its last.
     pub fn is_in_head(&self) -> bool {
         match self.place {
-            Place::Head => self.head.has_begun() || self.bytes.iter().any(|byte| *byte != b'\r'),
-            Place::Refused { in_body, .. } => !in_body,
-            Place::BehindUpgrade | Place::Body => false,
+            ReaderPosition::Head => {
+                self.head.has_begun() || self.bytes.iter().any(|byte| *byte != b'\r')
+            }
+            ReaderPosition::Refused { in_body, .. } => !in_body,
+            ReaderPosition::BehindUpgrade | ReaderPosition::Body => false,
         }
     }
 
     /// Whether a head has come whose body is not whole.
     pub fn is_in_body(&self) -> bool {
         match self.place {
-            Place::Body => true,
-            Place::Refused { in_body, .. } => in_body,
-            Place::Head | Place::BehindUpgrade => false,
+            ReaderPosition::Body => true,
+            ReaderPosition::Refused { in_body, .. } => in_body,
+            ReaderPosition::Head | ReaderPosition::BehindUpgrade => false,
         }
     }
 
     /// Whether the client may be sending bytes that will not be read.
     pub fn is_unfinished(&self) -> bool {
-        !self.bytes.is_empty() || !matches!(self.place, Place::Head)
+        !self.bytes.is_empty() || !matches!(self.place, ReaderPosition::Head)
     }
 
     /// The web page that sends the head under way, as far as is known: its one `Origin`.

@@ -9,13 +9,13 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::ledger::{Counters, Ledger};
 use super::local::{Exporter, Judge, Judgement};
-use super::models::Shelf;
+use super::models::ModelListCache;
 use super::models::merged::Merged;
 use super::page::Pages;
 use super::route::Serves;
 use super::tally::PathCounters;
-use super::translation::Bridge;
-use super::upstream::Client;
+use super::translation::PathBridge;
+use super::upstream::UpstreamClient;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
 use crate::credentials::LoginPool;
@@ -43,7 +43,7 @@ pub struct Upstream {
     /// Where the bearer comes from.
     pub credentials: LoginPool,
     /// The connections.
-    pub client: Client,
+    pub client: UpstreamClient,
     /// Request fields that pass besides the usual ones.
     pub forward_headers: Vec<HeaderName>,
     /// What the names of further ones begin with.
@@ -53,7 +53,7 @@ pub struct Upstream {
     /// How the bodies of each path differ from OpenAI's.
     pub dialects: Vec<Option<Dialect>>,
     /// Which paths are served in terms of another one.
-    pub bridges: Vec<Option<Bridge>>,
+    pub bridges: Vec<Option<PathBridge>>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
     /// What our requests to it carry, so that they are known if they come back; `None` where the
@@ -66,7 +66,7 @@ pub struct Upstream {
     /// Its requests.
     pub counters: Arc<Counters>,
     /// Its list of models.
-    pub models: Shelf,
+    pub models: ModelListCache,
     /// Whether the log has said that its base URL looks wrong.
     pub doubted: AtomicBool,
 }
@@ -78,7 +78,7 @@ impl Upstream {
     }
 
     /// What this path is served in terms of, if it is not the provider's own.
-    pub(super) fn bridge(&self, path: usize) -> Option<Bridge> {
+    pub(super) fn bridge(&self, path: usize) -> Option<PathBridge> {
         self.bridges.get(path).copied().flatten()
     }
 
@@ -128,7 +128,7 @@ pub fn draw_mark() -> HeaderValue {
 
 /// The rules in force. A request keeps those that it began with.
 #[derive(Debug)]
-pub struct Rules {
+pub struct GatewayRules {
     /// Who may ask.
     pub guard: Guard,
     /// Sizes.
@@ -147,7 +147,7 @@ pub struct Rules {
     pub routing: Option<Routing>,
 }
 
-impl Rules {
+impl GatewayRules {
     /// The place of the provider that `/v1` means on a listener with this setting. `None` when a
     /// reload took that provider away; the listener stays until a restart.
     pub(super) fn default_for(&self, listener: Option<&ProviderName>) -> Option<usize> {
@@ -161,7 +161,7 @@ impl Rules {
 /// What all connections share.
 #[derive(Debug)]
 pub struct Gateway {
-    rules: ArcSwap<Rules>,
+    rules: ArcSwap<GatewayRules>,
     pub(super) clients: Registry,
     pub(super) replay_used: Arc<AtomicUsize>,
     ledger: Arc<Ledger>,
@@ -175,7 +175,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway with these rules, for the apps with these keys.
-    pub fn new(rules: Rules, clients: Registry) -> Self {
+    pub fn new(rules: GatewayRules, clients: Registry) -> Self {
         Self {
             clients,
             rules: ArcSwap::from_pointee(rules),
@@ -232,7 +232,7 @@ impl Gateway {
     }
 
     /// The rules in force.
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn rules(&self) -> Arc<GatewayRules> {
         self.rules.load_full()
     }
 
@@ -255,7 +255,7 @@ impl Gateway {
     }
 
     /// Puts other rules in force, for requests that come from now on.
-    pub fn replace(&self, rules: Rules) {
+    pub fn replace(&self, rules: GatewayRules) {
         self.rules.store(Arc::new(rules));
         self.merged.forget();
     }

@@ -63,7 +63,7 @@ pub enum Peer {
 
 /// A request's facts besides its head.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrival {
+pub struct RequestContext {
     /// The address that the client connected to; `None` for a Unix socket.
     pub local: Option<IpAddr>,
     /// Whose process sends it.
@@ -74,7 +74,7 @@ pub struct Arrival {
     pub presented: Presented,
 }
 
-impl Arrival {
+impl RequestContext {
     /// Whether it has a valid client key.
     fn has_key(&self) -> bool {
         self.presented == Presented::Valid
@@ -100,7 +100,7 @@ pub struct Admitted<'h> {
 pub fn admit<'h>(
     method: &Method,
     headers: &'h HeaderMap,
-    arrival: &Arrival,
+    arrival: &RequestContext,
     rules: &Guard,
 ) -> Result<Admitted<'h>, ProxyError> {
     let forwarded = forwarded_by(headers);
@@ -115,16 +115,16 @@ pub fn admit<'h>(
     };
     if forwarded.is_some() && is_question {
         one_host(headers)?;
-        if let Page::Listed(origin) = origin(headers, rules)? {
+        if let RequestingPage::Listed(origin) = origin(headers, rules)? {
             return Ok(preflight(Some(origin)));
         }
     }
     host(headers, arrival, (rules, forwarded))?;
     let (origin, is_link) = match origin(headers, rules)? {
-        Page::Listed(origin) => (Some(origin), false),
-        Page::Link if *method == Method::GET => (None, true),
-        Page::Link => return Err(foreign_page()),
-        Page::None => (None, false),
+        RequestingPage::Listed(origin) => (Some(origin), false),
+        RequestingPage::Link if *method == Method::GET => (None, true),
+        RequestingPage::Link => return Err(foreign_page()),
+        RequestingPage::None => (None, false),
     };
     peer(arrival)?;
     if origin.is_some() && is_question {
@@ -149,7 +149,7 @@ pub fn foreign_page() -> ProxyError {
 }
 
 /// The web page that a request comes from.
-enum Page<'h> {
+enum RequestingPage<'h> {
     /// None, or one of ours.
     None,
     Listed(&'h HeaderValue),
@@ -194,7 +194,7 @@ pub fn is_listed(origin: &[u8], rules: &Guard) -> bool {
     listed.any(|listed| listed.as_bytes() == origin)
 }
 
-fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
+fn peer(arrival: &RequestContext) -> Result<(), ProxyError> {
     if arrival.has_key() {
         return Ok(());
     }
@@ -215,7 +215,7 @@ fn peer(arrival: &Arrival) -> Result<(), ProxyError> {
     Err(ProxyError::new(ErrorKind::PeerNotAllowed, message))
 }
 
-fn key(arrival: &Arrival, forwarded: Option<&str>) -> Result<(), ProxyError> {
+fn key(arrival: &RequestContext, forwarded: Option<&str>) -> Result<(), ProxyError> {
     let is_dead = matches!(
         arrival.presented,
         Presented::Invalid(_) | Presented::Revoked
@@ -288,7 +288,7 @@ fn one_host(headers: &HeaderMap) -> Result<&str, ProxyError> {
 
 fn host(
     headers: &HeaderMap,
-    arrival: &Arrival,
+    arrival: &RequestContext,
     (rules, forwarded): (&Guard, Option<&str>),
 ) -> Result<(), ProxyError> {
     let name = one_host(headers)?;
@@ -387,16 +387,16 @@ fn name_of(value: &str) -> Option<&str> {
     (valid && known).then_some(name)
 }
 
-fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyError> {
+fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<RequestingPage<'h>, ProxyError> {
     if !may_be_a_page(headers) {
-        return Ok(Page::None);
+        return Ok(RequestingPage::None);
     }
     let refused = |message: String| ProxyError::new(ErrorKind::OriginNotAllowed, message);
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next()) {
         (Some(origin), None) => {
             if is_listed(origin.as_bytes(), rules) {
-                return Ok(Page::Listed(origin));
+                return Ok(RequestingPage::Listed(origin));
             }
             if origin.is_empty() {
                 return Err(refused(
@@ -421,8 +421,8 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<Page<'h>, ProxyEr
             let is_link = field(SEC_FETCH_MODE) == Some(b"navigate")
                 && field(SEC_FETCH_DEST) == Some(b"document");
             match (is_foreign, is_link) {
-                (false, _) => Ok(Page::None),
-                (true, true) => Ok(Page::Link),
+                (false, _) => Ok(RequestingPage::None),
+                (true, true) => Ok(RequestingPage::Link),
                 (true, false) => Err(foreign_page()),
             }
         }

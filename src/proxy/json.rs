@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 /// A member of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct MemberRange {
     /// Its name, with the quotes.
     pub(super) name: Range<usize>,
     pub(super) value: Range<usize>,
@@ -15,7 +15,7 @@ pub(super) struct Member {
 
 /// The members of an object, one after the other. They take no memory, however many there are.
 #[derive(Debug, Clone)]
-pub(super) struct Members<'t> {
+pub(super) struct MemberRanges<'t> {
     text: &'t [u8],
     /// Where the next one begins, or the bracket is.
     at: usize,
@@ -23,27 +23,27 @@ pub(super) struct Members<'t> {
 
 /// The items of a list, in the same way.
 #[derive(Debug, Clone)]
-pub(super) struct Items<'t> {
+pub(super) struct ItemRanges<'t> {
     text: &'t [u8],
     at: usize,
 }
 
 /// The members of the object that begins at `at`, each as often as it comes; `None` where there is no object.
-pub(super) fn members(text: &[u8], at: usize) -> Option<Members<'_>> {
+pub(super) fn members(text: &[u8], at: usize) -> Option<MemberRanges<'_>> {
     let at = inside(text, at, b'{')?;
-    Some(Members { text, at })
+    Some(MemberRanges { text, at })
 }
 
 /// The items of the list that begins at `at`; `None` where there is no list.
-pub(super) fn items(text: &[u8], at: usize) -> Option<Items<'_>> {
+pub(super) fn items(text: &[u8], at: usize) -> Option<ItemRanges<'_>> {
     let at = inside(text, at, b'[')?;
-    Some(Items { text, at })
+    Some(ItemRanges { text, at })
 }
 
-impl Iterator for Members<'_> {
-    type Item = Member;
+impl Iterator for MemberRanges<'_> {
+    type Item = MemberRange;
 
-    fn next(&mut self) -> Option<Member> {
+    fn next(&mut self) -> Option<MemberRange> {
         let (text, at) = (self.text, self.at);
         text.get(at).filter(|byte| **byte != b'}')?;
         let name = at..value_end(text, at)?;
@@ -54,11 +54,11 @@ impl Iterator for Members<'_> {
         );
         let value = value..value_end(text, value)?;
         self.at = next(text, value.end)?;
-        Some(Member { name, value })
+        Some(MemberRange { name, value })
     }
 }
 
-impl Iterator for Items<'_> {
+impl Iterator for ItemRanges<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
@@ -71,7 +71,7 @@ impl Iterator for Items<'_> {
 
 /// Where the values of the members with these names are, of each the last one, which is the one that counts.
 pub(super) fn last<const N: usize>(
-    members: Members<'_>,
+    members: MemberRanges<'_>,
     names: [&str; N],
 ) -> [Option<Range<usize>>; N] {
     let text = members.text;
@@ -116,7 +116,7 @@ pub(super) fn is(found: Option<&[u8]>, json: &str) -> bool {
 }
 
 /// Whether a member has this name.
-pub(super) fn is_named(text: &[u8], member: &Member, name: &str) -> bool {
+pub(super) fn is_named(text: &[u8], member: &MemberRange, name: &str) -> bool {
     says(text.get(member.name.clone()).unwrap_or_default(), name)
 }
 

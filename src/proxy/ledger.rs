@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use hyper::Method;
 use tokio::time::Instant;
 
-use super::flights::Flights;
-use super::record::{End, News, Record, Target};
-use super::refusals::{Refusals, Refused};
+use super::in_flight::Flights;
+use super::recent_failures::{FailureTally, Failures, RecentFailure};
+use super::record::{ProviderSignal, RequestEnd, RequestRecord, RequestTarget};
+use super::refusal_log::{Refusals, RefusedRequest};
 use super::tally::Traffic;
-use super::trouble::{Failure, Failures, Mishaps};
-use crate::clients::{Client, Full, Visit};
+use crate::clients::{Client, Full, InFlightPermit};
 use crate::usage::Book;
 
 /// As much of a path is logged, in bytes.
@@ -35,14 +35,14 @@ pub struct Counters {
     served: AtomicU64,
     failed: AtomicU64,
     /// Requests that the provider failed, one after another.
-    pub failing: Mishaps,
+    pub failing: FailureTally,
     /// Bytes and times.
     pub traffic: Traffic,
 }
 
 /// A provider's requests at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct ProviderCounts {
     /// Under way.
     pub in_flight: u64,
     /// Ended with the provider's whole answer, whatever its status.
@@ -53,9 +53,9 @@ pub struct Counts {
 
 impl Counters {
     /// The counts now.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ProviderCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
+        ProviderCounts {
             in_flight: read(&self.in_flight),
             served: read(&self.served),
             failed: read(&self.failed),
@@ -72,14 +72,14 @@ impl Counters {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn enter(&self, record: &Record) {
+    pub(super) fn enter(&self, record: &RequestRecord) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match record.news() {
-            News::Fails(code) => self.failing.add(code, record.id, "", None),
-            News::Works => self.failing.clear(),
-            News::Nothing => {}
+            ProviderSignal::Fails(code) => self.failing.add(code, record.id, "", None),
+            ProviderSignal::Works => self.failing.clear(),
+            ProviderSignal::Nothing => {}
         }
-        let counter = if matches!(record.end, End::Complete | End::Kept) {
+        let counter = if matches!(record.end, RequestEnd::Complete | RequestEnd::Kept) {
             &self.served
         } else {
             &self.failed
@@ -130,7 +130,11 @@ impl Ledger {
     ///
     /// # Errors
     /// When all places are taken; such a request is useless.
-    pub(super) fn admit(client: &Arc<Client>, from: &str, is_own: bool) -> Result<Visit, Full> {
+    pub(super) fn admit(
+        client: &Arc<Client>,
+        from: &str,
+        is_own: bool,
+    ) -> Result<InFlightPermit, Full> {
         if is_own {
             client.enter_uncounted()
         } else {
@@ -139,8 +143,8 @@ impl Ledger {
     }
 
     /// Enters a request that has ended.
-    pub(super) fn enter(&self, record: &Record) {
-        if let (Target::Routed { counters, .. }, false) = (&record.target, record.is_own) {
+    pub(super) fn enter(&self, record: &RequestRecord) {
+        if let (RequestTarget::Routed { counters, .. }, false) = (&record.target, record.is_own) {
             counters.enter(record);
         }
         if let Some(code) = record.failure() {
@@ -149,7 +153,7 @@ impl Ledger {
         // A refusal is told, with how many like it were not, or only counted. A probe is not told.
         let otherwise = (!record.is_probe, 0);
         let (is_told, untold) = record.refusal.as_ref().map_or(otherwise, |refusal| {
-            let refused = Refused {
+            let refused = RefusedRequest {
                 kind: refusal.kind,
                 from: &refusal.from,
                 about: refusal.about.as_deref(),
@@ -163,19 +167,21 @@ impl Ledger {
     }
 
     /// Keeps a failure that is worth a look; neither hermesctl's own nor a client that left.
-    fn note(&self, record: &Record, code: Cow<'static, str>) {
+    fn note(&self, record: &RequestRecord, code: Cow<'static, str>) {
         let (provider, from, about) = match (&record.target, &record.refusal) {
             (_, Some(refusal)) if refusal.matters => ("", &*refusal.from, refusal.about.clone()),
-            (Target::Routed { provider, .. }, None) => {
+            (RequestTarget::Routed { provider, .. }, None) => {
                 let client = record.client.as_ref();
                 (&**provider, client.map_or("", |client| client.name()), None)
             }
-            (Target::Routed { .. } | Target::Asked(_) | Target::Unread, _) => return,
+            (RequestTarget::Routed { .. } | RequestTarget::Asked(_) | RequestTarget::Unread, _) => {
+                return;
+            }
         };
-        if record.is_own || record.end == End::ClientLeft {
+        if record.is_own || record.end == RequestEnd::ClientLeft {
             return;
         }
-        self.failures.add(Failure {
+        self.failures.add(RecentFailure {
             at: record.ended,
             code,
             provider: provider.into(),
@@ -184,7 +190,7 @@ impl Ledger {
         });
     }
 
-    fn log(record: &Record, is_told: bool, untold: u64) {
+    fn log(record: &RequestRecord, is_told: bool, untold: u64) {
         let micros = |time: Instant| {
             u64::try_from(time.duration_since(record.started).as_micros()).unwrap_or(u64::MAX)
         };

@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::accepting::accept;
+use super::admission::Places;
 use super::bind::{self, Acceptor, Inherited, Wide};
 use super::gateway::Gateway;
 use super::interface;
-use super::places::Places;
 use super::socket::Socket;
-use crate::config::{Auth, ListenAddress, Listener};
+use crate::config::{ListenAddress, Listener, ListenerAuth};
 
 /// How often to check for an address that may come or go, and for a Unix socket.
 const LOOK: Duration = Duration::from_secs(3);
@@ -32,13 +32,13 @@ const LOOK: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Bound {
     setting: Listener,
-    door: Door,
+    door: ConnectionSource,
     also: Option<Also>,
 }
 
 /// How a listener gets its connections.
 #[derive(Debug)]
-enum Door {
+enum ConnectionSource {
     /// By a socket of its own.
     Open(Acceptor),
     /// Its address has to be polled.
@@ -75,7 +75,7 @@ pub struct CannotBind {
 
 /// What the connections of all listeners share.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub struct ConnectionService {
     /// The rules in force.
     pub gateway: Arc<Gateway>,
     /// Places for connections, over all listeners.
@@ -158,25 +158,27 @@ fn bind(
     let door = match (bind::take(inherited, listener), &listener.address) {
         (Some(socket), _) => {
             lock_if_open(&mut setting, &socket.address()?);
-            Door::Open(socket.into_acceptor()?)
+            ConnectionSource::Open(socket.into_acceptor()?)
         }
-        (None, ListenAddress::Interface { .. }) => Door::LookedFor(wide.clone()),
+        (None, ListenAddress::Interface { .. }) => ConnectionSource::LookedFor(wide.clone()),
         (None, ListenAddress::Ip(address))
             if !address.ip().is_unspecified() && wide.takes(*address) =>
         {
-            Door::Within
+            ConnectionSource::Within
         }
         (None, address) => match Acceptor::bind(address, wide) {
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                Door::LookedFor(wide.clone())
+                ConnectionSource::LookedFor(wide.clone())
             }
-            result => Door::Open(result?),
+            result => ConnectionSource::Open(result?),
         },
     };
     let port = match (&door, listener.ip_address()) {
-        (Door::Open(acceptor), _) => acceptor.tcp_address().map(|address| address.port()),
-        (Door::Within, address) => address.map(|address| address.port()),
-        (Door::LookedFor(_), _) => None,
+        (ConnectionSource::Open(acceptor), _) => {
+            acceptor.tcp_address().map(|address| address.port())
+        }
+        (ConnectionSource::Within, address) => address.map(|address| address.port()),
+        (ConnectionSource::LookedFor(_), _) => None,
     };
     let also = port.and_then(|port| Also::beside(listener, port, wide, taken));
     Ok(Bound {
@@ -216,7 +218,7 @@ impl Also {
 fn lock_if_open(setting: &mut Listener, address: &ListenAddress) {
     let open = matches!(address, ListenAddress::Unix { mode, .. } if mode & 0o007 != 0);
     if open && !setting.allow_unauthenticated {
-        setting.auth = Auth::Keys;
+        setting.auth = ListenerAuth::Keys;
     }
 }
 
@@ -230,7 +232,7 @@ fn adopt(socket: Inherited) -> io::Result<Bound> {
     lock_if_open(&mut setting, &address);
     Ok(Bound {
         setting,
-        door: Door::Open(socket.into_acceptor()?),
+        door: ConnectionSource::Open(socket.into_acceptor()?),
         also: None,
     })
 }
@@ -328,21 +330,21 @@ impl Bound {
         address.is_some_and(|address| address.ip().is_unspecified())
     }
 
-    fn serve(self, site: Site, service: &Service) -> Port {
+    fn serve(self, site: Site, service: &ConnectionService) -> Port {
         let stop = service.drain.clone();
         let task = match self.door {
-            Door::Open(acceptor) => {
+            ConnectionSource::Open(acceptor) => {
                 site.bound().extend(acceptor.tcp_address());
                 announce(&site, &site.url());
                 let accepting = accept(acceptor, site.clone(), service.clone(), stop.clone());
                 Some(service.tracker.spawn(accepting))
             }
-            Door::Within => {
+            ConnectionSource::Within => {
                 site.bound().extend(site.setting.ip_address());
                 announce(&site, &site.url());
                 None
             }
-            Door::LookedFor(wide) => {
+            ConnectionSource::LookedFor(wide) => {
                 let address = &site.setting.address;
                 tracing::info!(%address, "this machine does not have the address yet; waiting for \
                                           it");
@@ -376,7 +378,7 @@ impl Bound {
 
 /// Accepts until `drain`, each connection in a task of its own, at most as many as there are `places`
 /// over all listeners.
-pub fn open(bound: Vec<Bound>, service: &Service) -> Vec<Port> {
+pub fn open(bound: Vec<Bound>, service: &ConnectionService) -> Vec<Port> {
     let sites: Vec<_> = bound.iter().map(Bound::site).collect();
     let narrow = bound.iter().zip(&sites);
     let narrow = narrow.filter(|(bound, _)| !bound.is_wide());
@@ -402,7 +404,7 @@ fn announce(site: &Site, url: &str) {
 }
 
 /// Listens on a listener's addresses, while each exists.
-async fn look_out(site: Site, service: Service, wide: Wide) {
+async fn look_out(site: Site, service: ConnectionService, wide: Wide) {
     let mut running: BTreeMap<SocketAddr, CancellationToken> = BTreeMap::new();
     let mut failed: BTreeMap<SocketAddr, io::ErrorKind> = BTreeMap::new();
     loop {
@@ -453,7 +455,7 @@ async fn look_out(site: Site, service: Service, wide: Wide) {
 }
 
 /// Listens on an address that another program has, once that has gone.
-async fn hold_later(address: SocketAddr, site: Site, service: Service) {
+async fn hold_later(address: SocketAddr, site: Site, service: ConnectionService) {
     let acceptor = loop {
         tokio::select! {
             () = service.drain.cancelled() => return,

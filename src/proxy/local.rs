@@ -9,10 +9,10 @@ use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::gateway::{Gateway, Rules, Upstream};
+use super::gateway::{Gateway, GatewayRules, Upstream};
 use super::route::Local;
 use crate::clients::Client;
-use crate::metrics::Format;
+use crate::metrics::MetricsFormat;
 
 /// The judge of the daemon's state. It knows more than the port does.
 pub trait Judge: fmt::Debug + Send + Sync {
@@ -24,7 +24,7 @@ pub trait Judge: fmt::Debug + Send + Sync {
 /// Who writes the page of metrics. It knows more than the port does.
 pub trait Exporter: fmt::Debug + Send + Sync {
     /// The page in this format, with what this app may see; all of it without one. Answers from memory.
-    fn export(&self, format: Format, client: Option<&Client>) -> String;
+    fn export(&self, format: MetricsFormat, client: Option<&Client>) -> String;
 }
 
 /// How all is. The port is open to more people than the control socket, so it tells no more of others
@@ -36,14 +36,14 @@ pub struct Judgement {
     /// The code of the worst that is wrong, `all_well` without anything.
     pub code: String,
     /// What keeps the provider's requests from being served, or is wrong with it and the worst.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<ProviderTrouble>,
     /// Whether the provider's requests can be served.
     pub ready: bool,
 }
 
 /// Something that is wrong with a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ProviderTrouble {
     /// Its code.
     pub code: String,
     /// What a person reads; no full stop.
@@ -68,7 +68,7 @@ impl Judgement {
 pub(super) fn answer(
     local: Local,
     fields: &HeaderMap,
-    (gateway, rules): (&Gateway, &Rules),
+    (gateway, rules): (&Gateway, &GatewayRules),
     (upstream, client): (Option<&Upstream>, Option<&Client>),
     is_stranger: bool,
 ) -> Response<Bytes> {
@@ -101,7 +101,7 @@ fn metrics(gateway: &Gateway, fields: &HeaderMap, client: Option<&Client>) -> Re
         return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     };
     let accept = fields.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-    let format = Format::accepted(accept);
+    let format = MetricsFormat::accepted(accept);
     let page = exporter.export(format, client);
     let mut response = respond(StatusCode::OK, format.content_type(), page);
     let vary = HeaderValue::from_static("accept");
@@ -164,7 +164,7 @@ fn time(at: DateTime<Utc>) -> String {
 }
 
 /// The providers that the app's key is for; all without one.
-fn root(gateway: &Gateway, rules: &Rules, client: Option<&Client>) -> String {
+fn root(gateway: &Gateway, rules: &GatewayRules, client: Option<&Client>) -> String {
     let mut page = format!("hermes-proxyd {} is running.\n", env!("CARGO_PKG_VERSION"));
     let is_open = |name: &str| client.is_none_or(|client| client.allows_provider(name));
     let there = rules.upstreams.iter().filter(|one| one.is_there());

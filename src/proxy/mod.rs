@@ -10,26 +10,27 @@
 //! deviate from OpenAI's API, long ones `aside` from the serving thread; `error` is the one place that turns errors
 //! into HTTP.
 
+mod admission;
 #[doc(hidden)]
 pub mod api_key;
 mod aside;
 mod bind;
 mod buffers;
-mod choices;
+mod connector;
 mod dial;
 mod download;
-mod egress;
 mod ending;
 pub mod error;
 mod error_events;
 mod events;
-mod flights;
+mod finish_reasons;
 pub mod framing;
 mod gateway;
 pub mod guard;
 mod handler;
 #[doc(hidden)]
 pub mod headers;
+mod in_flight;
 mod interface;
 mod json;
 mod keep_alive;
@@ -43,38 +44,37 @@ mod outgoing;
 mod own_names;
 mod page;
 mod peer;
-mod places;
 mod pool;
+mod recent_failures;
 mod record;
-mod refusals;
+mod refusal_log;
+mod resource_shortage;
 pub mod route;
 mod server;
 mod socket;
 mod tally;
 mod translation;
-mod trouble;
 mod upload;
 mod upstream;
-mod want;
 
+pub use self::admission::Places;
 pub use self::bind::Inherited;
-pub use self::flights::{First, Flights, InFlight, Look, Minute};
-pub use self::gateway::{Gateway, Rules, Upstream, draw_mark};
-pub use self::ledger::{Counters, Counts, Ledger};
-pub use self::listener::{Bound, CannotBind, Port, Service, bind_all, open};
-pub use self::local::{Exporter, Judge, Judgement, Trouble};
-pub use self::models::{Shelf, know_models};
+pub use self::gateway::{Gateway, GatewayRules, Upstream, draw_mark};
+pub use self::in_flight::{First, Flights, InFlight, InFlightSnapshot, Minute};
+pub use self::ledger::{Counters, Ledger, ProviderCounts};
+pub use self::listener::{Bound, CannotBind, ConnectionService, Port, bind_all, open};
+pub use self::local::{Exporter, Judge, Judgement, ProviderTrouble};
+pub use self::models::{ModelListCache, know_models};
 pub use self::own_names::own_names;
-pub use self::page::{Page, Pages, Reader};
+pub use self::page::{PageReader, Pages, StatusPage};
 pub use self::peer::is_ours;
-pub use self::places::Places;
-pub use self::refusals::Refusals;
+pub use self::recent_failures::{FailureTally, Failures, Mishap, RecentFailure};
+pub use self::refusal_log::Refusals;
 #[cfg(unix)]
 #[doc(hidden)]
 pub use self::server::serve_alone;
 #[doc(hidden)]
 pub use self::server::{BodyError, RequestBody};
 pub use self::tally::{Amounts, PathCounters, Traffic};
-pub use self::translation::{Bridge, bridges};
-pub use self::trouble::{Failure, Failures, Mishap, Mishaps};
-pub use self::upstream::Client;
+pub use self::translation::{PathBridge, bridges};
+pub use self::upstream::UpstreamClient;

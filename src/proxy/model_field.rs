@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-pub use self::form::{Boundary, Form};
+pub use self::form::{Boundary, FormSearch};
 use self::names::{decode, is_to_c};
 
 /// The key, in the form that counts.
@@ -29,7 +29,7 @@ const DEEPEST: u32 = 512;
 
 /// The model of a body, with the place of its value in bytes from the body's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Model {
+pub enum RequestedModel {
     /// It names this one.
     Named(String, Range<u64>),
     /// Its value is `null` or an empty text.
@@ -45,7 +45,7 @@ pub enum Model {
 
 /// Why a body's model is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum AmbiguousModel {
     /// It begins with something else.
     #[error("it is not a JSON object")]
     NotAnObject,
@@ -83,16 +83,16 @@ pub enum Flaw {
 
 /// What reads a body.
 #[derive(Debug)]
-pub enum Search {
+pub enum ModelSearch {
     /// A JSON object.
     Json(Scanner),
     /// A form.
-    Form(Form),
+    Form(FormSearch),
 }
 
-impl Search {
+impl ModelSearch {
     /// The model, once it is certain except for a second one.
-    pub fn model(&self) -> Option<&Model> {
+    pub fn model(&self) -> Option<&RequestedModel> {
         match self {
             Self::Json(scanner) => scanner.model(),
             Self::Form(form) => form.model(),
@@ -103,7 +103,7 @@ impl Search {
     ///
     /// # Errors
     /// What makes the model uncertain.
-    pub fn read(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+    pub fn read(&mut self, piece: &[u8]) -> Result<(), AmbiguousModel> {
         match self {
             Self::Json(scanner) => scanner.read(piece),
             Self::Form(form) => form.read(piece),
@@ -117,14 +117,14 @@ impl Search {
 
     /// Whether it is a JSON body of which nothing has been read.
     pub fn is_at_start(&self) -> bool {
-        matches!(self, Self::Json(scanner) if scanner.before == 0 && scanner.state == State::Start)
+        matches!(self, Self::Json(scanner) if scanner.before == 0 && scanner.state == BodyPart::Start)
     }
 
     /// Reads the next piece until the model is known; the rest does not matter.
     ///
     /// # Errors
     /// What makes the model uncertain.
-    pub fn find(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+    pub fn find(&mut self, piece: &[u8]) -> Result<(), AmbiguousModel> {
         match self {
             Self::Json(scanner) => scanner.find(piece),
             Self::Form(form) => form.read(piece),
@@ -135,7 +135,7 @@ impl Search {
     ///
     /// # Errors
     /// Where its object or form is not.
-    pub fn finish(&self) -> Result<&Model, Flaw> {
+    pub fn finish(&self) -> Result<&RequestedModel, AmbiguousModel> {
         match self {
             Self::Json(scanner) => scanner.finish(),
             Self::Form(form) => form.finish(),
@@ -145,7 +145,7 @@ impl Search {
 
 /// Where in the body the last byte was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyPart {
     Start,
     /// After the object's bracket, or after a comma.
     BeforeKey {
@@ -168,7 +168,7 @@ enum State {
 /// Reads a body piece by piece, to its end, since its last key could be another `model`.
 #[derive(Debug)]
 pub struct Scanner {
-    state: State,
+    state: BodyPart,
     /// Behind a backslash.
     escaped: bool,
     /// Open brackets within the object.
@@ -184,13 +184,13 @@ pub struct Scanner {
     has_keys: bool,
     /// Whether no other key may name models.
     is_alone: bool,
-    model: Option<Model>,
+    model: Option<RequestedModel>,
 }
 
 impl Default for Scanner {
     fn default() -> Self {
         Self {
-            state: State::Start,
+            state: BodyPart::Start,
             escaped: false,
             depth: 0,
             before: 0,
@@ -222,7 +222,7 @@ impl Scanner {
     }
 
     /// The model, once it is certain except for a second one.
-    pub fn model(&self) -> Option<&Model> {
+    pub fn model(&self) -> Option<&RequestedModel> {
         self.model.as_ref()
     }
 
@@ -230,7 +230,7 @@ impl Scanner {
     ///
     /// # Errors
     /// What makes the model uncertain.
-    pub fn read(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+    pub fn read(&mut self, piece: &[u8]) -> Result<(), AmbiguousModel> {
         let mut at = 0;
         while let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) {
             at += self.step(rest, self.before + at as u64)?;
@@ -243,7 +243,7 @@ impl Scanner {
     ///
     /// # Errors
     /// What makes the model uncertain.
-    pub fn find(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+    pub fn find(&mut self, piece: &[u8]) -> Result<(), AmbiguousModel> {
         let mut at = 0;
         while self.model.is_none()
             && let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty())
@@ -258,26 +258,26 @@ impl Scanner {
     ///
     /// # Errors
     /// Where its object is not.
-    pub fn finish(&self) -> Result<&Model, Flaw> {
+    pub fn finish(&self) -> Result<&RequestedModel, AmbiguousModel> {
         match (&self.model, self.state) {
             (Some(model), _) => Ok(model),
-            (None, State::Start) => Err(Flaw::NotAnObject),
-            (None, _) => Err(Flaw::Incomplete),
+            (None, BodyPart::Start) => Err(AmbiguousModel::NotAnObject),
+            (None, _) => Err(AmbiguousModel::Incomplete),
         }
     }
 
     /// Reads some bytes of `rest`, which begins at `at`; how many.
-    fn step(&mut self, rest: &[u8], at: u64) -> Result<usize, Flaw> {
+    fn step(&mut self, rest: &[u8], at: u64) -> Result<usize, AmbiguousModel> {
         match self.state {
-            State::Key | State::Text => return self.text(rest, at),
-            State::Nested => return self.nested(rest),
-            State::Word => return self.word(rest, at),
-            State::Start
-            | State::BeforeKey { .. }
-            | State::BeforeColon
-            | State::BeforeValue
-            | State::AfterValue
-            | State::End => {}
+            BodyPart::Key | BodyPart::Text => return self.text(rest, at),
+            BodyPart::Nested => return self.nested(rest),
+            BodyPart::Word => return self.word(rest, at),
+            BodyPart::Start
+            | BodyPart::BeforeKey { .. }
+            | BodyPart::BeforeColon
+            | BodyPart::BeforeValue
+            | BodyPart::AfterValue
+            | BodyPart::End => {}
         }
         let byte = first(rest);
         if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -285,46 +285,46 @@ impl Scanner {
             return Ok(rest.iter().take_while(blanks).count());
         }
         self.state = match (self.state, byte) {
-            (State::Start, b'{') => {
+            (BodyPart::Start, b'{') => {
                 self.inside = at + 1;
-                State::BeforeKey { is_first: true }
+                BodyPart::BeforeKey { is_first: true }
             }
-            (State::Start, 0 | 0x80..) => return Err(Flaw::Encoding),
-            (State::Start, _) => return Err(Flaw::NotAnObject),
-            (State::BeforeKey { .. }, b'"') => {
+            (BodyPart::Start, 0 | 0x80..) => return Err(AmbiguousModel::Encoding),
+            (BodyPart::Start, _) => return Err(AmbiguousModel::NotAnObject),
+            (BodyPart::BeforeKey { .. }, b'"') => {
                 self.has_keys = true;
                 self.token.clear();
-                State::Key
+                BodyPart::Key
             }
-            (State::BeforeKey { is_first: true } | State::AfterValue, b'}') => {
+            (BodyPart::BeforeKey { is_first: true } | BodyPart::AfterValue, b'}') => {
                 self.over();
-                State::End
+                BodyPart::End
             }
-            (State::BeforeColon, b':') => State::BeforeValue,
-            (State::AfterValue, b',') => State::BeforeKey { is_first: false },
-            (State::BeforeValue, _) => return self.value(byte, at),
-            _ => return Err(Flaw::NotJson),
+            (BodyPart::BeforeColon, b':') => BodyPart::BeforeValue,
+            (BodyPart::AfterValue, b',') => BodyPart::BeforeKey { is_first: false },
+            (BodyPart::BeforeValue, _) => return self.value(byte, at),
+            _ => return Err(AmbiguousModel::NotJson),
         };
         Ok(1)
     }
 
     /// The first byte of a value of the object.
-    fn value(&mut self, byte: u8, at: u64) -> Result<usize, Flaw> {
+    fn value(&mut self, byte: u8, at: u64) -> Result<usize, AmbiguousModel> {
         self.state = match byte {
-            b'"' => State::Text,
-            b'{' | b'[' if self.value.is_some() => return Err(Flaw::NotText),
+            b'"' => BodyPart::Text,
+            b'{' | b'[' if self.value.is_some() => return Err(AmbiguousModel::NotText),
             b'{' | b'[' => {
                 self.depth = 1;
-                State::Nested
+                BodyPart::Nested
             }
             b'0'..=b'9' | b'-' | b'a'..=b'z' | b'A'..=b'Z' => {
                 self.token.clear();
-                self.state = State::Word;
+                self.state = BodyPart::Word;
                 self.value = self.value.map(|_| at);
                 // It is a part of the word.
                 return Ok(0);
             }
-            _ => return Err(Flaw::NotJson),
+            _ => return Err(AmbiguousModel::NotJson),
         };
         self.token.clear();
         self.value = self.value.map(|_| at);
@@ -332,16 +332,16 @@ impl Scanner {
     }
 
     /// In a key, or in a text.
-    fn text(&mut self, rest: &[u8], at: u64) -> Result<usize, Flaw> {
-        let is_kept = self.state == State::Key || (self.depth == 0 && self.value.is_some());
+    fn text(&mut self, rest: &[u8], at: u64) -> Result<usize, AmbiguousModel> {
+        let is_kept = self.state == BodyPart::Key || (self.depth == 0 && self.value.is_some());
         if !is_kept {
             let Some(end) = quotes::end(rest, &mut self.escaped) else {
                 return Ok(rest.len());
             };
             self.state = if self.depth > 0 {
-                State::Nested
+                BodyPart::Nested
             } else {
-                State::AfterValue
+                BodyPart::AfterValue
             };
             return Ok(end + 1);
         }
@@ -360,25 +360,25 @@ impl Scanner {
             self.keep(Some(b"\\"), is_kept)?;
             return Ok(end + 1);
         }
-        if self.state == State::Key {
+        if self.state == BodyPart::Key {
             self.key()?;
-            self.state = State::BeforeColon;
+            self.state = BodyPart::BeforeColon;
         } else if self.depth > 0 {
-            self.state = State::Nested;
+            self.state = BodyPart::Nested;
         } else {
             if let Some(start) = self.value.take() {
                 self.named(start..at + end as u64 + 1)?;
             }
-            self.state = State::AfterValue;
+            self.state = BodyPart::AfterValue;
         }
         Ok(end + 1)
     }
 
-    fn keep(&mut self, bytes: Option<&[u8]>, is_kept: bool) -> Result<(), Flaw> {
+    fn keep(&mut self, bytes: Option<&[u8]>, is_kept: bool) -> Result<(), AmbiguousModel> {
         if !is_kept {
             return Ok(());
         }
-        let is_key = self.state == State::Key;
+        let is_key = self.state == BodyPart::Key;
         let room = if is_key {
             self.longest_key()
         } else {
@@ -389,27 +389,27 @@ impl Scanner {
         let left = (room + 1).saturating_sub(self.token.len());
         self.token.extend(bytes.iter().take(left));
         if !is_key && self.token.len() > room {
-            return Err(Flaw::TooLong);
+            return Err(AmbiguousModel::TooLong);
         }
         Ok(())
     }
 
     /// A key of the object has been read.
-    fn key(&mut self) -> Result<(), Flaw> {
+    fn key(&mut self) -> Result<(), AmbiguousModel> {
         self.value = None;
         if is_to_c(KEY, &self.token) {
-            return Err(Flaw::Spelling);
+            return Err(AmbiguousModel::Spelling);
         }
         if self.token.len() > self.longest_key() {
             return Ok(());
         }
         // Some parsers skip values that are not text, or replace them.
         if std::str::from_utf8(&self.token).is_err() {
-            return Err(Flaw::Encoding);
+            return Err(AmbiguousModel::Encoding);
         }
         let decoded;
         let key = if self.token.contains(&b'\\') {
-            decoded = decode(&self.token).ok_or(Flaw::NotJson)?;
+            decoded = decode(&self.token).ok_or(AmbiguousModel::NotJson)?;
             decoded.as_bytes()
         } else {
             &self.token
@@ -418,16 +418,16 @@ impl Scanner {
         let to_c = key.split(|byte| *byte == 0).next().unwrap_or_default();
         let is_more = |name: &[u8]| to_c.eq_ignore_ascii_case(name);
         if self.is_alone && MORE.into_iter().any(is_more) {
-            return Err(Flaw::More);
+            return Err(AmbiguousModel::More);
         }
         if !key.eq_ignore_ascii_case(KEY) {
             return Ok(());
         }
         if key != KEY {
-            return Err(Flaw::Spelling);
+            return Err(AmbiguousModel::Spelling);
         }
         if self.model.is_some() {
-            return Err(Flaw::Twice);
+            return Err(AmbiguousModel::Twice);
         }
         // Where it begins is not known yet.
         self.value = Some(0);
@@ -435,18 +435,18 @@ impl Scanner {
     }
 
     /// The text of our key has been read; its place has the quotes in it.
-    fn named(&mut self, place: Range<u64>) -> Result<(), Flaw> {
-        let name = decode(&self.token).ok_or(Flaw::NotText)?;
+    fn named(&mut self, place: Range<u64>) -> Result<(), AmbiguousModel> {
+        let name = decode(&self.token).ok_or(AmbiguousModel::NotText)?;
         self.model = Some(if name.is_empty() {
-            Model::Empty(place)
+            RequestedModel::Empty(place)
         } else {
-            Model::Named(name, place)
+            RequestedModel::Named(name, place)
         });
         Ok(())
     }
 
     /// In a number or a word of the object.
-    fn word(&mut self, rest: &[u8], at: u64) -> Result<usize, Flaw> {
+    fn word(&mut self, rest: &[u8], at: u64) -> Result<usize, AmbiguousModel> {
         let in_word = |byte: &&u8| is_of_word(**byte);
         let length = rest.iter().take_while(in_word).count();
         if let Some(start) = self.value {
@@ -455,38 +455,38 @@ impl Scanner {
             self.token.extend(rest.iter().take(length.min(left)));
             if length < rest.len() {
                 if self.token != b"null" {
-                    return Err(Flaw::NotText);
+                    return Err(AmbiguousModel::NotText);
                 }
                 self.value = None;
-                self.model = Some(Model::Empty(start..at + length as u64));
+                self.model = Some(RequestedModel::Empty(start..at + length as u64));
             }
         }
         if length < rest.len() {
-            self.state = State::AfterValue;
+            self.state = BodyPart::AfterValue;
         }
         Ok(length)
     }
 
     /// Outside of texts, within a list or an object within ours.
-    fn nested(&mut self, rest: &[u8]) -> Result<usize, Flaw> {
+    fn nested(&mut self, rest: &[u8]) -> Result<usize, AmbiguousModel> {
         for (index, byte) in rest.iter().enumerate() {
             match byte {
                 b'"' => {
-                    self.state = State::Text;
+                    self.state = BodyPart::Text;
                     return Ok(index + 1);
                 }
-                b'{' | b'[' if self.depth == DEEPEST => return Err(Flaw::TooDeep),
+                b'{' | b'[' if self.depth == DEEPEST => return Err(AmbiguousModel::TooDeep),
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 0 {
-                        self.state = State::AfterValue;
+                        self.state = BodyPart::AfterValue;
                         return Ok(index + 1);
                     }
                 }
                 b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' => {}
                 byte if is_of_word(*byte) => {}
-                _ => return Err(Flaw::NotJson),
+                _ => return Err(AmbiguousModel::NotJson),
             }
         }
         Ok(rest.len())
@@ -494,7 +494,7 @@ impl Scanner {
 
     /// The object is over.
     fn over(&mut self) {
-        self.model.get_or_insert(Model::Missing {
+        self.model.get_or_insert(RequestedModel::Missing {
             at: self.inside,
             has_others: self.has_keys,
         });

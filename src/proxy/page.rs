@@ -25,14 +25,14 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 #[async_trait]
 pub trait Pages: fmt::Debug + Send + Sync {
     /// The page for a browser.
-    async fn html(&self, reader: Reader) -> Page;
+    async fn html(&self, reader: PageReader) -> StatusPage;
     /// The same as one flat JSON object.
-    async fn json(&self, reader: Reader) -> String;
+    async fn json(&self, reader: PageReader) -> String;
 }
 
 /// Who reads the page, and from where.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct PageReader {
     /// The app whose key was shown; the page shows nothing about providers that this key is not
     /// for.
     pub client: Option<Arc<Client>>,
@@ -46,7 +46,7 @@ pub struct Reader {
 
 /// A page and the `Content-Security-Policy` that it needs.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct StatusPage {
     /// HTML.
     pub text: String,
     /// The policy.
@@ -113,7 +113,7 @@ pub(super) fn origin(fields: &HeaderMap) -> String {
 }
 
 /// The page as a browser gets it: it may show it, and neither keep it, frame it, nor load anything for it.
-pub(super) fn response(page: Page) -> Response<Bytes> {
+pub(super) fn response(page: StatusPage) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(page.text));
     let fields = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {

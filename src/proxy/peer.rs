@@ -53,7 +53,7 @@ mod platform {
 
     use super::canonical;
     use crate::proxy::guard::Peer;
-    use crate::proxy::want;
+    use crate::proxy::resource_shortage;
 
     /// The kernel answers at once; this is for a bug.
     const PATIENCE: Duration = Duration::from_millis(200);
@@ -88,7 +88,7 @@ mod platform {
     /// Something of ours was lacking for a moment: descriptors, memory, or time.
     fn is_want(error: &io::Error) -> bool {
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
-        want::is_of_ours(error) || late.contains(&error.kind())
+        resource_shortage::is_of_ours(error) || late.contains(&error.kind())
     }
 
     /// User id and inode of the socket that is bound to `remote` and connected to `local`. `None`

@@ -10,23 +10,23 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::admission::Asking;
 use super::error::{ErrorFormat, ErrorKind};
-use super::flights::{Entry, Flight};
+use super::in_flight::{InFlightEntry, TrackedRequest};
 use super::ledger::Ledger;
-use super::places::Asking;
 use super::route;
 use super::tally::{PathCounters, Streaming};
 use super::upload::Upload;
-use crate::clients::{Client, Full, Visit};
-use crate::usage::{self, Body, Ended, Meter};
+use crate::clients::{Client, Full, InFlightPermit};
+use crate::usage::{self, EndedRequest, EstimatedBody, UsageMeter};
 
 /// A request that has ended.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct RequestRecord {
     pub(super) id: RequestId,
     /// Unless it is unknown.
     pub(super) method: Option<Method>,
-    pub(super) target: Target,
+    pub(super) target: RequestTarget,
     /// The app whose key was shown.
     pub(super) client: Option<Arc<Client>>,
     /// hermesctl's own request, which counts as no app's.
@@ -34,7 +34,7 @@ pub(super) struct Record {
     /// Whether it is a supervisor's probe, which comes every few seconds.
     pub(super) is_probe: bool,
     /// A request that was refused before any provider was asked.
-    pub(super) refusal: Option<Box<Refusal>>,
+    pub(super) refusal: Option<Box<CountedRefusal>>,
     pub(super) started: Instant,
     pub(super) first_byte: Option<Instant>,
     pub(super) ended: Instant,
@@ -46,12 +46,12 @@ pub(super) struct Record {
     pub(super) bytes_in: u64,
     /// Bytes of the answer's body.
     pub(super) bytes_out: u64,
-    pub(super) end: End,
+    pub(super) end: RequestEnd,
 }
 
 /// A refusal that counts for the apps' owner.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct CountedRefusal {
     pub(super) kind: ErrorKind,
     /// The app's name or its address.
     pub(super) from: Box<str>,
@@ -63,7 +63,7 @@ pub(super) struct Refusal {
 
 /// What a request is for.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(super) enum RequestTarget {
     /// What the client asked for. It shares the buffer that the request was read into, so it must
     /// not be kept for as long as a stream lasts.
     Asked(Uri),
@@ -80,7 +80,7 @@ pub(super) enum Target {
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RequestEnd {
     /// The whole answer went out.
     Complete,
     /// The whole answer went out, from memory.
@@ -101,7 +101,7 @@ pub(super) enum End {
 
 /// What a request tells of its provider.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum ProviderSignal {
     /// It fails, with this code.
     Fails(Cow<'static, str>),
     Works,
@@ -136,7 +136,7 @@ impl std::fmt::Display for RequestId {
     }
 }
 
-impl Target {
+impl RequestTarget {
     /// The provider, if there is one, and the path.
     pub(super) fn names(&self) -> (&str, &str) {
         match self {
@@ -147,7 +147,7 @@ impl Target {
     }
 }
 
-impl End {
+impl RequestEnd {
     /// As the log has it: the end, and our error's code.
     pub(super) fn words(self) -> (&'static str, &'static str) {
         match self {
@@ -173,7 +173,7 @@ const BEFORE_SENDING: [ErrorKind; 6] = [
     ErrorKind::Overloaded,
 ];
 
-impl End {
+impl RequestEnd {
     /// Whether it came to nothing on the way to the provider.
     fn is_before_sending(self) -> bool {
         let Self::Refused(code) = self else {
@@ -183,49 +183,51 @@ impl End {
     }
 }
 
-impl Record {
+impl RequestRecord {
     /// What kind of failure it was, for the counts of usage and the last failures; `None` for a whole answer of
     /// success.
     pub(super) fn failure(&self) -> Option<Cow<'static, str>> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let kind = match self.end {
-            End::Complete | End::Kept => match (self.blocked, status) {
+            RequestEnd::Complete | RequestEnd::Kept => match (self.blocked, status) {
                 (Some(code), _) => code,
                 (None, ..400) => return None,
                 (None, 400..=599) => return Some(format!("http_{status}").into()),
                 (None, _) => "http_other",
             },
-            End::Refused(code) => code,
-            End::UpstreamBroke => "answer_cut",
-            End::Cut => ErrorKind::ShuttingDown.code(),
-            End::MadeWay => ErrorKind::RequestTimeout.code(),
-            End::Defect => ErrorKind::Internal.code(),
-            End::ClientLeft => "client_left",
+            RequestEnd::Refused(code) => code,
+            RequestEnd::UpstreamBroke => "answer_cut",
+            RequestEnd::Cut => ErrorKind::ShuttingDown.code(),
+            RequestEnd::MadeWay => ErrorKind::RequestTimeout.code(),
+            RequestEnd::Defect => ErrorKind::Internal.code(),
+            RequestEnd::ClientLeft => "client_left",
         };
         Some(kind.into())
     }
 
     /// What it tells of its provider. An answer of 401 to 403 or 429 shows a login or a quota that is at its end, one
     /// from 500 a provider in trouble; all others are the request's own fault.
-    pub(super) fn news(&self) -> News {
+    pub(super) fn news(&self) -> ProviderSignal {
         // The client may have left over it.
         if let Some(code) = self.blocked {
-            return News::Fails(code.into());
+            return ProviderSignal::Fails(code.into());
         }
         let status = self.status.map_or(0, |status| status.as_u16());
         match self.end {
-            End::Complete if matches!(status, 401..=403 | 429 | 500..) => {
-                News::Fails(format!("http_{status}").into())
+            RequestEnd::Complete if matches!(status, 401..=403 | 429 | 500..) => {
+                ProviderSignal::Fails(format!("http_{status}").into())
             }
-            End::Complete => News::Works,
-            End::Refused(code) if is_of_the_provider(code) => News::Fails(code.into()),
-            End::UpstreamBroke => News::Fails("answer_cut".into()),
-            End::Kept
-            | End::Refused(_)
-            | End::Cut
-            | End::MadeWay
-            | End::Defect
-            | End::ClientLeft => News::Nothing,
+            RequestEnd::Complete => ProviderSignal::Works,
+            RequestEnd::Refused(code) if is_of_the_provider(code) => {
+                ProviderSignal::Fails(code.into())
+            }
+            RequestEnd::UpstreamBroke => ProviderSignal::Fails("answer_cut".into()),
+            RequestEnd::Kept
+            | RequestEnd::Refused(_)
+            | RequestEnd::Cut
+            | RequestEnd::MadeWay
+            | RequestEnd::Defect
+            | RequestEnd::ClientLeft => ProviderSignal::Nothing,
         }
     }
 }
@@ -249,16 +251,16 @@ pub(super) struct Underway {
     ledger: Arc<Ledger>,
     id: RequestId,
     method: Option<Method>,
-    target: Target,
+    target: RequestTarget,
     client: Option<Arc<Client>>,
     /// Its place of its app's limit, given back with the last byte.
-    visit: Option<Visit>,
+    visit: Option<InFlightPermit>,
     /// It counts as sent on until then, too.
     asking: Option<Asking>,
     is_own: bool,
     is_probe: bool,
-    reached: Reached,
-    refusal: Option<Box<Refusal>>,
+    reached: RequestStage,
+    refusal: Option<Box<CountedRefusal>>,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
@@ -267,16 +269,16 @@ pub(super) struct Underway {
     /// It has an event stream for its answer.
     streaming: Option<Streaming>,
     /// Where usage is counted.
-    meter: Option<Box<Meter>>,
+    meter: Option<Box<UsageMeter>>,
     /// Its row among the requests in flight, once it is routed.
-    entry: Option<Entry>,
+    entry: Option<InFlightEntry>,
     bytes_out: u64,
-    end: End,
+    end: RequestEnd,
 }
 
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
+enum RequestStage {
     /// No provider is asked.
     Nobody,
     /// Its provider is asked.
@@ -288,19 +290,19 @@ enum Reached {
 impl Underway {
     /// A request that has just come. Until told otherwise, its end is that the client left.
     pub(super) fn new(ledger: &Arc<Ledger>, id: RequestId, method: Method, uri: Uri) -> Box<Self> {
-        Self::of(ledger, id, Some(method), Target::Asked(uri))
+        Self::of(ledger, id, Some(method), RequestTarget::Asked(uri))
     }
 
     /// A request whose head was refused before it was read.
     pub(super) fn unread(ledger: &Arc<Ledger>) -> Box<Self> {
-        Self::of(ledger, RequestId::draw(), None, Target::Unread)
+        Self::of(ledger, RequestId::draw(), None, RequestTarget::Unread)
     }
 
     fn of(
         ledger: &Arc<Ledger>,
         id: RequestId,
         method: Option<Method>,
-        target: Target,
+        target: RequestTarget,
     ) -> Box<Self> {
         // It goes from hand to hand, and into what sends the answer.
         Box::new(Self {
@@ -313,7 +315,7 @@ impl Underway {
             asking: None,
             is_own: false,
             is_probe: false,
-            reached: Reached::Nobody,
+            reached: RequestStage::Nobody,
             refusal: None,
             started: Instant::now(),
             first_byte: None,
@@ -324,7 +326,7 @@ impl Underway {
             meter: None,
             entry: None,
             bytes_out: 0,
-            end: End::ClientLeft,
+            end: RequestEnd::ClientLeft,
         })
     }
 
@@ -344,7 +346,7 @@ impl Underway {
         path: &Arc<str>,
         counters: &Arc<PathCounters>,
     ) {
-        self.target = Target::Routed {
+        self.target = RequestTarget::Routed {
             provider: provider.clone(),
             path: path.clone(),
             counters: counters.clone(),
@@ -352,7 +354,7 @@ impl Underway {
         if !self.is_own {
             counters.provider.begin();
             let (names, client) = ((provider, path), self.client.as_ref());
-            let flight = Flight::new(self.id.digits(), self.started, names, client);
+            let flight = TrackedRequest::new(self.id.digits(), self.started, names, client);
             if let Some(upload) = &self.upload {
                 flight.upload.set(upload.clone()).ok();
             }
@@ -361,13 +363,13 @@ impl Underway {
     }
 
     /// What is shown of it while it is in flight.
-    fn flight(&self) -> Option<&Flight> {
+    fn flight(&self) -> Option<&TrackedRequest> {
         self.entry.as_ref().map(|entry| &*entry.flight)
     }
 
     /// Its usage is counted, if any is. Told once it is routed; `body` says what it sends. Only a POST makes tokens of its
     /// own: a GET may tell those of an earlier one.
-    pub(super) fn metered(&mut self, head: &Parts, body: impl FnOnce() -> Body) {
+    pub(super) fn metered(&mut self, head: &Parts, body: impl FnOnce() -> EstimatedBody) {
         let is_limited = || self.limited().is_some();
         if self.ledger.usage().is_none() && !is_limited() {
             return;
@@ -375,7 +377,7 @@ impl Underway {
         let names_itself = self.client.is_none() && !self.is_own;
         let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
         let agent = agent.map(HeaderValue::as_bytes);
-        let mut meter = Meter::new(head.method == Method::POST, agent);
+        let mut meter = UsageMeter::new(head.method == Method::POST, agent);
         if let (Some(flight), Some(app)) = (self.flight(), meter.named()) {
             flight.app.set(app.clone()).ok();
         }
@@ -442,7 +444,7 @@ impl Underway {
 
     /// The provider's answer is an event stream.
     pub(super) fn streams(&mut self) {
-        if let (Target::Routed { counters, .. }, false) = (&self.target, self.is_own) {
+        if let (RequestTarget::Routed { counters, .. }, false) = (&self.target, self.is_own) {
             self.streaming = Some(Streaming::begin(counters));
         }
         if let Some(flight) = self.flight() {
@@ -475,7 +477,7 @@ impl Underway {
     }
 
     /// It was refused before any provider was asked.
-    pub(super) fn refused(&mut self, refusal: Refusal) {
+    pub(super) fn refused(&mut self, refusal: CountedRefusal) {
         self.refusal = Some(Box::new(refusal));
     }
 
@@ -500,12 +502,12 @@ impl Underway {
 
     /// Its provider is asked, from now on.
     pub(super) fn is_sent(&mut self) {
-        self.reached = Reached::Asked;
+        self.reached = RequestStage::Asked;
     }
 
     /// Its provider's answer has begun, whatever becomes of it.
     pub(super) fn is_answered(&mut self) {
-        self.reached = Reached::Answered;
+        self.reached = RequestStage::Answered;
     }
 
     /// Its body.
@@ -555,19 +557,19 @@ impl Underway {
     }
 
     /// How it ended.
-    pub(super) fn ended(&mut self, end: End) {
+    pub(super) fn ended(&mut self, end: RequestEnd) {
         self.end = end;
     }
 
     /// Counts its usage.
-    fn count(&self, record: &Record, meter: &Meter) {
-        let (Some(book), Target::Routed { provider, path, .. }) =
+    fn count(&self, record: &RequestRecord, meter: &UsageMeter) {
+        let (Some(book), RequestTarget::Routed { provider, path, .. }) =
             (self.ledger.usage(), &record.target)
         else {
             return;
         };
         let enter = |model: Option<&str>| {
-            let ended = Ended {
+            let ended = EndedRequest {
                 client: record.client.as_ref().map(|client| client.name()),
                 is_own: record.is_own,
                 provider,
@@ -585,11 +587,11 @@ impl Underway {
         }
     }
 
-    fn record(&mut self) -> Record {
-        Record {
+    fn record(&mut self) -> RequestRecord {
+        RequestRecord {
             id: self.id,
             method: self.method.take(),
-            target: std::mem::replace(&mut self.target, Target::Unread),
+            target: std::mem::replace(&mut self.target, RequestTarget::Unread),
             client: self.client.take(),
             is_own: self.is_own,
             is_probe: self.is_probe,
@@ -609,18 +611,18 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.end = End::Defect;
+            self.end = RequestEnd::Defect;
         }
         let record = self.record();
         if let Some(entry) = self.entry.take() {
-            let has_failed = record.end != End::ClientLeft && record.failure().is_some();
+            let has_failed = record.end != RequestEnd::ClientLeft && record.failure().is_some();
             self.ledger.flights().end(&entry, has_failed);
         }
         self.ledger.enter(&record);
         let was_sent = match self.reached {
-            Reached::Nobody => false,
-            Reached::Asked => !record.end.is_before_sending(),
-            Reached::Answered => true,
+            RequestStage::Nobody => false,
+            RequestStage::Asked => !record.end.is_before_sending(),
+            RequestStage::Answered => true,
         };
         if let Some(visit) = self.visit.as_ref().filter(|_| !was_sent && !record.is_own) {
             visit.gives_back(record.ended.duration_since(record.started));
@@ -629,7 +631,7 @@ impl Drop for Underway {
             meter.ends();
             let client = record.client.as_ref();
             if let Some(client) = client.filter(|_| !record.is_own && was_sent) {
-                let is_whole = record.end == End::Complete;
+                let is_whole = record.end == RequestEnd::Complete;
                 let (tokens, estimated) = meter.spent(record.bytes_in, is_whole);
                 client.spends(tokens, estimated);
             }

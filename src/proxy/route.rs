@@ -268,7 +268,7 @@ pub fn path_upstream<'a>(allowed: &'a AllowedPath, asked: &str) -> Cow<'a, str> 
 
 /// Where a request goes by the routes of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum RouteChoice {
     /// There.
     Settled(Route),
     /// The model that its body names decides; one of the providers that serve it, with its path there.
@@ -290,10 +290,10 @@ pub fn find_by_routes(
     providers: &[impl Serves],
     default: Option<usize>,
     routing: &Routing,
-) -> Result<Choice, ProxyError> {
+) -> Result<RouteChoice, ProxyError> {
     let own = find(method, path, providers, default);
     if names_provider(path, providers) || matches!(own, Ok(Route::Local(_))) {
-        return own.map(Choice::Settled);
+        return own.map(RouteChoice::Settled);
     }
     let others = || {
         let mut others = (0..providers.len()).filter(|at| Some(*at) != default);
@@ -303,15 +303,15 @@ pub fn find_by_routes(
         Some(Route::Forward { provider, path } | Route::Model { provider, path, .. }) => {
             (provider, path)
         }
-        Some(Route::Local(_)) | None => return own.map(Choice::Settled),
+        Some(Route::Local(_)) | None => return own.map(RouteChoice::Settled),
     };
     let paths = providers.get(provider).map(Serves::paths);
     let listed = paths.and_then(|paths| paths.get(at));
     let listed = listed.map_or("", |allowed| allowed.path.as_str());
     let destination = match routing.by_path(listed) {
-        ByPath::Settled(None) => return own.map(Choice::Settled),
+        ByPath::Settled(None) => return own.map(RouteChoice::Settled),
         ByPath::NeedsModel if *method != Method::GET && *method != Method::HEAD => {
-            return Ok(Choice::ByModel { provider, path: at });
+            return Ok(RouteChoice::ByModel { provider, path: at });
         }
         ByPath::Settled(Some(_)) | ByPath::NeedsModel => {
             let is_provider = |name: &str| position(name, providers).is_some();
@@ -319,7 +319,7 @@ pub fn find_by_routes(
         }
     };
     let found = find_at(method, path, providers, default, &destination);
-    found.map(Choice::Settled)
+    found.map(RouteChoice::Settled)
 }
 
 /// The destination of a request, once it is known.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::ledger::Counters;
-use super::record::{End, Record};
+use super::record::{RequestEnd, RequestRecord};
 use crate::metrics::{Buckets, Histogram};
 
 /// The ends of requests, and what they are called.
@@ -61,12 +61,14 @@ pub struct PathCounters {
 pub(super) struct Streaming(Arc<PathCounters>);
 
 impl Traffic {
-    fn enter(&self, record: &Record) {
+    fn enter(&self, record: &RequestRecord) {
         self.bytes_in.fetch_add(record.bytes_in, Ordering::Relaxed);
         self.bytes_out
             .fetch_add(record.bytes_out, Ordering::Relaxed);
         // Our own answers say nothing about the provider's speed.
-        if record.status.is_none() || matches!(record.end, End::Kept | End::Refused(_)) {
+        if record.status.is_none()
+            || matches!(record.end, RequestEnd::Kept | RequestEnd::Refused(_))
+        {
             return;
         }
         let since = |time: tokio::time::Instant| time.duration_since(record.started);
@@ -98,7 +100,7 @@ impl PathCounters {
         }
     }
 
-    pub(super) fn enter(&self, record: &Record) {
+    pub(super) fn enter(&self, record: &RequestRecord) {
         self.provider.enter(record);
         self.provider.traffic.enter(record);
         let ended = self.ended.get_or_init(Box::default);
@@ -144,15 +146,15 @@ impl Drop for Streaming {
 }
 
 /// The place of an end among [`ENDS`].
-fn place(end: End) -> usize {
+fn place(end: RequestEnd) -> usize {
     match end {
-        End::Complete => 0,
-        End::Kept => 1,
-        End::Refused(_) => 2,
-        End::UpstreamBroke => 3,
-        End::Cut => 4,
-        End::MadeWay => 5,
-        End::Defect => 6,
-        End::ClientLeft => 7,
+        RequestEnd::Complete => 0,
+        RequestEnd::Kept => 1,
+        RequestEnd::Refused(_) => 2,
+        RequestEnd::UpstreamBroke => 3,
+        RequestEnd::Cut => 4,
+        RequestEnd::MadeWay => 5,
+        RequestEnd::Defect => 6,
+        RequestEnd::ClientLeft => 7,
     }
 }

@@ -21,10 +21,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::Violation;
-use super::model_field::{Flaw, Search};
+use super::model_field::{AmbiguousModel, ModelSearch};
 use super::server::{BodyError, RequestBody};
 
-use self::naming::Naming;
+use self::naming::ModelNaming;
 pub(super) use self::search::NotFound;
 
 /// Pieces below this size are copied to be kept.
@@ -58,7 +58,7 @@ pub(super) enum UploadError {
     #[error("the client's body is malformed: {0}")]
     Malformed(Violation),
     #[error("the model that the client's body names is unclear: {0}")]
-    Unclear(Flaw),
+    Unclear(AmbiguousModel),
     #[error("the body was taken over by a replay")]
     Superseded,
 }
@@ -74,10 +74,10 @@ impl UploadError {
 
 /// A client's body, shared by the attempts to send it.
 #[derive(Debug, Clone)]
-pub(super) struct Upload(Arc<Mutex<Source>>);
+pub(super) struct Upload(Arc<Mutex<BodySource>>);
 
 #[derive(Debug)]
-struct Source {
+struct BodySource {
     incoming: RequestBody,
     limits: UploadLimits,
     kept: VecDeque<Bytes>,
@@ -91,9 +91,9 @@ struct Source {
     /// Whether a piece went to an attempt and is kept no longer.
     lost: bool,
     /// Looks for the body's model, and for a second one, where where it goes depends on that.
-    scanner: Option<Box<Search>>,
+    scanner: Option<Box<ModelSearch>>,
     /// Hears its model, where that is counted.
-    naming: Option<Naming>,
+    naming: Option<ModelNaming>,
     whose: Whose,
     received: u64,
     last: Instant,
@@ -122,7 +122,7 @@ pub(super) struct UploadBody {
 impl Upload {
     pub(super) fn new(incoming: RequestBody, limits: UploadLimits) -> Self {
         let finished = incoming.is_end_stream();
-        Self(Arc::new(Mutex::new(Source {
+        Self(Arc::new(Mutex::new(BodySource {
             incoming,
             replayable: limits.replay > 0,
             whose: Whose::Client,
@@ -211,14 +211,14 @@ impl Upload {
     }
 
     /// Has its model heard as it passes, for [`Self::with_model`].
-    pub(super) fn hear_model(&self, search: Search) {
-        self.source().naming = Some(Naming::new(search));
+    pub(super) fn hear_model(&self, search: ModelSearch) {
+        self.source().naming = Some(ModelNaming::new(search));
     }
 
     /// Gives the model that was heard.
     pub(super) fn with_model<T>(&self, work: impl FnOnce(Option<&str>) -> T) -> T {
         let source = self.source();
-        work(source.naming.as_ref().and_then(Naming::name))
+        work(source.naming.as_ref().and_then(ModelNaming::name))
     }
 
     /// Whether the whole body has been read.
@@ -250,12 +250,12 @@ impl Upload {
         self.source().last
     }
 
-    fn source(&self) -> MutexGuard<'_, Source> {
+    fn source(&self) -> MutexGuard<'_, BodySource> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Source {
+impl BodySource {
     /// The next piece for the present attempt.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadError>>> {
         let piece = ready!(self.receive(cx));
@@ -351,7 +351,7 @@ impl Source {
     }
 }
 
-impl Drop for Source {
+impl Drop for BodySource {
     fn drop(&mut self) {
         self.limits
             .replay_used

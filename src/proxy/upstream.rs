@@ -10,11 +10,13 @@ use chrono::{DateTime, Utc};
 use hyper::{Method, Response, Uri};
 use tokio::time::{Instant, sleep_until};
 
-use super::egress::{ConnectError, Connector};
+use super::connector::{ConnectError, Connector};
 use super::error::{ErrorKind, ProxyError};
-use super::pool::{Answer, Ask, Cause, Failure, Http1Error, IDLE, Pool};
+use super::pool::{
+    Ask, ConnectionPool, Http1Error, IDLE, UpstreamBody, UpstreamCause, UpstreamFailure,
+};
+use super::resource_shortage;
 use super::upload::{Upload, UploadBody, UploadError};
-use super::want;
 use crate::causes::{self, with_causes};
 use crate::clock::Clock;
 use crate::config::{HttpVersion, Timeouts};
@@ -27,7 +29,7 @@ const NO_ANSWER: &str = "protocol: the answer is not valid HTTP, or its head is 
 
 /// The connections to one provider.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct UpstreamClient {
     connector: Connector,
     pool: Arc<ArcSwap<Aged>>,
     http: HttpVersion,
@@ -43,7 +45,7 @@ pub struct Client {
 /// place at any time; when the last one left, its connections are closed.
 #[derive(Debug)]
 struct Aged {
-    pool: Pool,
+    pool: ConnectionPool,
     /// By a clock that stops while the machine is suspended, and by one that does not.
     born: (Instant, Duration),
 }
@@ -59,7 +61,7 @@ pub(super) enum SendError {
 
 /// What may be done about a request without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
+enum RetryDecision {
     /// The provider did not process it (RFC 9113 §8.7): it may be sent again, whatever it is.
     Resend,
     /// It may have been received: only what changes nothing is sent again (RFC 9110 §9.2.2).
@@ -67,7 +69,7 @@ enum Remedy {
     None,
 }
 
-impl Client {
+impl UpstreamClient {
     /// A client with this trust store, HTTP version and these limits. Nothing is connected yet. What is still open
     /// of `former` is counted here.
     pub fn new(
@@ -79,7 +81,10 @@ impl Client {
     ) -> Self {
         let open = former.map(|former| former.connector.counter());
         let connector = Connector::new(tls, timeouts.connect, http, open.unwrap_or_default());
-        let pool = Aged::new(Pool::new(connector.clone(), http, None), clock.since_1970());
+        let pool = Aged::new(
+            ConnectionPool::new(connector.clone(), http, None),
+            clock.since_1970(),
+        );
         Self {
             connector,
             pool: Arc::new(ArcSwap::from_pointee(pool)),
@@ -135,7 +140,7 @@ impl Client {
         &self,
         ask: &Ask<'_>,
         upload: Option<&Upload>,
-    ) -> Result<Response<Answer>, SendError> {
+    ) -> Result<Response<UpstreamBody>, SendError> {
         self.is_ahead.store(false, Ordering::Relaxed);
         let host = ask.base_url.authority().as_str();
         tokio::select! {
@@ -170,13 +175,13 @@ impl Client {
         &self,
         ask: &Ask<'_>,
         upload: Option<&Upload>,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<UpstreamBody>, UpstreamFailure> {
         let safe = upload.is_none() && matches!(*ask.method, Method::GET | Method::HEAD);
         let (mut attempt, mut repeated) = (1, false);
         loop {
             let body = upload.map_or_else(UploadBody::empty, Upload::body);
             let Some(origin) = self.pool().pool.origin_of(ask.base_url) else {
-                return Err(Failure::none_sent(Cause::Target));
+                return Err(UpstreamFailure::none_sent(UpstreamCause::Target));
             };
             // Not a part of the request's own future, which every connection has room for.
             let sending = Box::pin(origin.send(ask, body, safe));
@@ -186,15 +191,15 @@ impl Client {
             };
             let again = match remedy(&failure) {
                 // Each of those uses up a kept connection.
-                Remedy::Resend if failure.unsent && failure.reused => {
+                RetryDecision::Resend if failure.unsent && failure.reused => {
                     upload.is_none_or(Upload::can_go_elsewhere)
                 }
-                Remedy::Resend => {
+                RetryDecision::Resend => {
                     attempt += 1;
                     upload.is_none_or(Upload::can_go_elsewhere) && attempt <= ATTEMPTS
                 }
-                Remedy::RepeatIfSafe => safe && !std::mem::replace(&mut repeated, true),
-                Remedy::None => false,
+                RetryDecision::RepeatIfSafe => safe && !std::mem::replace(&mut repeated, true),
+                RetryDecision::None => false,
             };
             if !again {
                 return Err(failure);
@@ -211,7 +216,7 @@ impl Client {
         if aged.is_good(now, self.reuse) {
             return aged;
         }
-        let fresh = Pool::new(self.connector.clone(), self.http, Some(&aged.pool));
+        let fresh = ConnectionPool::new(self.connector.clone(), self.http, Some(&aged.pool));
         let fresh = Arc::new(Aged::new(fresh, now));
         self.pool.store(fresh.clone());
         fresh
@@ -219,7 +224,7 @@ impl Client {
 }
 
 impl Aged {
-    fn new(pool: Pool, now: Duration) -> Self {
+    fn new(pool: ConnectionPool, now: Duration) -> Self {
         let born = (Instant::now(), now);
         Self { pool, born }
     }
@@ -232,27 +237,30 @@ impl Aged {
     }
 }
 
-fn remedy(failure: &Failure) -> Remedy {
+fn remedy(failure: &UpstreamFailure) -> RetryDecision {
     match &failure.cause {
-        Cause::Connect(_) | Cause::Interim | Cause::Upload | Cause::Target => return Remedy::None,
-        _ if failure.unsent => return Remedy::Resend,
-        Cause::Http2(error) => {
+        UpstreamCause::Connect(_)
+        | UpstreamCause::Interim
+        | UpstreamCause::Upload
+        | UpstreamCause::Target => return RetryDecision::None,
+        _ if failure.unsent => return RetryDecision::Resend,
+        UpstreamCause::Http2(error) => {
             // A stream fails with the provider's GOAWAY only when it is beyond the last one that it
             // processes; those before it go on.
             let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
             if error.is_remote() && (refused || error.is_go_away()) {
-                return Remedy::Resend;
+                return RetryDecision::Resend;
             }
             if !error.is_io() {
-                return Remedy::None;
+                return RetryDecision::None;
             }
         }
-        Cause::Http1(_) | Cause::Gone => {}
+        UpstreamCause::Http1(_) | UpstreamCause::Gone => {}
     }
     if failure.reused && failure.unheard {
-        Remedy::RepeatIfSafe
+        RetryDecision::RepeatIfSafe
     } else {
-        Remedy::None
+        RetryDecision::None
     }
 }
 
@@ -277,19 +285,19 @@ async fn head_overdue(limit: Duration, upload: Option<&Upload>) {
     }
 }
 
-fn explain(cause: &Cause, host: &str) -> ProxyError {
+fn explain(cause: &UpstreamCause, host: &str) -> ProxyError {
     tracing::debug!(host, error = %with_causes(cause), "no answer from the provider");
-    if causes::find::<std::io::Error>(cause).is_some_and(want::is_of_ours) {
-        return want::error(&format!("{host} can't be reached"));
+    if causes::find::<std::io::Error>(cause).is_some_and(resource_shortage::is_of_ours) {
+        return resource_shortage::error(&format!("{host} can't be reached"));
     }
     let connect = match cause {
-        Cause::Connect(error) => Some(&**error),
-        Cause::Http1(_)
-        | Cause::Http2(_)
-        | Cause::Interim
-        | Cause::Upload
-        | Cause::Target
-        | Cause::Gone => None,
+        UpstreamCause::Connect(error) => Some(&**error),
+        UpstreamCause::Http1(_)
+        | UpstreamCause::Http2(_)
+        | UpstreamCause::Interim
+        | UpstreamCause::Upload
+        | UpstreamCause::Target
+        | UpstreamCause::Gone => None,
     };
     let what = match (connect, cause) {
         (Some(ConnectError::TimedOut), _) => {
@@ -301,9 +309,9 @@ fn explain(cause: &Cause, host: &str) -> ProxyError {
         (Some(ConnectError::Dns(_)), _) => "DNS: the name can't be resolved",
         (Some(ConnectError::Tls(_)), _) => "TLS: the handshake failed",
         (Some(ConnectError::Tcp(_)), _) => "connect: the connection failed",
-        (None, Cause::Interim) => INTERIM_ONLY,
-        (None, Cause::Http1(Http1Error::Malformed(_))) => NO_ANSWER,
-        (None, Cause::Http2(error)) if error.is_library() => NO_ANSWER,
+        (None, UpstreamCause::Interim) => INTERIM_ONLY,
+        (None, UpstreamCause::Http1(Http1Error::Malformed(_))) => NO_ANSWER,
+        (None, UpstreamCause::Http2(error)) if error.is_library() => NO_ANSWER,
         (None, _) => "protocol: the connection broke before an answer arrived",
     };
     let cause = connect
@@ -343,7 +351,7 @@ mod tests {
     async fn connections_are_fresh_after_their_time_and_after_a_suspension() {
         let clock = Arc::new(JumpingClock::at("2026-11-25T12:00:00Z"));
         let tls = crate::provider::client_config(None).unwrap();
-        let client = Client::new(
+        let client = UpstreamClient::new(
             tls,
             HttpVersion::Auto,
             &Timeouts::default(),

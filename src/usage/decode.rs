@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
-use super::scan::{Form, Scan};
-use super::tokens::Tokens;
+use super::scan::{AnswerFormat, Scan};
+use super::tokens::TokenCounts;
 
 /// So many answers are unpacked at once: each takes 80 KiB.
 const MOST_AT_ONCE: usize = 64;
@@ -51,14 +51,14 @@ impl Encoding {
 }
 
 /// Looks through a body, encoded or not.
-pub(super) enum Look {
+pub(super) enum AnswerDecoder {
     Plain(Scan),
     Packed(Box<Packed>),
     /// Nothing more can be seen.
     Blind,
 }
 
-impl fmt::Debug for Look {
+impl fmt::Debug for AnswerDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain(_) => "Plain",
@@ -72,22 +72,22 @@ pub(super) struct Packed {
     unpacker: Unpacker,
     /// Bytes that came.
     came: usize,
-    _turn: Turn,
+    _turn: UnpackTurn,
 }
 
 enum Unpacker {
-    Gzip(MultiGzDecoder<Sink>),
-    Deflate(ZlibDecoder<Sink>),
+    Gzip(MultiGzDecoder<UnpackedSink>),
+    Deflate(ZlibDecoder<UnpackedSink>),
 }
 
 /// What is unpacked goes there.
-struct Sink {
+struct UnpackedSink {
     scan: Scan,
     /// Bytes that it may still take.
     room: usize,
 }
 
-impl Write for Sink {
+impl Write for UnpackedSink {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         let Some(room) = self.room.checked_sub(piece.len()) else {
             return Err(io::Error::other("it becomes too long"));
@@ -103,9 +103,9 @@ impl Write for Sink {
 }
 
 /// One of the answers that are unpacked at once.
-struct Turn;
+struct UnpackTurn;
 
-impl Turn {
+impl UnpackTurn {
     fn take() -> Option<Self> {
         let taken = AT_ONCE.fetch_add(1, Ordering::Relaxed);
         let turn = Self;
@@ -113,23 +113,23 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for UnpackTurn {
     fn drop(&mut self) {
         AT_ONCE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Look {
-    pub(super) fn new(form: Form, encoding: Encoding) -> Self {
+impl AnswerDecoder {
+    pub(super) fn new(form: AnswerFormat, encoding: Encoding) -> Self {
         let scan = Scan::new(form);
-        let sink = |scan| Sink { scan, room: ALWAYS };
+        let sink = |scan| UnpackedSink { scan, room: ALWAYS };
         let unpacker = match encoding {
             Encoding::Plain => return Self::Plain(scan),
             Encoding::Unknown => return Self::Blind,
             Encoding::Gzip => Unpacker::Gzip(MultiGzDecoder::new(sink(scan))),
             Encoding::Deflate => Unpacker::Deflate(ZlibDecoder::new(sink(scan))),
         };
-        match Turn::take() {
+        match UnpackTurn::take() {
             Some(turn) => Self::Packed(Box::new(Packed {
                 unpacker,
                 came: 0,
@@ -160,7 +160,7 @@ impl Look {
     }
 
     /// The usage in the answer.
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<TokenCounts> {
         match self {
             Self::Plain(scan) => scan.tokens(),
             Self::Packed(packed) => packed.scan().tokens(),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn seen(encoding: Encoding, pieces: &[&[u8]]) -> Option<u64> {
-        let mut look = Look::new(Form::Whole, encoding);
+        let mut look = AnswerDecoder::new(AnswerFormat::Whole, encoding);
         for piece in pieces {
             look.pass(piece);
         }
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn what_becomes_far_too_long_is_given_up() {
         let bomb = gzip(&vec![b' '; 8 << 20]);
-        let mut look = Look::new(Form::Whole, Encoding::Gzip);
+        let mut look = AnswerDecoder::new(AnswerFormat::Whole, Encoding::Gzip);
         look.pass(&bomb);
-        assert!(matches!(look, Look::Blind));
+        assert!(matches!(look, AnswerDecoder::Blind));
         // It has given its turn back, and a long text does not count.
         let usage = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
         let words: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();

@@ -5,7 +5,7 @@
 //! shortest event shows how much.
 
 use super::decode::Encoding;
-use super::scan::Form;
+use super::scan::AnswerFormat;
 use crate::sse::{Tap, Tokenizer};
 
 /// Bytes of text that make a token.
@@ -15,7 +15,7 @@ const MOST_AROUND: u64 = 512;
 
 /// What a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum EstimatedBody {
     /// JSON.
     Text,
     /// The same, compressed.
@@ -27,12 +27,12 @@ pub enum Body {
 /// What has passed of a request and its answer.
 #[derive(Debug)]
 pub(super) struct Estimate {
-    body: Body,
-    answer: Answer,
+    body: EstimatedBody,
+    answer: AnswerKind,
 }
 
 #[derive(Debug)]
-enum Answer {
+enum AnswerKind {
     /// There is none, or it has no tokens.
     Nothing,
     /// So many bytes of a document, or of something compressed.
@@ -40,12 +40,12 @@ enum Answer {
         passed: u64,
         is_packed: bool,
     },
-    Events(Tokenizer, Box<Events>),
+    Events(Tokenizer, Box<EstimatedEvents>),
 }
 
 /// The events that have passed.
 #[derive(Debug, Default)]
-struct Events {
+struct EstimatedEvents {
     count: u64,
     /// Bytes of their data.
     bytes: u64,
@@ -60,19 +60,21 @@ struct Events {
 }
 
 impl Estimate {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(body: EstimatedBody) -> Self {
         Self {
             body,
-            answer: Answer::Nothing,
+            answer: AnswerKind::Nothing,
         }
     }
 
     /// The answer begins.
-    pub(super) fn answered(&mut self, form: Form, encoding: Encoding) {
+    pub(super) fn answered(&mut self, form: AnswerFormat, encoding: Encoding) {
         let is_packed = encoding != Encoding::Plain;
         self.answer = match form {
-            Form::Events if !is_packed => Answer::Events(Tokenizer::default(), Box::default()),
-            Form::Events | Form::Whole => Answer::Bytes {
+            AnswerFormat::Events if !is_packed => {
+                AnswerKind::Events(Tokenizer::default(), Box::default())
+            }
+            AnswerFormat::Events | AnswerFormat::Whole => AnswerKind::Bytes {
                 passed: 0,
                 is_packed,
             },
@@ -82,40 +84,40 @@ impl Estimate {
     /// A piece of it passes.
     pub(super) fn pass(&mut self, piece: &[u8]) {
         match &mut self.answer {
-            Answer::Nothing => {}
-            Answer::Bytes { passed, .. } => *passed = passed.saturating_add(piece.len() as u64),
-            Answer::Events(lines, events) => lines.pass(piece, &mut **events),
+            AnswerKind::Nothing => {}
+            AnswerKind::Bytes { passed, .. } => *passed = passed.saturating_add(piece.len() as u64),
+            AnswerKind::Events(lines, events) => lines.pass(piece, &mut **events),
         }
     }
 
     /// Whether a stream has said that it is over. Some clients read no further.
     pub(super) fn is_over(&self) -> bool {
-        matches!(&self.answer, Answer::Events(_, events) if events.is_over)
+        matches!(&self.answer, AnswerKind::Events(_, events) if events.is_over)
     }
 
     /// The tokens of the request, whose body has this many bytes.
     pub(super) fn prompt(&self, bytes: u64) -> u64 {
         match self.body {
-            Body::Text => bytes.div_ceil(BYTES),
-            Body::Packed => bytes,
-            Body::Other => 0,
+            EstimatedBody::Text => bytes.div_ceil(BYTES),
+            EstimatedBody::Packed => bytes,
+            EstimatedBody::Other => 0,
         }
     }
 
     /// Of the answer. A whole document without a token count is not generated text, such as a list of embeddings.
     pub(super) fn completion(&self, is_whole: bool) -> u64 {
         match &self.answer {
-            Answer::Nothing => 0,
-            Answer::Bytes {
+            AnswerKind::Nothing => 0,
+            AnswerKind::Bytes {
                 is_packed: false, ..
             } if is_whole => 0,
-            Answer::Bytes { passed, .. } => passed.div_ceil(BYTES),
-            Answer::Events(_, events) => events.tokens(),
+            AnswerKind::Bytes { passed, .. } => passed.div_ceil(BYTES),
+            AnswerKind::Events(_, events) => events.tokens(),
         }
     }
 }
 
-impl Events {
+impl EstimatedEvents {
     fn tokens(&self) -> u64 {
         let around = self.least.unwrap_or_default().min(MOST_AROUND);
         let text = self.bytes.saturating_sub(around.saturating_mul(self.count));
@@ -125,7 +127,7 @@ impl Events {
     }
 }
 
-impl Tap for Events {
+impl Tap for EstimatedEvents {
     fn data(&mut self, piece: &[u8]) {
         if self.first.is_none() {
             let mut bytes = piece.iter().copied();
@@ -162,8 +164,8 @@ mod tests {
     }
 
     fn streamed(pieces: &[&str]) -> u64 {
-        let mut estimate = Estimate::new(Body::Text);
-        estimate.answered(Form::Events, Encoding::Plain);
+        let mut estimate = Estimate::new(EstimatedBody::Text);
+        estimate.answered(AnswerFormat::Events, Encoding::Plain);
         for piece in pieces {
             estimate.pass(piece.as_bytes());
         }
@@ -196,8 +198,8 @@ mod tests {
             (Encoding::Plain, false, 25),
             (Encoding::Unknown, true, 25),
         ] {
-            let mut estimate = Estimate::new(Body::Text);
-            estimate.answered(Form::Whole, encoding);
+            let mut estimate = Estimate::new(EstimatedBody::Text);
+            estimate.answered(AnswerFormat::Whole, encoding);
             estimate.pass(&[b'x'; 99]);
             assert_eq!(estimate.completion(is_whole), tokens, "{encoding:?}");
         }
@@ -205,7 +207,11 @@ mod tests {
 
     #[test]
     fn a_body_counts_as_what_it_is() {
-        for (body, tokens) in [(Body::Text, 25), (Body::Packed, 98), (Body::Other, 0)] {
+        for (body, tokens) in [
+            (EstimatedBody::Text, 25),
+            (EstimatedBody::Packed, 98),
+            (EstimatedBody::Other, 0),
+        ] {
             assert_eq!(Estimate::new(body).prompt(98), tokens, "{body:?}");
         }
     }

@@ -12,10 +12,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::book::{Book, MOST_WAITING, Rows, Shared};
+use super::counter::{Book, MOST_WAITING, SharedBook, UsageRows};
 use super::key::Quarter;
-use super::report::{Query, Question, Report};
-use super::store::{Fault, Store};
+use super::report::{CountsQuery, CountsReport, Query};
+use super::store::{UsageStore, UsageStoreFault};
 use crate::clock::Clock;
 
 /// How long counts wait: a kill loses those of this time.
@@ -39,7 +39,7 @@ pub const FILE: &str = "usage.db";
 
 /// How counts are kept.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct UsageSettings {
     /// The file.
     pub file: PathBuf,
     /// For how many days, today being one.
@@ -57,17 +57,17 @@ pub struct Health {
 
 /// The thread of a [`Book`].
 #[derive(Debug)]
-pub struct Keeper {
-    shared: Arc<Shared>,
+pub struct UsageWriter {
+    shared: Arc<SharedBook>,
     done: oneshot::Receiver<()>,
 }
 
 struct Worker {
     book: Book,
-    settings: Settings,
-    store: Option<Store>,
+    settings: UsageSettings,
+    store: Option<UsageStore>,
     /// What was taken and is not written.
-    batch: Rows<NaiveDate>,
+    batch: UsageRows<NaiveDate>,
     /// Whether the log has the present fault.
     told: bool,
 }
@@ -77,14 +77,17 @@ impl Book {
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn start(settings: Settings, clock: Arc<dyn Clock>) -> std::io::Result<(Self, Keeper)> {
+    pub fn start(
+        settings: UsageSettings,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<(Self, UsageWriter)> {
         let book = Self::new(clock);
         let (ended, done) = oneshot::channel();
         let worker = Worker {
             book: book.clone(),
             settings,
             store: None,
-            batch: Rows::default(),
+            batch: UsageRows::default(),
             told: false,
         };
         thread::Builder::new()
@@ -95,16 +98,16 @@ impl Book {
                 ended.send(()).ok();
             })?;
         let shared = book.shared.clone();
-        Ok((book, Keeper { shared, done }))
+        Ok((book, UsageWriter { shared, done }))
     }
 
     /// The report, with everything that has been counted so far.
     ///
     /// # Errors
     /// Why they can't be read, as a sentence without its full stop.
-    pub async fn ask(&self, query: Query) -> Result<Report, String> {
+    pub async fn ask(&self, query: Query) -> Result<CountsReport, String> {
         let (answer, reply) = oneshot::channel();
-        let question = Question { query, answer };
+        let question = CountsQuery { query, answer };
         if !self.shared.takes(question) {
             return Err(ENDED.to_owned());
         }
@@ -128,7 +131,7 @@ impl Book {
     }
 }
 
-impl Keeper {
+impl UsageWriter {
     /// Writes what is left, and ends. A disk that hangs is not waited for.
     pub async fn end(self) {
         self.shared.lock().ends = true;
@@ -146,9 +149,9 @@ impl Keeper {
 ///
 /// # Errors
 /// Why they can't be read, as a sentence without its full stop.
-pub fn look(file: &Path, query: Query, now: DateTime<Utc>) -> Result<Report, String> {
+pub fn look(file: &Path, query: Query, now: DateTime<Utc>) -> Result<CountsReport, String> {
     let today = Quarter::of(now.timestamp()).day();
-    let report = look_with(file, query, today, &Rows::default());
+    let report = look_with(file, query, today, &UsageRows::default());
     report.map_err(|fault| fault.to_string())
 }
 
@@ -156,11 +159,11 @@ fn look_with(
     file: &Path,
     query: Query,
     today: NaiveDate,
-    unsaved: &Rows<NaiveDate>,
-) -> Result<Report, Fault> {
-    match Store::look(file)? {
+    unsaved: &UsageRows<NaiveDate>,
+) -> Result<CountsReport, UsageStoreFault> {
+    match UsageStore::look(file)? {
         Some(store) => store.report(query, today, unsaved),
-        None => Ok(Report::empty(query, today).with(query.by, unsaved)),
+        None => Ok(CountsReport::empty(query, today).with(query.by, unsaved)),
     }
 }
 
@@ -182,7 +185,7 @@ impl Worker {
     }
 
     /// Waits until something is to be done, and gives what has been counted.
-    fn wait(&self) -> (Rows<Quarter>, Vec<Question>, bool) {
+    fn wait(&self) -> (UsageRows<Quarter>, Vec<CountsQuery>, bool) {
         let shared = self.book.shared.clone();
         let mut state = shared.lock();
         while self.batch.is_empty()
@@ -204,7 +207,7 @@ impl Worker {
     }
 
     /// Adds what was counted to what waits, by its days.
-    fn take(&mut self, rows: Rows<Quarter>) {
+    fn take(&mut self, rows: UsageRows<Quarter>) {
         let today = self.book.today();
         let mut days = BTreeMap::new();
         let mut dropped = 0_u64;
@@ -239,12 +242,12 @@ impl Worker {
         };
         let saved = loop {
             let mut saved = self.write();
-            if saved.as_ref().is_err_and(Fault::is_damage) {
+            if saved.as_ref().is_err_and(UsageStoreFault::is_damage) {
                 // Opened again, it is set aside.
                 self.store = None;
                 saved = self.write();
             }
-            let is_locked = saved.as_ref().is_err_and(Fault::is_locked);
+            let is_locked = saved.as_ref().is_err_and(UsageStoreFault::is_locked);
             if !is_locked || begun.elapsed() > patience || self.is_asked() {
                 break saved;
             }
@@ -282,11 +285,11 @@ impl Worker {
         !self.book.shared.lock().questions.is_empty()
     }
 
-    fn write(&mut self) -> Result<(), Fault> {
+    fn write(&mut self) -> Result<(), UsageStoreFault> {
         let today = self.book.today();
         let days = self.settings.days;
         if self.store.is_none() {
-            let (store, aside) = Store::open(&self.settings.file)?;
+            let (store, aside) = UsageStore::open(&self.settings.file)?;
             if let Some(aside) = aside {
                 tracing::warn!(
                     file = %aside.display(),
@@ -308,8 +311,8 @@ impl Worker {
     }
 
     /// Answers all who ask; those who ask the same get the same, and a file that is locked is waited for once.
-    fn answer(&self, questions: Vec<Question>) {
-        let mut known: Vec<(Query, Result<Report, String>)> = Vec::new();
+    fn answer(&self, questions: Vec<CountsQuery>) {
+        let mut known: Vec<(Query, Result<CountsReport, String>)> = Vec::new();
         let mut locked = None;
         for question in questions {
             let query = question.query;
@@ -333,14 +336,14 @@ impl Worker {
     }
 
     /// With what could not be saved.
-    fn report(&self, query: Query) -> Result<Report, Fault> {
+    fn report(&self, query: Query) -> Result<CountsReport, UsageStoreFault> {
         let today = self.book.today();
         let report = match &self.store {
             Some(store) => store.report(query, today, &self.batch),
             None => look_with(&self.settings.file, query, today, &self.batch),
         };
         let health = self.book.health();
-        report.map(|report| Report {
+        report.map(|report| CountsReport {
             fault: health.fault,
             dropped: health.dropped,
             ..report

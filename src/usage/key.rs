@@ -13,7 +13,7 @@ pub(super) struct Quarter(i64);
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key<When> {
+pub(super) struct UsageKey<When> {
     pub(super) when: When,
     pub(super) client: Box<str>,
     pub(super) provider: Arc<str>,
@@ -63,10 +63,10 @@ impl Quarter {
     }
 }
 
-impl<When> Key<When> {
+impl<When> UsageKey<When> {
     /// The same at another time.
-    pub(super) fn at<Other>(self, when: Other) -> Key<Other> {
-        Key {
+    pub(super) fn at<Other>(self, when: Other) -> UsageKey<Other> {
+        UsageKey {
             when,
             client: self.client,
             provider: self.provider,
@@ -77,7 +77,7 @@ impl<When> Key<When> {
     }
 }
 
-impl<When: Copy> Names<When> for Key<When> {
+impl<When: Copy> Names<When> for UsageKey<When> {
     fn about(&self) -> About<'_, When> {
         About {
             when: self.when,
@@ -96,7 +96,7 @@ impl<When: Copy> Names<When> for About<'_, When> {
     }
 }
 
-impl<'k, When: Copy + 'k> Borrow<dyn Names<When> + 'k> for Key<When> {
+impl<'k, When: Copy + 'k> Borrow<dyn Names<When> + 'k> for UsageKey<When> {
     fn borrow(&self) -> &(dyn Names<When> + 'k) {
         self
     }
@@ -129,7 +129,7 @@ impl<When> Hash for dyn Names<When> + '_ {
     }
 }
 
-impl<When: Copy> Hash for Key<When> {
+impl<When: Copy> Hash for UsageKey<When> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self as &dyn Names<When>).hash(state);
     }

@@ -7,10 +7,10 @@ const SHORT: usize = 46;
 
 /// A name of a request: its app's, its model's.
 #[derive(Clone)]
-pub struct Label(Text);
+pub struct Label(LabelText);
 
 #[derive(Clone)]
-enum Text {
+enum LabelText {
     Short([u8; SHORT], u8),
     Long(Box<str>),
 }
@@ -23,24 +23,27 @@ impl Label {
         for part in parts {
             let end = length + part.len();
             let Some(room) = bytes.get_mut(length..end) else {
-                return Self(Text::Long(parts.concat().into()));
+                return Self(LabelText::Long(parts.concat().into()));
             };
             room.copy_from_slice(part.as_bytes());
             length = end;
         }
         // No text of this length is longer.
-        Self(Text::Short(bytes, u8::try_from(length).unwrap_or_default()))
+        Self(LabelText::Short(
+            bytes,
+            u8::try_from(length).unwrap_or_default(),
+        ))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Text::Short(bytes, length) => {
+            LabelText::Short(bytes, length) => {
                 let text = bytes.get(..usize::from(*length)).unwrap_or_default();
                 // Whole texts were put there.
                 std::str::from_utf8(text).unwrap_or_default()
             }
-            Text::Long(text) => text,
+            LabelText::Long(text) => text,
         }
     }
 }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::decode::{Encoding, Look};
-use super::estimate::{Body, Estimate};
-use super::scan::Form;
-use super::tokens::Tokens;
+use super::decode::{AnswerDecoder, Encoding};
+use super::estimate::{Estimate, EstimatedBody};
+use super::scan::AnswerFormat;
+use super::tokens::TokenCounts;
 
 /// The longest name of a model, an app or a login that is kept, in characters.
 const LONGEST_NAME: usize = 100;
@@ -21,10 +21,10 @@ pub const NO_KEY: &str = "(no key)";
 
 /// One request's usage.
 #[derive(Debug)]
-pub struct Meter {
+pub struct UsageMeter {
     /// Whether its answer may tell of tokens.
     makes_tokens: bool,
-    look: Look,
+    look: AnswerDecoder,
     /// Where its app's tokens are limited.
     estimate: Option<Box<Estimate>>,
     /// What its app is called without a key.
@@ -33,13 +33,13 @@ pub struct Meter {
     model: Option<Box<str>>,
 }
 
-impl Meter {
+impl UsageMeter {
     /// Of a request that has just been routed. `makes_tokens`: whether its answer may tell of tokens that it took, and
     /// not of those of an earlier one. `agent`: its `User-Agent`, where that is to name it.
     pub fn new(makes_tokens: bool, agent: Option<&[u8]>) -> Self {
         Self {
             makes_tokens,
-            look: Look::Blind,
+            look: AnswerDecoder::Blind,
             estimate: None,
             app: agent.and_then(app),
             login: None,
@@ -48,13 +48,13 @@ impl Meter {
     }
 
     /// Its tokens are estimated where its answer does not tell them.
-    pub fn estimates(&mut self, body: Body) {
+    pub fn estimates(&mut self, body: EstimatedBody) {
         if self.makes_tokens {
             self.estimate = Some(Box::new(Estimate::new(body)));
         }
     }
 
-    /// Its provider is asked for this model, whatever [`Ended`](super::Ended) says.
+    /// Its provider is asked for this model, whatever [`EndedRequest`](super::EndedRequest) says.
     pub fn asks_for(&mut self, model: &str) {
         self.model = Some(clean(model).into());
     }
@@ -66,9 +66,9 @@ impl Meter {
 
     /// The answer is a success; `kind` is its `Content-Type`, and `encodings` are its values of `Content-Encoding`.
     pub fn answered<'v>(&mut self, kind: &[u8], encodings: impl Iterator<Item = &'v [u8]>) {
-        if let Some(form) = Form::of(kind).filter(|_| self.makes_tokens) {
+        if let Some(form) = AnswerFormat::of(kind).filter(|_| self.makes_tokens) {
             let encoding = Encoding::of(encodings);
-            self.look = Look::new(form, encoding);
+            self.look = AnswerDecoder::new(form, encoding);
             if let Some(estimate) = &mut self.estimate {
                 estimate.answered(form, encoding);
             }
@@ -124,7 +124,7 @@ impl Meter {
         self.app.as_ref()
     }
 
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<TokenCounts> {
         self.look.tokens()
     }
 
@@ -295,6 +295,6 @@ mod tests {
             let product = product(agent.as_bytes());
             assert_eq!(product.as_deref(), name, "{agent}");
         }
-        assert_eq!(Meter::new(true, None).app(), "(no key)");
+        assert_eq!(UsageMeter::new(true, None).app(), "(no key)");
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Nothing of prompts or answers is kept. A disk that is full, slow or broken costs counts and never a request.
 
-mod book;
+mod counter;
 mod decode;
 mod estimate;
 mod keeper;
@@ -21,11 +21,11 @@ mod store;
 mod tokens;
 mod totals;
 
-pub use self::book::{Book, Ended};
-pub use self::estimate::Body;
-pub use self::keeper::{FILE, Health, Keeper, Settings, look};
+pub use self::counter::{Book, EndedRequest};
+pub use self::estimate::EstimatedBody;
+pub use self::keeper::{FILE, Health, UsageSettings, UsageWriter, look};
 pub use self::label::Label;
-pub use self::meter::{Meter, NO_KEY, clean};
-pub use self::report::{By, Query, Report, Since, Sums};
-pub use self::tokens::Tokens;
+pub use self::meter::{NO_KEY, UsageMeter, clean};
+pub use self::report::{CountedSince, CountsReport, CountsSums, GroupBy, Query};
+pub use self::tokens::TokenCounts;
 pub use self::totals::Total;

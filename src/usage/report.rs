@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
 
-use super::book::{Counts, Rows, first_kept};
-use super::key::Key;
-use super::tokens::Tokens;
+use super::counter::{RowCounts, UsageRows, first_kept};
+use super::key::UsageKey;
+use super::tokens::TokenCounts;
 
 /// So many names are listed.
 const MOST_LISTED: usize = 500;
 
 /// What requests are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum GroupBy {
     /// The app that asked.
     Client,
     /// The model that the provider was asked for.
@@ -32,7 +32,7 @@ pub enum By {
 
 /// From when requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
+pub enum CountedSince {
     /// The last days, with today.
     Days(u32),
     /// This day.
@@ -43,14 +43,14 @@ pub enum Since {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query {
     /// What a row is about.
-    pub by: By,
+    pub by: GroupBy,
     /// Which days are counted.
-    pub since: Since,
+    pub since: CountedSince,
 }
 
 /// Requests of one name, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sums {
+pub struct CountsSums {
     /// All of them.
     pub requests: u64,
     /// Those without a whole answer of success.
@@ -62,49 +62,49 @@ pub struct Sums {
     /// Bytes of their answers' bodies.
     pub bytes_out: u64,
     /// The usage in their answers.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// Failures by their kinds.
     pub errors: BTreeMap<String, u64>,
 }
 
 /// What the counts say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct CountsReport {
     /// The first day that was asked for.
     pub from: NaiveDate,
     /// Today.
     pub to: NaiveDate,
     /// Names with their sums: days in their order, all else by its tokens.
-    pub rows: Vec<(String, Sums)>,
+    pub rows: Vec<(String, CountsSums)>,
     /// Names that are not listed, since there are too many.
     pub unlisted: u64,
     /// All together.
-    pub total: Sums,
+    pub total: CountsSums,
     /// Why the last requests are not saved, if they are not.
     pub fault: Option<String>,
     /// Requests since the start that could not be counted.
     pub dropped: u64,
 }
 
-impl Report {
+impl CountsReport {
     /// Of no requests at all.
     pub(super) fn empty(query: Query, today: NaiveDate) -> Self {
         Self {
             from: match query.since {
-                Since::Days(days) => first_kept(today, days),
-                Since::Day(day) => day,
+                CountedSince::Days(days) => first_kept(today, days),
+                CountedSince::Day(day) => day,
             },
             to: today,
             rows: Vec::new(),
             unlisted: 0,
-            total: Sums::default(),
+            total: CountsSums::default(),
             fault: None,
             dropped: 0,
         }
     }
 
     /// With rows that are not in the file, in its order, and not too long.
-    pub(super) fn with(mut self, by: By, unsaved: &Rows<NaiveDate>) -> Self {
+    pub(super) fn with(mut self, by: GroupBy, unsaved: &UsageRows<NaiveDate>) -> Self {
         let mut places: HashMap<String, usize> = HashMap::new();
         if !unsaved.is_empty() {
             let names = self.rows.iter().enumerate();
@@ -114,19 +114,19 @@ impl Report {
             if !(self.from..=self.to).contains(&key.when) {
                 continue;
             }
-            let sums = Sums::of(counts);
+            let sums = CountsSums::of(counts);
             self.total.add(&sums);
             let name = by.name(key);
             let place = *places.entry(name).or_insert_with_key(|name| {
-                self.rows.push((name.clone(), Sums::default()));
+                self.rows.push((name.clone(), CountsSums::default()));
                 self.rows.len() - 1
             });
             if let Some((_, row)) = self.rows.get_mut(place) {
                 row.add(&sums);
             }
         }
-        let weight = |sums: &Sums| Reverse((sums.tokens.total, sums.requests));
-        if by == By::Day {
+        let weight = |sums: &CountsSums| Reverse((sums.tokens.total, sums.requests));
+        if by == GroupBy::Day {
             self.rows.sort_by(|(one, _), (other, _)| one.cmp(other));
         } else {
             self.rows.sort_by(|(one, sums), (other, others)| {
@@ -136,7 +136,7 @@ impl Report {
         }
         let unlisted = self.rows.len().saturating_sub(MOST_LISTED);
         self.unlisted = unlisted as u64;
-        if by == By::Day {
+        if by == GroupBy::Day {
             // The last days.
             self.rows.drain(..unlisted);
         } else {
@@ -146,8 +146,8 @@ impl Report {
     }
 }
 
-impl By {
-    fn name(self, key: &Key<NaiveDate>) -> String {
+impl GroupBy {
+    fn name(self, key: &UsageKey<NaiveDate>) -> String {
         match self {
             Self::Client => key.client.to_string(),
             Self::Model => key.model.to_string(),
@@ -159,8 +159,8 @@ impl By {
     }
 }
 
-impl Sums {
-    fn of(counts: &Counts) -> Self {
+impl CountsSums {
+    fn of(counts: &RowCounts) -> Self {
         let errors = counts.errors.iter();
         Self {
             requests: counts.requests,
@@ -196,7 +196,7 @@ impl Sums {
 
 /// A query with the way back.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct CountsQuery {
     pub(super) query: Query,
-    pub(super) answer: oneshot::Sender<Result<Report, String>>,
+    pub(super) answer: oneshot::Sender<Result<CountsReport, String>>,
 }

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 
-use self::document::Document;
-use super::tokens::Tokens;
+use self::document::DocumentScan;
+use super::tokens::TokenCounts;
 use crate::sse::{StreamPosition, Tap, Tokenizer};
 
 const NAME: &[u8] = b"\"usage\"";
@@ -21,7 +21,7 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// What an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum AnswerFormat {
     /// One JSON document, whose outermost object has the `usage`.
     Whole,
     /// An event stream. In each event, the outermost object has the `usage`, or the `message` or `response` in it.
@@ -31,14 +31,14 @@ pub(super) enum Form {
 /// How far an answer has been looked through.
 #[derive(Debug, Clone)]
 pub(super) enum Scan {
-    Whole(Whole),
-    Events(Events),
+    Whole(WholeScan),
+    Events(EventScan),
 }
 
 /// How far a whole answer has been read. Most have their `usage` at the end: there is little to read
 /// after it, and its end shows its owner.
 #[derive(Debug, Clone)]
-pub(super) enum Whole {
+pub(super) enum WholeScan {
     /// The name is being searched for; this much of it came at the end of the previous piece.
     Name(usize),
     /// Behind the name.
@@ -46,18 +46,18 @@ pub(super) enum Whole {
     /// Behind the colon.
     Value,
     /// Behind a `usage`.
-    Rest(Document),
+    Rest(DocumentScan),
 }
 
 /// How far an event stream has been looked through. Events that come whole are read only where the name is in them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Events {
+pub(super) struct EventScan {
     lines: Tokenizer,
     /// What its events tell.
-    event: Document,
+    event: DocumentScan,
 }
 
-impl Form {
+impl AnswerFormat {
     /// What a `Content-Type` says; `None` for all that has no `usage` of its own, such as a file.
     pub(super) fn of(kind: &[u8]) -> Option<Self> {
         // As most have it.
@@ -82,10 +82,10 @@ impl Form {
 }
 
 impl Scan {
-    pub(super) fn new(form: Form) -> Self {
+    pub(super) fn new(form: AnswerFormat) -> Self {
         match form {
-            Form::Whole => Self::Whole(Whole::Name(0)),
-            Form::Events => Self::Events(Events::default()),
+            AnswerFormat::Whole => Self::Whole(WholeScan::Name(0)),
+            AnswerFormat::Events => Self::Events(EventScan::default()),
         }
     }
 
@@ -98,9 +98,9 @@ impl Scan {
     }
 
     /// The usage in the answer; `None` without one.
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<TokenCounts> {
         match self {
-            Self::Whole(Whole::Rest(document)) => document.tokens(),
+            Self::Whole(WholeScan::Rest(document)) => document.tokens(),
             Self::Whole(_) => None,
             Self::Events(events) => events.event.tokens(),
         }
@@ -112,14 +112,14 @@ impl Scan {
     /// Bytes that are held of what has passed.
     fn held(&self) -> usize {
         match self {
-            Self::Whole(Whole::Rest(document)) => document.held(),
+            Self::Whole(WholeScan::Rest(document)) => document.held(),
             Self::Whole(_) => 0,
             Self::Events(events) => events.event.held(),
         }
     }
 }
 
-impl Whole {
+impl WholeScan {
     fn pass(&mut self, piece: &[u8]) {
         let mut rest = piece;
         while !rest.is_empty() {
@@ -157,7 +157,7 @@ impl Whole {
         *self = if is_colon {
             Self::Value
         } else if is_there {
-            Self::Rest(Document::behind_a_usage())
+            Self::Rest(DocumentScan::behind_a_usage())
         } else {
             Self::Name(0)
         };
@@ -165,7 +165,7 @@ impl Whole {
     }
 }
 
-impl Events {
+impl EventScan {
     fn pass(&mut self, piece: &[u8]) {
         let mut rest = piece;
         if self.lines.at() != StreamPosition::Between {
@@ -199,7 +199,7 @@ impl Events {
     }
 }
 
-impl Tap for Document {
+impl Tap for DocumentScan {
     fn data(&mut self, piece: &[u8]) {
         self.pass(piece);
     }

@@ -10,10 +10,10 @@ use chrono::{Days, NaiveDate};
 use rusqlite::{Connection, ErrorCode, Row, params};
 
 use self::open::{check, make, set_aside};
-use super::book::{Counts, Rows, first_kept};
-use super::key::Key;
-use super::report::{By, Query, Report, Sums};
-use super::tokens::Tokens;
+use super::counter::{RowCounts, UsageRows, first_kept};
+use super::key::UsageKey;
+use super::report::{CountsReport, CountsSums, GroupBy, Query};
+use super::tokens::TokenCounts;
 
 /// A clock that is ahead on this many days removes no older row.
 const DAYS_AHEAD: u32 = 3;
@@ -49,7 +49,7 @@ const SUMS: &str = "
 
 /// Why the counts can't be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum UsageStoreFault {
     /// SQLite can't.
     #[error("{file}: {source}", file = .1.display(), source = .0)]
     Sqlite(#[source] rusqlite::Error, PathBuf),
@@ -66,7 +66,7 @@ pub(super) enum Fault {
 
 /// The open file.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct UsageStore {
     connection: Connection,
     file: PathBuf,
     /// The day of the last look for rows that are too old.
@@ -76,15 +76,15 @@ pub(super) struct Store {
 /// What became of a file that was damaged: where it is now.
 pub(super) type SetAside = Option<PathBuf>;
 
-impl Store {
+impl UsageStore {
     /// Opens the file, or makes it. A damaged one is set aside under another name.
     ///
     /// # Errors
     /// When neither is possible.
-    pub(super) fn open(file: &Path) -> Result<(Self, SetAside), Fault> {
+    pub(super) fn open(file: &Path) -> Result<(Self, SetAside), UsageStoreFault> {
         check(file)?;
         match make(file) {
-            Err(Fault::Sqlite(error, _)) if is_damage(&error) => {
+            Err(UsageStoreFault::Sqlite(error, _)) if is_damage(&error) => {
                 let aside = set_aside(file)?;
                 Ok((Self::of(make(file)?, file), Some(aside)))
             }
@@ -96,15 +96,16 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be read.
-    pub(super) fn look(file: &Path) -> Result<Option<Self>, Fault> {
+    pub(super) fn look(file: &Path) -> Result<Option<Self>, UsageStoreFault> {
         if !file.try_exists().map_err(|error| io(error, file))? {
             return Ok(None);
         }
         check(file)?;
         let connection = open::there(file)?;
         // One that could not be made has nothing in it.
-        let is_made =
-            open::version(&connection).map_err(|error| Fault::Sqlite(error, file.to_owned()))? > 0;
+        let is_made = open::version(&connection)
+            .map_err(|error| UsageStoreFault::Sqlite(error, file.to_owned()))?
+            > 0;
         Ok(is_made.then(|| Self::of(connection, file)))
     }
 
@@ -122,10 +123,10 @@ impl Store {
     /// When they can't be written; then nothing has changed.
     pub(super) fn write(
         &mut self,
-        rows: &Rows<NaiveDate>,
+        rows: &UsageRows<NaiveDate>,
         today: NaiveDate,
         days: u32,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), UsageStoreFault> {
         let prunes = self.pruned != Some(today);
         let write = |connection: &mut Connection| {
             let batch = connection.transaction()?;
@@ -154,13 +155,13 @@ impl Store {
     ///
     /// # Errors
     /// When they can't be read.
-    pub(super) fn keys(&self, day: NaiveDate) -> Result<Vec<Key<NaiveDate>>, Fault> {
+    pub(super) fn keys(&self, day: NaiveDate) -> Result<Vec<UsageKey<NaiveDate>>, UsageStoreFault> {
         let read = || {
             let sql = "SELECT client, provider, login, model, path FROM usage WHERE day = ?1";
             let mut statement = self.connection.prepare(sql)?;
             let key = |row: &Row<'_>| {
                 let text = |at| row.get::<_, String>(at);
-                Ok(Key {
+                Ok(UsageKey {
                     when: day,
                     client: text(0)?.into(),
                     provider: Arc::from(text(1)?),
@@ -184,14 +185,14 @@ impl Store {
         &self,
         query: Query,
         today: NaiveDate,
-        unsaved: &Rows<NaiveDate>,
-    ) -> Result<Report, Fault> {
+        unsaved: &UsageRows<NaiveDate>,
+    ) -> Result<CountsReport, UsageStoreFault> {
         let report = self.read(query, today).map_err(|error| self.fault(error))?;
         Ok(report.with(query.by, unsaved))
     }
 
-    fn read(&self, query: Query, today: NaiveDate) -> rusqlite::Result<Report> {
-        let mut report = Report::empty(query, today);
+    fn read(&self, query: Query, today: NaiveDate) -> rusqlite::Result<CountsReport> {
+        let mut report = CountsReport::empty(query, today);
         // A clock that was ahead has left rows of days to come.
         let (from, to) = (report.from.to_string(), report.to.to_string());
         let name = query.by.column();
@@ -230,12 +231,12 @@ impl Store {
         Ok(errors)
     }
 
-    fn fault(&self, error: rusqlite::Error) -> Fault {
-        Fault::Sqlite(error, self.file.clone())
+    fn fault(&self, error: rusqlite::Error) -> UsageStoreFault {
+        UsageStoreFault::Sqlite(error, self.file.clone())
     }
 }
 
-impl Fault {
+impl UsageStoreFault {
     /// Whether another program has the file locked.
     pub(super) fn is_locked(&self) -> bool {
         let code = match self {
@@ -254,7 +255,7 @@ impl Fault {
     }
 }
 
-impl By {
+impl GroupBy {
     fn column(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -287,12 +288,12 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn io(error: std::io::Error, file: &Path) -> Fault {
-    Fault::Io(error, file.to_owned())
+fn io(error: std::io::Error, file: &Path) -> UsageStoreFault {
+    UsageStoreFault::Io(error, file.to_owned())
 }
 
-fn parameters(key: &Key<NaiveDate>, counts: &Counts) -> impl rusqlite::Params {
-    let Tokens {
+fn parameters(key: &UsageKey<NaiveDate>, counts: &RowCounts) -> impl rusqlite::Params {
+    let TokenCounts {
         prompt,
         completion,
         cached,
@@ -337,14 +338,14 @@ fn count(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
 }
 
 /// The sums after a row's name.
-fn sums(row: &Row<'_>) -> rusqlite::Result<Sums> {
-    Ok(Sums {
+fn sums(row: &Row<'_>) -> rusqlite::Result<CountsSums> {
+    Ok(CountsSums {
         requests: count(row, 1)?,
         failed: count(row, 2)?,
         untold: count(row, 3)?,
         bytes_in: count(row, 4)?,
         bytes_out: count(row, 5)?,
-        tokens: Tokens {
+        tokens: TokenCounts {
             prompt: count(row, 6)?,
             completion: count(row, 7)?,
             cached: count(row, 8)?,

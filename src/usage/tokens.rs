@@ -11,7 +11,7 @@ const MOST: u64 = 1 << 40;
 
 /// Tokens of one answer or of many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenCounts {
     /// What was sent, with what the provider had cached of it.
     pub prompt: u64,
     /// What was made.
@@ -24,7 +24,7 @@ pub struct Tokens {
     pub total: u64,
 }
 
-impl AddAssign for Tokens {
+impl AddAssign for TokenCounts {
     fn add_assign(&mut self, other: Self) {
         let pairs = [
             (&mut self.prompt, other.prompt),
@@ -40,30 +40,30 @@ impl AddAssign for Tokens {
 }
 
 /// One more than a reported number.
-type Seen = Option<NonZeroU64>;
+type ReportedNumber = Option<NonZeroU64>;
 
-fn told(seen: Seen) -> Option<u64> {
+fn told(seen: ReportedNumber) -> Option<u64> {
     seen.map(|more| more.get() - 1)
 }
 
 /// What the `usage` objects of one answer have said so far. Each number replaces an earlier one: streams that tell
 /// usage more than once tell sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Told {
-    prompt: Seen,
-    input: Seen,
-    completion: Seen,
-    cached: Seen,
-    reasoning: Seen,
-    total: Seen,
+pub(super) struct ReportedTokens {
+    prompt: ReportedNumber,
+    input: ReportedNumber,
+    completion: ReportedNumber,
+    cached: ReportedNumber,
+    reasoning: ReportedNumber,
+    total: ReportedNumber,
     /// Messages counts tokens read from a cache and written to one in addition to its input.
-    cache_read: Seen,
-    cache_written: Seen,
+    cache_read: ReportedNumber,
+    cache_written: ReportedNumber,
 }
 
 /// A name that matters.
 #[derive(Debug, Clone, Copy)]
-enum Name {
+enum UsageField {
     Prompt,
     Input,
     Completion,
@@ -74,7 +74,7 @@ enum Name {
     Reasoning,
 }
 
-impl Told {
+impl ReportedTokens {
     /// Reads the object that `text` begins with; its length, or `None` where it does not end in this text, of which then
     /// nothing is kept.
     pub(super) fn read(&mut self, text: &[u8]) -> Option<usize> {
@@ -113,24 +113,24 @@ impl Told {
         None
     }
 
-    fn set(&mut self, name: Name, value: u64, depth: u32) {
+    fn set(&mut self, name: UsageField, value: u64, depth: u32) {
         let place = match (name, depth) {
-            (Name::Prompt, 1) => &mut self.prompt,
-            (Name::Input, 1) => &mut self.input,
-            (Name::Completion, 1) => &mut self.completion,
-            (Name::Total, 1) => &mut self.total,
-            (Name::CacheRead, 1) => &mut self.cache_read,
-            (Name::CacheWritten, 1) => &mut self.cache_written,
+            (UsageField::Prompt, 1) => &mut self.prompt,
+            (UsageField::Input, 1) => &mut self.input,
+            (UsageField::Completion, 1) => &mut self.completion,
+            (UsageField::Total, 1) => &mut self.total,
+            (UsageField::CacheRead, 1) => &mut self.cache_read,
+            (UsageField::CacheWritten, 1) => &mut self.cache_written,
             // In `prompt_tokens_details` and its like.
-            (Name::Cached, 1 | 2) => &mut self.cached,
-            (Name::Reasoning, 1 | 2) => &mut self.reasoning,
+            (UsageField::Cached, 1 | 2) => &mut self.cached,
+            (UsageField::Reasoning, 1 | 2) => &mut self.reasoning,
             _ => return,
         };
         *place = NonZeroU64::new(value.min(MOST) + 1);
     }
 
     /// The sums; `None` without a report.
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<TokenCounts> {
         if *self == Self::default() {
             return None;
         }
@@ -143,7 +143,7 @@ impl Told {
         };
         let prompt = told(self.prompt.or(self.input)).unwrap_or_default() + beside;
         let completion = told(self.completion).unwrap_or_default();
-        Some(Tokens {
+        Some(TokenCounts {
             prompt,
             completion,
             cached: told(self.cached.or(self.cache_read)).unwrap_or_default(),
@@ -154,25 +154,34 @@ impl Told {
 }
 
 /// The text up to the first quote, if its name matters, and the rest after it.
-fn string(text: &[u8]) -> Option<(Option<Name>, &[u8])> {
+fn string(text: &[u8]) -> Option<(Option<UsageField>, &[u8])> {
     // Found without a look for its end.
     let known = match text {
-        [b'p', ..] => (Name::Prompt, text.strip_prefix(b"prompt_tokens\"")),
-        [b'i', ..] => (Name::Input, text.strip_prefix(b"input_tokens\"")),
-        [b't', ..] => (Name::Total, text.strip_prefix(b"total_tokens\"")),
-        [b'o', ..] => (Name::Completion, text.strip_prefix(b"output_tokens\"")),
-        [b'r', ..] => (Name::Reasoning, text.strip_prefix(b"reasoning_tokens\"")),
-        [b'c', b'o', ..] => (Name::Completion, text.strip_prefix(b"completion_tokens\"")),
-        [b'c', _, _, _, _, b'd', ..] => (Name::Cached, text.strip_prefix(b"cached_tokens\"")),
+        [b'p', ..] => (UsageField::Prompt, text.strip_prefix(b"prompt_tokens\"")),
+        [b'i', ..] => (UsageField::Input, text.strip_prefix(b"input_tokens\"")),
+        [b't', ..] => (UsageField::Total, text.strip_prefix(b"total_tokens\"")),
+        [b'o', ..] => (
+            UsageField::Completion,
+            text.strip_prefix(b"output_tokens\""),
+        ),
+        [b'r', ..] => (
+            UsageField::Reasoning,
+            text.strip_prefix(b"reasoning_tokens\""),
+        ),
+        [b'c', b'o', ..] => (
+            UsageField::Completion,
+            text.strip_prefix(b"completion_tokens\""),
+        ),
+        [b'c', _, _, _, _, b'd', ..] => (UsageField::Cached, text.strip_prefix(b"cached_tokens\"")),
         [b'c', _, _, _, _, _, b'r', ..] => {
             let rest = text.strip_prefix(b"cache_read_input_tokens\"");
-            (Name::CacheRead, rest)
+            (UsageField::CacheRead, rest)
         }
         [b'c', ..] => {
             let rest = text.strip_prefix(b"cache_creation_input_tokens\"");
-            (Name::CacheWritten, rest)
+            (UsageField::CacheWritten, rest)
         }
-        _ => (Name::Total, None),
+        _ => (UsageField::Total, None),
     };
     if let (name, Some(rest)) = known {
         return Some((Some(name), rest));
@@ -229,14 +238,14 @@ fn fraction(text: &[u8]) -> (Option<u64>, &[u8]) {
 mod tests {
     use super::*;
 
-    fn tokens(text: &str) -> Option<Tokens> {
-        let mut told = Told::default();
+    fn tokens(text: &str) -> Option<TokenCounts> {
+        let mut told = ReportedTokens::default();
         told.read(text.as_bytes());
         told.tokens()
     }
 
-    fn of(prompt: u64, completion: u64, cached: u64, reasoning: u64, total: u64) -> Tokens {
-        Tokens {
+    fn of(prompt: u64, completion: u64, cached: u64, reasoning: u64, total: u64) -> TokenCounts {
+        TokenCounts {
             prompt,
             completion,
             cached,
@@ -296,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_later_object_replaces_what_an_earlier_one_said() {
-        let mut told = Told::default();
+        let mut told = ReportedTokens::default();
         told.read(br#"{"input_tokens":25,"output_tokens":1}"#);
         told.read(br#"{"output_tokens":15}"#);
         assert_eq!(told.tokens(), Some(of(25, 15, 0, 0, 40)));

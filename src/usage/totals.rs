@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::book::OTHER;
-use super::tokens::Tokens;
+use super::counter::OTHER;
+use super::tokens::TokenCounts;
 
 /// How many models have their own total, over all providers; answers of others share one per provider. Each is a time
 /// series for good, and a name takes its place only with an answer that has a token count.
 const MOST_MODELS: usize = 50;
 
 /// By the model's name.
-type Models = HashMap<Box<str>, Tokens>;
+type TokensByModel = HashMap<Box<str>, TokenCounts>;
 
 /// The totals.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     /// Providers are few, and mostly the first one is meant.
-    providers: Vec<(Arc<str>, Models)>,
+    providers: Vec<(Arc<str>, TokensByModel)>,
     models: usize,
 }
 
@@ -29,11 +29,11 @@ pub struct Total {
     /// The model as requests name it, or `(other)`.
     pub model: Box<str>,
     /// Its tokens.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, provider: &Arc<str>, model: &str, tokens: Tokens) {
+    pub(super) fn add(&mut self, provider: &Arc<str>, model: &str, tokens: TokenCounts) {
         let known = self.providers.iter().position(|(one, _)| one == provider);
         let at = known.unwrap_or_else(|| {
             self.providers.push((provider.clone(), HashMap::new()));
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn what_has_no_total_of_its_own_is_in_the_other_one() {
         let providers: [Arc<str>; 2] = ["nous".into(), "xai".into()];
-        let one = Tokens {
+        let one = TokenCounts {
             prompt: 3,
-            ..Tokens::default()
+            ..TokenCounts::default()
         };
         let mut totals = Totals::default();
         for number in 0..1000 {

@@ -51,7 +51,7 @@ fn golden<T: DeserializeOwned>(name: &str) -> T {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read(root.join("tests/golden/control").join(name)).unwrap();
     let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
-    let Outcome::Ok(answer) = reply.outcome else {
+    let CallOutcome::Ok(answer) = reply.outcome else {
         panic!("{name} holds an error");
     };
     answer
@@ -136,7 +136,7 @@ impl Handler for Fake {
         Ok(RefreshOutcome { result, ..outcome })
     }
 
-    async fn clients(&self) -> Result<Clients, ControlError> {
+    async fn clients(&self) -> Result<ClientList, ControlError> {
         panic!("not asked here")
     }
 

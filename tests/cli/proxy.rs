@@ -14,10 +14,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::{
-    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
-    ClientRevoked, Clients, ControlError, ErrorCode, LoginBegin, LoginBegun, LoginCancelled,
-    LoginProgress, LoginSession, LogoutReport, NewKey, Outcome, ProviderChoice, ProviderState,
-    Providers, RefreshOutcome, ReloadReport, Reply, Status,
+    CallOutcome, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
+    ClientImportReport, ClientList, ClientRevoked, ControlError, ErrorCode, LoginBegin, LoginBegun,
+    LoginCancelled, LoginProgress, LoginSession, LogoutReport, NewKey, ProviderChoice,
+    ProviderState, Providers, RefreshOutcome, ReloadReport, Reply, Status,
 };
 use hermes_proxy::control::server::{self, Handler};
 use serde::de::DeserializeOwned;
@@ -40,7 +40,7 @@ fn golden<T: DeserializeOwned>(name: &str) -> T {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read(root.join("tests/golden/control").join(name)).unwrap();
     let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
-    let Outcome::Ok(answer) = reply.outcome else {
+    let CallOutcome::Ok(answer) = reply.outcome else {
         panic!("{name} holds an error");
     };
     answer
@@ -85,7 +85,7 @@ impl Handler for Fake {
         panic!("not asked here")
     }
 
-    async fn clients(&self) -> Result<Clients, ControlError> {
+    async fn clients(&self) -> Result<ClientList, ControlError> {
         Ok(golden("reply_clients.json"))
     }
 

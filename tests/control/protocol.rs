@@ -17,14 +17,14 @@ mod usage;
 use std::fmt::Debug;
 use std::path::Path;
 
+use hermes_proxy::control::chat_apis::ChatApis;
 use hermes_proxy::control::codec;
-use hermes_proxy::control::flights::{
+use hermes_proxy::control::in_flight::{
     InFlightQuery, InFlightReport, LastHour, RequestInFlight, RequestPhase,
 };
 use hermes_proxy::control::pools::*;
 use hermes_proxy::control::protocol::*;
 use hermes_proxy::control::usage::{UsageBy, UsageQuery, UsageReport, UsageRow, UsageSums};
-use hermes_proxy::control::wires::Wires;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,7 +53,7 @@ fn at(text: &str) -> Timestamp {
 fn ok<T>(answer: T) -> Reply<T> {
     Reply {
         id: Some(1),
-        outcome: Outcome::Ok(answer),
+        outcome: CallOutcome::Ok(answer),
     }
 }
 
@@ -133,7 +133,7 @@ fn the_answers() {
         api_key: false,
         no_key: false,
         app_url: Some("http://127.0.0.1:8645/v1".into()),
-        wires: Wires::of(&paths),
+        wires: ChatApis::of(&paths),
         paths,
         models: (1..8).map(|number| format!("model-{number}")).collect(),
     };
@@ -155,7 +155,7 @@ fn the_answers() {
         api_key: true,
         no_key: false,
         app_url: Some("http://127.0.0.1:8645/example/v1".into()),
-        wires: Wires::default(),
+        wires: ChatApis::default(),
         paths: vec![chat],
         models: Vec::new(),
     };
@@ -212,7 +212,7 @@ fn the_errors() {
             &format!("error_{name}.json"),
             &Reply::<Status> {
                 id: (name != "bad_request").then_some(1),
-                outcome: Outcome::Error(error.with_hint("hermesctl proxy status")),
+                outcome: CallOutcome::Error(error.with_hint("hermesctl proxy status")),
             },
         );
     }
@@ -221,9 +221,9 @@ fn the_errors() {
 #[test]
 fn fields_of_tomorrow_are_skipped() {
     let request = br#"{"id":7,"op":"status","verbose":true}"#;
-    let request: Request = codec::parse(request).unwrap();
+    let request: ControlRequest = codec::parse(request).unwrap();
     assert_eq!(request.op, Operation::Status);
     let reply = br#"{"took":3,"id":7,"ok":{"applied":[],"needs_restart":[],"providers_reloaded":[],"more":1}}"#;
     let reply: Reply<ReloadReport> = codec::parse(reply).unwrap();
-    assert_eq!(reply.outcome, Outcome::Ok(ReloadReport::default()));
+    assert_eq!(reply.outcome, CallOutcome::Ok(ReloadReport::default()));
 }

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hermes_proxy::control::client::{Client, ClientError};
+use hermes_proxy::control::client::{ClientError, ControlClient};
 use hermes_proxy::control::endpoint::{BindError, Endpoint};
 use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{
-    ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport, ClientImportReport,
-    ClientRevoked, Clients, CommandLine, ControlError, DaemonStatus, ErrorCode, LoginBegin,
-    LoginBegun, LoginCancelled, LoginPending, LoginProgress, LoginSession, LogoutReport, NewKey,
-    Outcome, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Status, Timestamp,
+    CallOutcome, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
+    ClientImportReport, ClientList, ClientRevoked, CommandLine, ControlError, DaemonStatus,
+    ErrorCode, LoginBegin, LoginBegun, LoginCancelled, LoginPending, LoginProgress, LoginSession,
+    LogoutReport, NewKey, ProviderChoice, Providers, RefreshOutcome, ReloadReport, Reply, Status,
+    Timestamp,
 };
 use hermes_proxy::control::server::{self, Handler, MAX_CLIENTS};
 use serde::de::DeserializeOwned;
@@ -106,7 +107,7 @@ impl Handler for Fake {
         Ok(golden("reply_refresh.json"))
     }
 
-    async fn clients(&self) -> Result<Clients, ControlError> {
+    async fn clients(&self) -> Result<ClientList, ControlError> {
         Ok(golden("reply_clients.json"))
     }
 
@@ -137,7 +138,7 @@ fn golden<T: DeserializeOwned>(name: &str) -> T {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read(root.join("tests/golden/control").join(name)).unwrap();
     let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
-    let Outcome::Ok(answer) = reply.outcome else {
+    let CallOutcome::Ok(answer) = reply.outcome else {
         panic!("{name} holds an error");
     };
     answer
@@ -185,8 +186,8 @@ impl Daemon {
         raw
     }
 
-    async fn client(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.endpoint, "test 1").await
+    async fn client(&self) -> Result<ControlClient, ClientError> {
+        ControlClient::connect(&self.endpoint, "test 1").await
     }
 
     async fn ended(&self) {
@@ -494,12 +495,16 @@ async fn without_a_daemon_the_client_says_so() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let absent = |folder: &Path| Endpoint::new(folder);
     for endpoint in [absent(folder.path()), absent(&folder.path().join("none"))] {
-        let error = Client::connect(&endpoint, "test 1").await.unwrap_err();
+        let error = ControlClient::connect(&endpoint, "test 1")
+            .await
+            .unwrap_err();
         assert!(matches!(error, ClientError::NotRunning { .. }), "{error:?}");
     }
     let endpoint = Endpoint::new(folder.path());
     drop(std::os::unix::net::UnixListener::bind(endpoint.address()).unwrap());
-    let error = Client::connect(&endpoint, "test 1").await.unwrap_err();
+    let error = ControlClient::connect(&endpoint, "test 1")
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::NotRunning { .. }), "{error:?}");
 }
 
@@ -509,7 +514,7 @@ async fn a_daemon_that_stays_silent_or_leaves_is_named() {
     let endpoint = Endpoint::new(folder.path());
     let listener = endpoint.bind().unwrap();
     let leave = async { drop(listener.accept().await.unwrap()) };
-    let (client, ()) = tokio::join!(Client::connect(&endpoint, "test 1"), leave);
+    let (client, ()) = tokio::join!(ControlClient::connect(&endpoint, "test 1"), leave);
     let error = client.unwrap_err();
     let named = matches!(error, ClientError::Confused(_) | ClientError::Broken(_));
     assert!(named, "{error:?}");
@@ -530,7 +535,7 @@ fn piped() -> (DuplexStream, CancellationToken, JoinHandle<()>) {
 #[tokio::test(start_paused = true)]
 async fn a_pipe_serves_one_client_until_it_closes() {
     let (near, _shutdown, served) = piped();
-    let mut client = Client::over(near, "test 1").await.unwrap();
+    let mut client = ControlClient::over(near, "test 1").await.unwrap();
     assert_eq!(client.daemon().pid, std::process::id());
     assert!(
         client
@@ -562,7 +567,7 @@ async fn a_pipe_ends_with_the_daemon_and_its_garbage_is_answered() {
     served.await.unwrap();
 
     let (near, shutdown_of_another, served) = piped();
-    let client = Client::over(near, "test 1").await.unwrap();
+    let client = ControlClient::over(near, "test 1").await.unwrap();
     shutdown.cancel();
     assert!(!served.is_finished());
     shutdown_of_another.cancel();
@@ -576,7 +581,7 @@ async fn each_request_has_its_own_patience() {
         let daemon = Late { seconds };
         let (near, far) = tokio::io::duplex(4096);
         let answering = TaskTracker::new().spawn(daemon.answer_late(far));
-        let mut client = Client::over(near, "test 1").await.unwrap();
+        let mut client = ControlClient::over(near, "test 1").await.unwrap();
         let begun = client.call(calls::LoginBegin(LoginBegin::default())).await;
         let timed_out = matches!(begun, Err(ClientError::Timeout { .. }));
         assert_eq!(timed_out, refused, "{begun:?}");

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use hermes_proxy::config;
-use hermes_proxy::hooks::{self, HookNotice, HookSettings, HooksHandle, NoticeKind};
+use hermes_proxy::hooks::{self, HookEvent, HookNotice, HookSettings, HooksHandle};
 use hermes_proxy::paths::Environment;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
@@ -135,7 +135,7 @@ fn shell(line: &str) -> String {
     format!("[[hooks]]\ncommand = [\"sh\", \"-c\", \"{line}\"]\n")
 }
 
-fn notice(event: NoticeKind) -> HookNotice {
+fn notice(event: HookEvent) -> HookNotice {
     HookNotice {
         event,
         provider: "nous".into(),
@@ -206,7 +206,7 @@ async fn a_program_gets_one_line_of_json_and_no_providers_key() {
             .as_str(),
     );
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-    world.send(notice(NoticeKind::LoginEnded));
+    world.send(notice(HookEvent::LoginEnded));
     world.finish().await;
     let text = world.read("a b");
     assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
@@ -228,11 +228,11 @@ async fn each_hook_is_told_what_it_wants_in_order() {
     let some = appends("some") + "events = [\"login_restored\"]\n";
     let mut world = World::new(&(appends("all") + &some));
     let kinds = [
-        NoticeKind::LoginEndsSoon,
-        NoticeKind::LoginEnded,
-        NoticeKind::LoginRestored,
-        NoticeKind::LoginNotSaved,
-        NoticeKind::LoginUnreadable,
+        HookEvent::LoginEndsSoon,
+        HookEvent::LoginEnded,
+        HookEvent::LoginRestored,
+        HookEvent::LoginNotSaved,
+        HookEvent::LoginUnreadable,
     ];
     for kind in kinds {
         world.send(notice(kind));
@@ -243,7 +243,7 @@ async fn each_hook_is_told_what_it_wants_in_order() {
         told.map(|told| told["event"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(events("all"), kinds.map(NoticeKind::as_str));
+    assert_eq!(events("all"), kinds.map(HookEvent::as_str));
     assert_eq!(events("some"), ["login_restored"]);
     assert_eq!(world.logged(), "");
 }
@@ -255,7 +255,7 @@ async fn a_program_that_hangs_is_killed_with_all_it_started_and_keeps_nobody_wai
             + "timeout = \"2s\"\n";
     let world = World::new(&(hangs + &appends("told")));
     let start = Instant::now();
-    world.send(notice(NoticeKind::LoginEnded));
+    world.send(notice(HookEvent::LoginEnded));
     until("the other one is told", || !world.told("told").is_empty()).await;
     assert!(!world.logged().contains("was killed"), "it waited");
     until("the pid", || !world.read("pid").is_empty()).await;
@@ -264,7 +264,7 @@ async fn a_program_that_hangs_is_killed_with_all_it_started_and_keeps_nobody_wai
     until("it is killed", || world.logged().contains("was killed")).await;
     until("its child too", || !lives(&pid)).await;
     assert!(start.elapsed() < Duration::from_secs(8));
-    world.send(notice(NoticeKind::LoginRestored));
+    world.send(notice(HookEvent::LoginRestored));
     until("the next one", || world.told("told").len() == 2).await;
     let log = world.logged();
     assert!(
@@ -279,7 +279,7 @@ async fn a_program_that_is_missing_or_fails_is_named_with_its_key() {
     let missing = "[[hooks]]\ncommand = [\"/nowhere/tell\"]\n".to_owned();
     let folder = "[[hooks]]\ncommand = [\"/\"]\n".to_owned();
     let mut world = World::new(&(missing + &folder + &shell("exit 3") + &appends("told")));
-    world.send(notice(NoticeKind::LoginEnded));
+    world.send(notice(HookEvent::LoginEnded));
     world.finish().await;
     let log = world.logged();
     for (key, words) in [
@@ -302,7 +302,7 @@ async fn a_program_need_not_read_and_its_words_are_in_the_debug_log_only() {
     let closes = shell("exec <&-; sleep 0.2");
     let speaks = shell("echo in vain; yes hunter2 | head -c 100000 >&2; (sleep 15 &)");
     let world = World::with_level(&(closes.clone() + &speaks), Level::DEBUG);
-    let mut long = notice(NoticeKind::LoginEnded);
+    let mut long = notice(HookEvent::LoginEnded);
     long.message = "x".repeat(1 << 20);
     world.send(long.clone());
     until("both", || {
@@ -327,7 +327,7 @@ async fn a_web_address_is_posted_to() {
     let mut world = World::new(&format!(
         "[[hooks]]\nurl = \"http://127.0.0.1:{port}/t?k=hunter2\""
     ));
-    world.send(notice(NoticeKind::LoginNotSaved));
+    world.send(notice(HookEvent::LoginNotSaved));
     world.finish().await;
     let request = requests.recv().await.unwrap();
     assert!(
@@ -358,7 +358,7 @@ async fn a_web_address_is_tried_three_times_and_only_where_that_may_help() {
         let mut world = World::new(&format!(
             "[[hooks]]\nurl = \"http://127.0.0.1:{port}/hunter2\""
         ));
-        world.send(notice(NoticeKind::LoginEnded));
+        world.send(notice(HookEvent::LoginEnded));
         world.finish().await;
         let mut count = 0;
         while requests.try_recv().is_ok() {
@@ -394,7 +394,7 @@ async fn a_web_address_that_is_dead_or_hangs_is_given_up() {
         ),
         Level::DEBUG,
     );
-    world.send(notice(NoticeKind::LoginEnded));
+    world.send(notice(HookEvent::LoginEnded));
     until("both are given up", || {
         world.logged().matches("a hook failed").count() == 2
     })
@@ -406,7 +406,7 @@ async fn a_web_address_that_is_dead_or_hangs_is_given_up() {
     );
     assert!(log.contains("did not answer within 1s"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
-    world.send(notice(NoticeKind::LoginRestored));
+    world.send(notice(HookEvent::LoginRestored));
     until("the next one", || world.told("told").len() == 2).await;
     world.finish().await;
 }
@@ -416,7 +416,7 @@ async fn sending_never_waits_and_what_is_too_much_is_told_once() {
     let world = World::new(&shell("echo >> {dir}/runs; sleep 300"));
     let start = Instant::now();
     for _ in 0..1_000 {
-        world.send(notice(NoticeKind::LoginEnded));
+        world.send(notice(HookEvent::LoginEnded));
     }
     assert!(start.elapsed() < Duration::from_secs(1));
     until("the first", || !world.read("runs").is_empty()).await;
@@ -433,15 +433,15 @@ async fn sending_never_waits_and_what_is_too_much_is_told_once() {
 #[tokio::test]
 async fn at_the_end_what_was_sent_is_told_and_what_hangs_is_killed() {
     let quick = World::new(&appends("told"));
-    quick.send(notice(NoticeKind::LoginNotSaved));
-    quick.send(notice(NoticeKind::LoginEnded));
+    quick.send(notice(HookEvent::LoginNotSaved));
+    quick.send(notice(HookEvent::LoginEnded));
     quick.end().await;
     assert_eq!(quick.told("told").len(), 2);
-    quick.send(notice(NoticeKind::LoginEnded));
+    quick.send(notice(HookEvent::LoginEnded));
     assert!(quick.logged().contains("stopping"));
 
     let hangs = World::new(&shell("sleep 300 & echo $! > {dir}/pid; wait"));
-    hangs.send(notice(NoticeKind::LoginEnded));
+    hangs.send(notice(HookEvent::LoginEnded));
     until("the pid", || !hangs.read("pid").is_empty()).await;
     hangs.end().await;
     let pid = hangs.read("pid");
@@ -451,13 +451,13 @@ async fn at_the_end_what_was_sent_is_told_and_what_hangs_is_killed() {
 #[tokio::test]
 async fn a_reload_replaces_the_hooks() {
     let mut world = World::new("");
-    world.send(notice(NoticeKind::LoginEnded));
+    world.send(notice(HookEvent::LoginEnded));
     world
         .handle
         .as_ref()
         .unwrap()
         .replace(settings(&appends("told"), world.folder.path()));
-    world.send(notice(NoticeKind::LoginRestored));
+    world.send(notice(HookEvent::LoginRestored));
     world.finish().await;
     assert_eq!(world.told("told").len(), 1);
     assert_eq!(world.told("told")[0]["event"], "login_restored");

@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hermes_proxy::hooks::NoticeKind;
+use hermes_proxy::hooks::HookEvent;
 use mock_cloud::Options;
 use serde_json::Value;
 use support::environment::{has, lacking, skipped, works};
@@ -178,7 +178,7 @@ async fn journalctl_finds_a_dead_login_by_its_message_id() {
     command
         .env("NOUS_INFERENCE_BASE_URL", world.cloud.inference_base_url())
         .env("HERMES_PORTAL_BASE_URL", world.cloud.portal_url());
-    let id = NoticeKind::LoginEnded.message_id();
+    let id = HookEvent::LoginEnded.message_id();
     let Some(entry) = sought(&mut command, world.home.path(), id) else {
         return;
     };

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use hermes_proxy::hooks::{HookNotice, NoticeKind};
+use hermes_proxy::hooks::{HookEvent, HookNotice};
 use hermes_proxy::paths::Environment;
 use hermes_proxy::proxy::error::ErrorKind;
 use hermes_proxy::proxy::route::Local;
@@ -379,7 +379,7 @@ fn the_table_of_message_ids_holds_each_notice() {
         .into_iter()
         .map(|row| (row[0].split(':').next().unwrap().to_owned(), row[2].clone()))
         .collect();
-    let real = NoticeKind::NAMES.map(|(name, kind)| {
+    let real = HookEvent::NAMES.map(|(name, kind)| {
         let id = kind.message_id();
         (format!("`{name}`"), format!("`{id}`"))
     });
@@ -393,7 +393,7 @@ fn the_hooks_that_are_shown_are_valid_and_the_notice_has_its_form() {
     assert_eq!(config.unwrap().hooks.len(), 2);
     let shown: Value = serde_json::from_str(&blocks(LOGS, "json").concat()).unwrap();
     let notice = HookNotice {
-        event: NoticeKind::LoginEnded,
+        event: HookEvent::LoginEnded,
         provider: "nous".to_owned(),
         display_name: "Nous Portal".to_owned(),
         message: "…".to_owned(),

@@ -22,8 +22,8 @@ use hermes_proxy::provider::{
     Remedy, Renewal, TokenError, Verdict, client_config,
 };
 use hermes_proxy::proxy::{
-    Client, Counters, Gateway, Places, Port, Rules, Service, Shelf, Upstream, bind_all, draw_mark,
-    open,
+    ConnectionService, Counters, Gateway, GatewayRules, ModelListCache, Places, Port, Upstream,
+    UpstreamClient, bind_all, draw_mark, open,
 };
 use hermes_proxy::secret::Secret;
 use support::client;
@@ -114,8 +114,8 @@ fn files_in(home: &std::path::Path) -> StoreFiles {
     }
 }
 
-fn tls() -> (rustls::ClientConfig, HttpVersion) {
-    (client_config(None).unwrap(), HttpVersion::Auto)
+fn tls() -> rustls::ClientConfig {
+    client_config(None).unwrap()
 }
 
 fn settings() -> KeeperSettings {
@@ -162,7 +162,7 @@ impl World {
             paths,
             adapter: adapter.clone(),
             credentials,
-            client: Client::new(tls(), &timeouts, clock.clone(), None),
+            client: UpstreamClient::new(tls(), HttpVersion::Auto, &timeouts, clock.clone(), None),
             forward_headers: Vec::new(),
             forward_prefix: None,
             needs_key: false,
@@ -173,9 +173,9 @@ impl World {
             append_done: false,
             keep_alive_comment: Duration::ZERO,
             counters: Arc::new(Counters::default()),
-            models: Shelf::default(),
+            models: ModelListCache::default(),
         };
-        let rules = Rules {
+        let rules = GatewayRules {
             guard: Guard::default(),
             limits: Limits::default(),
             timeouts,
@@ -187,7 +187,7 @@ impl World {
             routing: None,
         };
         let clients = Registry::open(home.path().join("clients.json"), clock).unwrap();
-        let service = Service {
+        let service = ConnectionService {
             gateway: Arc::new(Gateway::new(rules, clients)),
             places: Places::new(16),
             drain: stop.child_token(),

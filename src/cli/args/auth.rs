@@ -8,7 +8,7 @@ use super::suggest;
 
 /// `hermesctl auth`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Auth {
+pub(in crate::cli) struct AuthArgs {
     /// Use this configuration if hermes-proxyd is not running; a running one uses its own
     #[arg(long, value_name = "FILE", global = true)]
     pub(in crate::cli) config: Option<PathBuf>,

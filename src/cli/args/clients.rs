@@ -8,7 +8,7 @@ use super::suggest;
 
 /// `hermesctl clients`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Clients {
+pub(in crate::cli) struct ClientsArgs {
     /// Use this configuration if hermes-proxyd is not running; a running one uses its own
     #[arg(long, value_name = "FILE", global = true)]
     pub(in crate::cli) config: Option<PathBuf>,

@@ -19,7 +19,7 @@ pub(in crate::cli) struct Connect {
 
     /// Where the app runs; if omitted, in a container if it usually does and an engine is installed
     #[arg(long, value_name = "PLACE", value_enum)]
-    pub(in crate::cli) from: Option<Place>,
+    pub(in crate::cli) from: Option<AppLocationArg>,
 
     /// Use this provider instead of the one that fits the app best
     #[arg(long, value_name = "PROVIDER", add = suggest::providers())]
@@ -60,7 +60,7 @@ pub(in crate::cli) struct Connect {
 
 /// Where an app runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Place {
+pub(in crate::cli) enum AppLocationArg {
     /// On this machine, without a container
     Bare,
     /// In a Docker container on Linux
@@ -71,7 +71,7 @@ pub(in crate::cli) enum Place {
     DockerDesktop,
 }
 
-impl Place {
+impl AppLocationArg {
     /// Its name on the command line.
     pub(in crate::cli) fn name(self) -> &'static str {
         match self {
@@ -83,18 +83,18 @@ impl Place {
     }
 }
 
-impl From<Place> for AppOrigin {
-    fn from(place: Place) -> Self {
+impl From<AppLocationArg> for AppOrigin {
+    fn from(place: AppLocationArg) -> Self {
         match place {
-            Place::Bare => Self::Here,
-            Place::Docker => Self::Docker,
-            Place::Podman => Self::Podman,
-            Place::DockerDesktop => Self::DockerDesktop,
+            AppLocationArg::Bare => Self::Here,
+            AppLocationArg::Docker => Self::Docker,
+            AppLocationArg::Podman => Self::Podman,
+            AppLocationArg::DockerDesktop => Self::DockerDesktop,
         }
     }
 }
 
-impl From<AppOrigin> for Place {
+impl From<AppOrigin> for AppLocationArg {
     fn from(origin: AppOrigin) -> Self {
         match origin {
             AppOrigin::Here => Self::Bare,
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_places_name_is_what_the_command_line_takes() {
-        for place in Place::value_variants() {
+        for place in AppLocationArg::value_variants() {
             let value = place.to_possible_value().unwrap();
             assert_eq!(value.get_name(), place.name());
         }

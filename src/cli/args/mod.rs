@@ -21,23 +21,23 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 
-pub(super) use auth::{Auth, AuthVerb, LoginFlags, LogoutFlags};
+pub(super) use auth::{AuthArgs, AuthVerb, LoginFlags, LogoutFlags};
 pub(super) use bugreport::BugReport;
 pub(super) use clients::{
-    ClientAddFlags, ClientChangeFlags, ClientVerb, Clients, LimitFlags, LimitName,
+    ClientAddFlags, ClientChangeFlags, ClientVerb, ClientsArgs, LimitFlags, LimitName,
 };
 pub(super) use completions::Completions;
 pub(super) use config::{ConfigVerb, InitFlags, ShowFlags};
-pub(super) use connect::{Connect, Place};
+pub(super) use connect::{AppLocationArg, Connect};
 pub(super) use doctor::DoctorFlags;
 pub(super) use logs::{LogLevel, Logs};
 pub(super) use man::Man;
 pub(super) use proxy::{ProxyVerb, RoutesFlags, StartFlags, StatusFlags, TestFlags};
 pub(super) use service::{InstallFlags, ServiceVerb, SetupFlags};
 pub(super) use top::TopFlags;
-pub(super) use usage::{By as UsageBy, Usage};
+pub(super) use usage::{GroupByArg as UsageBy, UsageArgs};
 
 /// Inspect and control hermes-proxyd, the local service for the AI subscription you pay for
 #[derive(Debug, Parser)]
@@ -75,14 +75,14 @@ pub(super) enum Noun {
     /// Show the requests in flight as they go, the providers and the last hour, in the terminal
     Top(TopFlags),
     /// Show who used how much: requests, bytes and tokens
-    Usage(Usage),
+    Usage(UsageArgs),
     /// Inspect and control the proxy
     #[command(subcommand)]
     Proxy(ProxyVerb),
     /// Log in and out, whether hermes-proxyd is running or not
-    Auth(Auth),
+    Auth(AuthArgs),
     /// Manage the keys of apps, whether hermes-proxyd is running or not
-    Clients(Clients),
+    Clients(ClientsArgs),
     /// Install and manage the service, which starts at login or at boot
     #[command(subcommand)]
     Service(ServiceVerb),
@@ -121,7 +121,7 @@ impl Arguments {
             // Nobody is left to tell when this can't be written.
             let _shown = message.print();
             if message.use_stderr() && wants_json(line) {
-                Output::of_process(true).tell_program(&failure(&message));
+                CommandOutput::of_process(true).tell_program(&failure(&message));
             }
             u8::try_from(message.exit_code()).map_or(Exit::Failed, Exit::Passed)
         })
@@ -136,7 +136,7 @@ fn wants_json(line: &[OsString]) -> bool {
 
 /// What clap complains of, as an error with how to fix it: what was probably meant, else how the
 /// command is called.
-fn failure(complaint: &clap::Error) -> Failure {
+fn failure(complaint: &clap::Error) -> CommandFailure {
     let text = complaint.to_string();
     let parts: Vec<&str> = text.trim().split("\n\n").map(str::trim).collect();
     let joined = |part: &str| {
@@ -150,7 +150,7 @@ fn failure(complaint: &clap::Error) -> Failure {
     };
     let message = joined(parts.first().copied().unwrap_or_default());
     let message = message.trim_start_matches("error:").trim();
-    let failure = Failure::new(message).with_code(Exit::Usage, "usage");
+    let failure = CommandFailure::new(message).with_code(Exit::Usage, "usage");
     match starting("tip:").or_else(|| starting("Usage:")) {
         Some(hint) => failure.with_hint(hint.trim_start_matches("tip:").trim()),
         None => failure.with_hint("`hermesctl --help` lists the commands."),

@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 
 /// `hermesctl usage`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Usage {
+pub(in crate::cli) struct UsageArgs {
     /// What to tell requests apart by
     #[arg(long, value_name = "WHAT", default_value = "client")]
-    pub(in crate::cli) by: By,
+    pub(in crate::cli) by: GroupByArg,
 
     /// Count the last days, such as 7d with today, or the days since today, yesterday or 2026-11-23
     #[arg(long, value_name = "DAY", default_value = "7d")]
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Usage {
 
 /// What requests are told apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum By {
+pub(in crate::cli) enum GroupByArg {
     /// The app: its client key, else what it calls itself
     Client,
     /// The model that was asked for

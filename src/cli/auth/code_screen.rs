@@ -3,8 +3,8 @@
 
 use super::letters;
 use super::qr::Qr;
-use crate::cli::terminal::Room;
-use crate::cli::text::{Style, Tone, inline};
+use crate::cli::terminal::TerminalSize;
+use crate::cli::text::{Style, TextTone, inline};
 use crate::control::human::duration;
 use crate::control::protocol::LoginCode;
 
@@ -15,13 +15,13 @@ const INDENT: usize = 2;
 const GAP: usize = 3;
 
 /// For a terminal. Leaves a row for the line that shows the progress.
-pub(in crate::cli) fn screen(code: &LoginCode, room: Room, style: Style) -> String {
+pub(in crate::cli) fn screen(code: &LoginCode, room: TerminalSize, style: Style) -> String {
     let head = head(code);
     let taken: usize = head
         .iter()
         .map(|(_, line)| line.chars().count().div_ceil(room.columns.max(1)).max(1))
         .sum();
-    let left = Room {
+    let left = TerminalSize {
         columns: room.columns.saturating_sub(INDENT),
         rows: room.rows.saturating_sub(taken + 1),
     };
@@ -47,7 +47,7 @@ pub(in crate::cli) fn plain(code: &LoginCode) -> String {
     text + &format!("The code is valid for {life}. Waiting for the login …\n")
 }
 
-fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
+fn head(code: &LoginCode) -> Vec<(Option<TextTone>, String)> {
     let (page, then) = match &code.verification_uri_complete {
         Some(page) => (page, "and check that it shows this code:"),
         None => (&code.verification_uri, "and enter this code:"),
@@ -63,19 +63,19 @@ fn head(code: &LoginCode) -> Vec<(Option<Tone>, String)> {
         (None, format!("{:INDENT$}{}", "", inline(page))),
         (None, then.to_owned()),
         (
-            Some(Tone::Heading),
+            Some(TextTone::Heading),
             format!("{:INDENT$}{}", "", inline(&code.user_code)),
         ),
     ];
     if !code.trusted_uri {
         let warning = "The page is not on the provider's own host: open it only if you trust it.";
-        lines.push((Some(Tone::Bad), warning.to_owned()));
+        lines.push((Some(TextTone::Bad), warning.to_owned()));
     }
     lines
 }
 
 /// The QR code and the letters beside it; without room for both the letters; otherwise nothing.
-fn picture(code: &LoginCode, room: Room, style: Style) -> Vec<String> {
+fn picture(code: &LoginCode, room: TerminalSize, style: Style) -> Vec<String> {
     let forms = letter_forms(&code.user_code);
     let fits = |rows: &[String], columns: usize| {
         rows.len() <= room.rows && rows.iter().all(|row| row.chars().count() <= columns)
@@ -99,7 +99,7 @@ fn picture(code: &LoginCode, room: Room, style: Style) -> Vec<String> {
     let letters = forms.into_iter().find(|form| fits(form, room.columns));
     let letters = letters.into_iter().flatten();
     letters
-        .map(|row| style.paint(Tone::Heading, &row))
+        .map(|row| style.paint(TextTone::Heading, &row))
         .collect()
 }
 
@@ -123,7 +123,11 @@ fn beside(qr: &[String], letters: &[String], style: Style) -> Vec<String> {
     let rows = qr.iter().enumerate().map(|(position, row)| {
         let letters = position.checked_sub(above).and_then(|at| letters.get(at));
         match letters.filter(|letters| !letters.is_empty()) {
-            Some(letters) => format!("{row}{:GAP$}{}", "", style.paint(Tone::Heading, letters)),
+            Some(letters) => format!(
+                "{row}{:GAP$}{}",
+                "",
+                style.paint(TextTone::Heading, letters)
+            ),
             None => row.clone(),
         }
     });

@@ -10,15 +10,15 @@ use serde_json::json;
 use tokio::signal::ctrl_c;
 use tokio::time::{Interval, interval, sleep};
 
-use super::pastes::Pastes;
+use super::pastes::PastedLines;
 use super::waiting::Waiting;
 use super::{browser, code_screen, page_screen, render};
 use crate::cli::args::LoginFlags;
-use crate::cli::connection::Connection;
-use crate::cli::output::{Exit, Failure, Output};
-use crate::cli::terminal::{Reader, say};
+use crate::cli::connection::DaemonConnection;
+use crate::cli::output::{CommandFailure, CommandOutput, Exit};
+use crate::cli::terminal::{StderrReader, say};
 use crate::cli::text::Style;
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{ClientError, ControlClient};
 use crate::control::protocol::calls;
 use crate::control::protocol::{
     ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCode, LoginDone, LoginPage, LoginPaste,
@@ -35,10 +35,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn login(
     flags: LoginFlags,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     output.in_lines();
-    let mut connection = Connection::open(config).await?;
+    let mut connection = DaemonConnection::open(config).await?;
     let begin = LoginBegin {
         provider: flags.provider,
         separate: flags.separate,
@@ -50,7 +50,7 @@ pub(super) async fn login(
         },
         label: flags.label,
     };
-    let reader = Reader::of_process(output.is_json());
+    let reader = StderrReader::of_process(output.is_json());
     let opens = !flags.no_browser && reader.room().is_some();
     let mut interrupts = Interrupts::new();
     let begun = tokio::select! {
@@ -58,7 +58,7 @@ pub(super) async fn login(
         () = interrupts.next() => return cancelled(output),
     };
     let ended = match begun {
-        Ok(LoginBegun::Existing(existing)) => Ok(End::Existing(existing)),
+        Ok(LoginBegun::Existing(existing)) => Ok(LoginEnd::Existing(existing)),
         Ok(LoginBegun::Code(code)) => {
             show(&code, reader, output)?;
             if opens {
@@ -77,7 +77,7 @@ pub(super) async fn login(
             // A line that is drawn over and over would erase what the user pastes.
             let waiting = Waiting::new(reader.in_lines(), page.expires_in_seconds);
             let mut watch = Watch {
-                pastes: Some(Pastes::of_process()),
+                pastes: Some(PastedLines::of_process()),
                 ..Watch::new(page.session, waiting, interrupts)
             };
             watch.end(&mut connection.client).await
@@ -85,7 +85,7 @@ pub(super) async fn login(
         Err(error) => Err(error),
     };
     match ended {
-        Ok(End::Unknown) => Err(not_waited_for()),
+        Ok(LoginEnd::Unknown) => Err(not_waited_for()),
         Ok(end) => {
             connection.close().await;
             tell(end, output)
@@ -95,7 +95,7 @@ pub(super) async fn login(
 }
 
 /// How a login ends that does not fail.
-enum End {
+enum LoginEnd {
     Existing(ExistingLogin),
     Done(LoginDone),
     Cancelled,
@@ -103,33 +103,37 @@ enum End {
     Unknown,
 }
 
-fn tell(end: End, output: &mut Output) -> Result<Exit, Failure> {
+fn tell(end: LoginEnd, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     match end {
-        End::Existing(existing) => {
+        LoginEnd::Existing(existing) => {
             output.answer(&LoginBegun::Existing(existing), render::login_begun)?;
             Ok(Exit::Ok)
         }
-        End::Done(done) => {
+        LoginEnd::Done(done) => {
             output.answer(&LoginProgress::Done(done), |done, style| {
                 render::login_done(done, &Local, style)
             })?;
             Ok(Exit::Ok)
         }
-        End::Cancelled => cancelled(output),
-        End::Unknown => Err(not_waited_for()),
+        LoginEnd::Cancelled => cancelled(output),
+        LoginEnd::Unknown => Err(not_waited_for()),
     }
 }
 
-fn not_waited_for() -> Failure {
-    Failure::new("hermesctl ended before hermes-proxyd had cancelled the login.")
+fn not_waited_for() -> CommandFailure {
+    CommandFailure::new("hermesctl ended before hermes-proxyd had cancelled the login.")
         .with_code(Exit::Interrupted, "interrupted")
         .with_hint("`hermesctl auth status` shows whether you are logged in.")
 }
 
-fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Failure> {
+fn show(
+    code: &LoginCode,
+    reader: StderrReader,
+    output: &mut CommandOutput,
+) -> Result<(), CommandFailure> {
     match reader.room() {
         Some((room, style)) => say(&code_screen::screen(code, room, style)),
-        None if reader == Reader::Pipe => say(&code_screen::plain(code)),
+        None if reader == StderrReader::Pipe => say(&code_screen::plain(code)),
         None => {
             let code = LoginBegun::Code(code.clone());
             output.answer(&code, render::login_begun)?;
@@ -138,10 +142,14 @@ fn show(code: &LoginCode, reader: Reader, output: &mut Output) -> Result<(), Fai
     Ok(())
 }
 
-fn show_page(page: &LoginPage, reader: Reader, output: &mut Output) -> Result<(), Failure> {
+fn show_page(
+    page: &LoginPage,
+    reader: StderrReader,
+    output: &mut CommandOutput,
+) -> Result<(), CommandFailure> {
     match reader.room() {
         Some((_, style)) => say(&page_screen::screen(page, style)),
-        None if reader == Reader::Pipe => say(&page_screen::screen(page, Style::PLAIN)),
+        None if reader == StderrReader::Pipe => say(&page_screen::screen(page, Style::PLAIN)),
         None => {
             let page = LoginBegun::Page(page.clone());
             output.answer(&page, render::login_begun)?;
@@ -150,7 +158,7 @@ fn show_page(page: &LoginPage, reader: Reader, output: &mut Output) -> Result<()
     Ok(())
 }
 
-fn cancelled(output: &mut Output) -> Result<Exit, Failure> {
+fn cancelled(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     output.answer(&json!({"cancelled": {}}), |_, _| {
         render::LOGIN_CANCELLED.to_owned()
     })?;
@@ -182,7 +190,7 @@ struct Watch {
     interrupts: Interrupts,
     given_up: bool,
     /// What the user pastes, where there is a page.
-    pastes: Option<Pastes>,
+    pastes: Option<PastedLines>,
 }
 
 impl Watch {
@@ -198,11 +206,11 @@ impl Watch {
     }
 
     /// Asks until the login has ended. Ctrl-C gives it up, and once more does not wait for that.
-    async fn end(&mut self, client: &mut Client) -> Result<End, ClientError> {
+    async fn end(&mut self, client: &mut ControlClient) -> Result<LoginEnd, ClientError> {
         loop {
             match self.ask(client).await? {
-                None => return Ok(End::Unknown),
-                Some(LoginProgress::Done(done)) => return Ok(End::Done(done)),
+                None => return Ok(LoginEnd::Unknown),
+                Some(LoginProgress::Done(done)) => return Ok(LoginEnd::Done(done)),
                 Some(LoginProgress::Pending(_)) if self.given_up => {
                     return give_up(client, self.session).await;
                 }
@@ -216,8 +224,8 @@ impl Watch {
 
     /// Passes on what was pasted. A text that does not answer the login is reported, and the login
     /// continues.
-    async fn paste(&mut self, client: &mut Client) -> Result<(), ClientError> {
-        let Some(text) = self.pastes.as_mut().and_then(Pastes::next) else {
+    async fn paste(&mut self, client: &mut ControlClient) -> Result<(), ClientError> {
+        let Some(text) = self.pastes.as_mut().and_then(PastedLines::next) else {
             return Ok(());
         };
         let session = self.session.session;
@@ -238,7 +246,10 @@ impl Watch {
 
     /// Asks once, and draws the line meanwhile. The answer is awaited even after Ctrl-C, as the
     /// login may be done; `None` after a second one.
-    async fn ask(&mut self, client: &mut Client) -> Result<Option<LoginProgress>, ClientError> {
+    async fn ask(
+        &mut self,
+        client: &mut ControlClient,
+    ) -> Result<Option<LoginProgress>, ClientError> {
         let mut asked = pin!(async {
             sleep(PAUSE).await;
             client.call(calls::LoginWait(self.session)).await
@@ -260,13 +271,18 @@ impl Watch {
 }
 
 /// Cancels, unless the login was faster.
-async fn give_up(client: &mut Client, session: LoginSession) -> Result<End, ClientError> {
+async fn give_up(
+    client: &mut ControlClient,
+    session: LoginSession,
+) -> Result<LoginEnd, ClientError> {
     let Err(error) = client.call(calls::LoginCancel(session)).await else {
-        return Ok(End::Cancelled);
+        return Ok(LoginEnd::Cancelled);
     };
     match client.call(calls::LoginWait(session)).await {
-        Ok(LoginProgress::Done(done)) => Ok(End::Done(done)),
-        Err(ClientError::Daemon(end)) if end.code == ErrorCode::NoSuchSession => Ok(End::Cancelled),
+        Ok(LoginProgress::Done(done)) => Ok(LoginEnd::Done(done)),
+        Err(ClientError::Daemon(end)) if end.code == ErrorCode::NoSuchSession => {
+            Ok(LoginEnd::Cancelled)
+        }
         Ok(LoginProgress::Pending(_)) | Err(_) => Err(error),
     }
 }

@@ -23,11 +23,11 @@ use tokio::time::{sleep, timeout};
 pub(super) use code_screen::{plain, screen};
 #[cfg(test)]
 pub(super) use page_screen::screen as page;
-use view::Logins;
+use view::AuthStatusOutput;
 
-use super::args::{Auth, AuthVerb, LogoutFlags};
-use super::connection::{Connection, ask, finish};
-use super::output::{Exit, Failure, Output};
+use super::args::{AuthArgs, AuthVerb, LogoutFlags};
+use super::connection::{DaemonConnection, ask, finish};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::terminal;
 use crate::control::judge;
 use crate::control::pools::LoginChoice;
@@ -44,7 +44,10 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const PARTING: Duration = Duration::from_millis(200);
 
 /// Does what is asked.
-pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn auth(
+    auth: AuthArgs,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let config = auth.config.as_deref();
     match auth.verb {
         AuthVerb::Login(flags) => login::login(flags, config, output).await,
@@ -67,12 +70,12 @@ pub(super) async fn auth(auth: Auth, output: &mut Output) -> Result<Exit, Failur
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, Copy)]
-enum Asked {
+enum LogoutTarget {
     All,
     One,
 }
 
-impl Asked {
+impl LogoutTarget {
     fn of(flags: &LogoutFlags) -> Self {
         if flags.label.is_some() {
             Self::One
@@ -89,7 +92,7 @@ impl Asked {
     }
 }
 
-async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+async fn status(config: Option<&Path>, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let logins = logins(config).await?;
     output.answer(&logins, |logins, style| {
         render::logins(logins, &Local, style)
@@ -100,8 +103,8 @@ async fn status(config: Option<&Path>, output: &mut Output) -> Result<Exit, Fail
 async fn refresh(
     choice: ProviderChoice,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let label = choice.label.clone();
     let (outcome, command) = ask(config, async |client| {
         let outcome = client.call(calls::Refresh(choice)).await?;
@@ -151,10 +154,10 @@ fn again(provider: &str, label: Option<&str>) -> String {
 async fn logout(
     flags: LogoutFlags,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let mut store = None;
-    let asked = Asked::of(&flags);
+    let asked = LogoutTarget::of(&flags);
     if !flags.yes {
         let logins = logins(config).await?;
         let mut chosen = logins.providers.iter().filter(|one| match &flags.provider {
@@ -173,7 +176,7 @@ async fn logout(
             };
             match answer {
                 Some(true) => {}
-                Some(false) => return Err(Failure::new("Nothing has changed.")),
+                Some(false) => return Err(CommandFailure::new("Nothing has changed.")),
                 None => return Err(unconfirmed(provider)),
             }
         }
@@ -229,7 +232,7 @@ async fn waited_for(config: Option<&Path>, talks: bool) {
 }
 
 /// How a logout ended that the user has given up: it may have been faster.
-async fn given_up(provider: Option<&str>, config: Option<&Path>) -> Failure {
+async fn given_up(provider: Option<&str>, config: Option<&Path>) -> CommandFailure {
     sleep(PARTING).await;
     let asked = timeout(AT_ONCE, logins(config)).await;
     let told = asked.ok().and_then(Result::ok);
@@ -246,7 +249,7 @@ async fn given_up(provider: Option<&str>, config: Option<&Path>) -> Failure {
             .into_iter()
             .any(|one| one.code == FindingCode::LoginNeeded)
     };
-    let failure = |text| Failure::new(text).with_code(Exit::Interrupted, "interrupted");
+    let failure = |text| CommandFailure::new(text).with_code(Exit::Interrupted, "interrupted");
     match chosen.next().map(is_gone) {
         Some(true) => failure("You were logged out before the logout could be cancelled."),
         Some(false) => failure("The logout was cancelled. You are still logged in."),
@@ -268,9 +271,9 @@ fn is_shared(provider: &ProviderStatus, findings: &[Finding]) -> bool {
     }
 }
 
-fn unconfirmed(provider: &ProviderStatus) -> Failure {
+fn unconfirmed(provider: &ProviderStatus) -> CommandFailure {
     let name = &provider.name;
-    Failure::new(format!(
+    CommandFailure::new(format!(
         "Hermes Agent uses the login of {} too and would also be logged out.",
         provider.display_name
     ))
@@ -280,9 +283,9 @@ fn unconfirmed(provider: &ProviderStatus) -> Failure {
     ))
 }
 
-async fn logins(config: Option<&Path>) -> Result<Logins, Failure> {
-    let connection = Connection::open(config).await?;
+async fn logins(config: Option<&Path>) -> Result<AuthStatusOutput, CommandFailure> {
+    let connection = DaemonConnection::open(config).await?;
     let running = connection.is_to_daemon();
     let status = finish(connection, async |client| client.call(calls::Status).await).await?;
-    Ok(Logins::of(status, running))
+    Ok(AuthStatusOutput::of(status, running))
 }

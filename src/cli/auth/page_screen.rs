@@ -1,6 +1,6 @@
 //! The screen for logging in on a page. Pure.
 
-use crate::cli::text::{Style, Tone, inline};
+use crate::cli::text::{Style, TextTone, inline};
 use crate::control::human::duration;
 use crate::control::protocol::LoginPage;
 
@@ -13,7 +13,7 @@ pub(in crate::cli) fn screen(page: &LoginPage, style: Style) -> String {
     );
     if !page.trusted_uri {
         let warning = "The page is not on the provider's own host: open it only if you trust it.";
-        text += &style.paint(Tone::Bad, warning);
+        text += &style.paint(TextTone::Bad, warning);
         text.push('\n');
     }
     let how = match &page.deaf {

@@ -6,12 +6,15 @@ use chrono::Local;
 
 use super::render;
 use crate::cli::connection::ask;
-use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::output::{CommandFailure, CommandOutput, Exit};
 use crate::control::pools::LoginChoice;
 use crate::control::protocol::calls;
 
 /// Shows every login of every provider.
-pub(super) async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn list(
+    config: Option<&Path>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let list = ask(config, async |client| client.call(calls::Logins).await).await?;
     output.answer(&list, |list, style| {
         render::pools::list(list, &Local, style)
@@ -23,8 +26,8 @@ pub(super) async fn list(config: Option<&Path>, output: &mut Output) -> Result<E
 pub(super) async fn reset(
     choice: LoginChoice,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let report = ask(config, async |client| {
         client.call(calls::LoginReset(choice)).await
     })
@@ -37,8 +40,8 @@ pub(super) async fn reset(
 pub(super) async fn remove(
     choice: LoginChoice,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let label = choice.label.clone().unwrap_or_default();
     let report = ask(config, async |client| {
         client.call(calls::LoginRemove(choice)).await

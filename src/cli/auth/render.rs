@@ -6,8 +6,10 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use super::view::Logins;
-use crate::cli::text::{Clock, Style, Tone, both, inline, refresh_result, state, title, warnings};
+use super::view::AuthStatusOutput;
+use crate::cli::text::{
+    ReaderClock, Style, TextTone, both, inline, refresh_result, state, title, warnings,
+};
 use crate::control::protocol::{
     CredentialKind, Finding, LoginBegun, LoginProgress, LoginStatus, LogoutReport, ProviderStatus,
     RefreshOutcome, RefreshResult, Timestamp,
@@ -143,23 +145,29 @@ where
         .map(|detail| format!(": {detail}"))
         .unwrap_or_default();
     let (tone, text) = match &outcome.result {
-        RefreshResult::Refreshed => (Tone::Good, format!("The token of {provider} was renewed")),
+        RefreshResult::Refreshed => (
+            TextTone::Good,
+            format!("The token of {provider} was renewed"),
+        ),
         RefreshResult::Adopted => (
-            Tone::Good,
+            TextTone::Good,
             format!("Another program has renewed the token of {provider}, which is used now"),
         ),
         RefreshResult::Failed => (
-            Tone::Bad,
+            TextTone::Bad,
             format!("The token of {provider} could not be renewed"),
         ),
-        RefreshResult::Rejected => (Tone::Bad, format!("{provider} refused to renew the token")),
-        RefreshResult::NoLogin => (Tone::Bad, format!("{provider} has no login to renew")),
+        RefreshResult::Rejected => (
+            TextTone::Bad,
+            format!("{provider} refused to renew the token"),
+        ),
+        RefreshResult::NoLogin => (TextTone::Bad, format!("{provider} has no login to renew")),
         RefreshResult::NotRenewable => (
-            Tone::Bad,
+            TextTone::Bad,
             format!("The token of {provider} can't be renewed"),
         ),
         other @ RefreshResult::Other(_) => (
-            Tone::Waiting,
+            TextTone::Waiting,
             format!(
                 "The renewal for {provider} ended as {}",
                 refresh_result(other)
@@ -195,12 +203,12 @@ where
 }
 
 /// All logins.
-pub(in crate::cli) fn logins<Z>(logins: &Logins, zone: &Z, style: Style) -> String
+pub(in crate::cli) fn logins<Z>(logins: &AuthStatusOutput, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let clock = Clock {
+    let clock = ReaderClock {
         now: logins.now,
         zone,
     };
@@ -217,7 +225,7 @@ where
 fn provider<Z>(
     provider: &ProviderStatus,
     findings: &[Finding],
-    clock: &Clock<'_, Z>,
+    clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> String
 where
@@ -250,7 +258,7 @@ where
     title(name, &provider.display_name, provider.default, style) + &rows.collect::<String>()
 }
 
-fn login_rows<Z>(login: &LoginStatus, clock: &Clock<'_, Z>) -> Vec<(&'static str, String)>
+fn login_rows<Z>(login: &LoginStatus, clock: &ReaderClock<'_, Z>) -> Vec<(&'static str, String)>
 where
     Z: TimeZone,
     Z::Offset: Display,

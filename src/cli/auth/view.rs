@@ -7,7 +7,7 @@ use crate::control::protocol::{Finding, ProviderStatus, Status, Timestamp};
 
 /// The JSON form of `auth status`.
 #[derive(Serialize)]
-pub(in crate::cli) struct Logins {
+pub(in crate::cli) struct AuthStatusOutput {
     /// Whether a daemon answered, or a process of ours.
     running: bool,
     pub(in crate::cli) now: Timestamp,
@@ -16,7 +16,7 @@ pub(in crate::cli) struct Logins {
     pub(in crate::cli) providers: Vec<ProviderStatus>,
 }
 
-impl Logins {
+impl AuthStatusOutput {
     /// What a daemon with this status tells.
     pub(in crate::cli) fn of(status: Status, running: bool) -> Self {
         Self {

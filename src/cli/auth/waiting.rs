@@ -8,7 +8,7 @@ use std::time::Duration;
 use console::Term;
 use tokio::time::Instant;
 
-use crate::cli::terminal::{Reader, say};
+use crate::cli::terminal::{StderrReader, say};
 use crate::cli::text::inline;
 
 /// Columns for the spinner before the text, and for what a terminal adds after it.
@@ -19,7 +19,7 @@ const FRAMES: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 /// The line, on the terminal, or its news as lines of their own in a pipe.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    line: Option<Line>,
+    line: Option<WaitingLine>,
     talks: bool,
     ends: Instant,
     note: Option<String>,
@@ -27,15 +27,15 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Begins with a code's life, in seconds.
-    pub(super) fn new(reader: Reader, seconds: u64) -> Self {
-        let line = reader.room().map(|(room, _)| Line {
+    pub(super) fn new(reader: StderrReader, seconds: u64) -> Self {
+        let line = reader.room().map(|(room, _)| WaitingLine {
             term: Term::buffered_stderr(),
             columns: room.columns.saturating_sub(MARGIN),
             frames: FRAMES.chars().cycle(),
         });
         let mut waiting = Self {
             line,
-            talks: reader == Reader::Pipe,
+            talks: reader == StderrReader::Pipe,
             ends: Instant::now(),
             note: None,
         };
@@ -102,13 +102,13 @@ impl Drop for Waiting {
 
 /// One line of a terminal, drawn over and over.
 #[derive(Debug)]
-struct Line {
+struct WaitingLine {
     term: Term,
     columns: usize,
     frames: Cycle<Chars<'static>>,
 }
 
-impl Line {
+impl WaitingLine {
     /// Cut off before the edge: a line that wraps can't be taken away, also if it does so by the
     /// `^C` that the terminal adds.
     fn draw(&mut self, message: &str) -> io::Result<()> {

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::connection::{ask, connect};
-use super::super::output::Failure;
+use super::super::output::CommandFailure;
 use super::super::{config as settings, platform, programs};
 use super::logs;
 use super::store::Stores;
-use super::view::Section;
+use super::view::ReportSection;
 use crate::config::{self, Setting, Variables};
-use crate::control::protocol::Clients;
+use crate::control::protocol::ClientList;
 use crate::control::protocol::calls;
 use crate::doctor::{self, QUESTION, Questions};
 use crate::files::Spot;
@@ -29,7 +29,7 @@ const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,ExecM
 const LARGEST: u64 = 1 << 20;
 
 /// All parts, with nothing in them that others must not see.
-pub(super) async fn sections() -> Vec<Section> {
+pub(super) async fn sections() -> Vec<ReportSection> {
     let env = Environment::from_process();
     let mut redactor = Redactor::default();
     let clients = ask(None, async |daemon| daemon.call(calls::Clients).await).await;
@@ -37,7 +37,7 @@ pub(super) async fn sections() -> Vec<Section> {
     let in_force = settings::in_force().await;
     let settings = in_force.as_deref().unwrap_or_default();
     let stores = secrets(&env, settings, &mut redactor);
-    let section = |title, about, text: String| Section {
+    let section = |title, about, text: String| ReportSection {
         title,
         about,
         text: redactor.redact(&text),
@@ -99,7 +99,7 @@ fn secrets(env: &Environment, settings: &[Setting], redactor: &mut Redactor) -> 
 }
 
 /// The names of the user, the machine and the apps, and what is secret in the environment.
-fn people(env: &Environment, clients: Option<&Clients>, redactor: &mut Redactor) {
+fn people(env: &Environment, clients: Option<&ClientList>, redactor: &mut Redactor) {
     if let Some(home) = env.home() {
         redactor.name(&home.display().to_string(), "~");
     }
@@ -263,7 +263,7 @@ async fn service() -> String {
 }
 
 /// The settings without what may be a token: a hook's path and its program's arguments.
-fn configuration(in_force: Result<Vec<Setting>, Failure>) -> String {
+fn configuration(in_force: Result<Vec<Setting>, CommandFailure>) -> String {
     let settings = match in_force {
         Ok(settings) => settings,
         Err(failure) => return format!("{}\n", failure.message()),
@@ -292,7 +292,10 @@ fn configuration(in_force: Result<Vec<Setting>, Failure>) -> String {
 async fn status() -> String {
     match connect().await {
         Ok(mut client) => {
-            let mut status = client.call(calls::Status).await.map_err(Failure::from);
+            let mut status = client
+                .call(calls::Status)
+                .await
+                .map_err(CommandFailure::from);
             // Addresses of apps stay out, as in the report on the keys.
             if let Ok(status) = &mut status {
                 let both = [&mut status.refused, &mut status.refused_apps];
@@ -312,7 +315,7 @@ async fn providers() -> String {
     pretty(&providers)
 }
 
-fn keys(clients: Result<Clients, Failure>) -> String {
+fn keys(clients: Result<ClientList, CommandFailure>) -> String {
     let clients = match clients {
         Ok(clients) => clients.clients,
         Err(failure) => return pretty::<Value>(&Err(failure)),
@@ -333,7 +336,7 @@ fn keys(clients: Result<Clients, Failure>) -> String {
     pretty(&Ok(keys.collect::<Vec<_>>()))
 }
 
-fn pretty<T: Serialize>(answer: &Result<T, Failure>) -> String {
+fn pretty<T: Serialize>(answer: &Result<T, CommandFailure>) -> String {
     match answer {
         Ok(answer) => serde_json::to_string_pretty(answer).unwrap_or_default() + "\n",
         Err(failure) => format!("{}\n", failure.message()),

@@ -8,18 +8,21 @@ mod store;
 pub(in crate::cli) mod view;
 
 pub(super) use self::collect::without_secrets;
-use self::view::Section;
+use self::view::ReportSection;
 pub(super) use self::view::{Contents, Planned};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::BugReport;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::{platform, screen, terminal, text};
 
 /// Says what the report would contain, asks, and writes it.
-pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn bugreport(
+    flags: &BugReport,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let sections = collect::sections().await;
     let contents = sections.iter().map(|section| Contents {
         title: section.title,
@@ -38,9 +41,9 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
         let question = "Write it? Read it before you send it to anyone.";
         match terminal::confirmed(question).filter(|_| !output.is_json()) {
             Some(true) => {}
-            Some(false) => return Err(Failure::new("Nothing was written.")),
+            Some(false) => return Err(CommandFailure::new("Nothing was written.")),
             None => {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     "Nothing was written: no terminal to ask for confirmation.",
                 )
                 .with_code(Exit::Failed, "confirmation_needed")
@@ -53,7 +56,7 @@ pub(super) async fn bugreport(flags: &BugReport, output: &mut Output) -> Result<
     Ok(Exit::Ok)
 }
 
-fn text(sections: &[Section]) -> String {
+fn text(sections: &[ReportSection]) -> String {
     let mut text = String::from("hermes-proxyd bug report\n");
     for section in sections {
         text.extend(["\n== ", section.title, " ==\n", &section.text]);
@@ -69,10 +72,10 @@ fn free_name() -> PathBuf {
     free.map_or_else(|| PathBuf::from("hermes-proxyd-report.txt"), PathBuf::from)
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+fn write(file: &Path, text: &str) -> Result<(), CommandFailure> {
     let written = platform::create_private(file).and_then(|mut new| new.write_all(text.as_bytes()));
     written.map_err(|error| {
-        Failure::new(format!("{} can't be written: {error}.", file.display()))
+        CommandFailure::new(format!("{} can't be written: {error}.", file.display()))
             .with_hint("Use --output to name a file that does not exist yet.")
     })
 }

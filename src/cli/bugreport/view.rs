@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A part of the report.
 #[derive(Debug)]
-pub(super) struct Section {
+pub(super) struct ReportSection {
     pub(super) title: &'static str,
     /// Its content, before anything is shown.
     pub(super) about: &'static str,

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use chrono::Local;
 
-use super::args::{ClientAddFlags, ClientChangeFlags, ClientVerb, Clients, LimitFlags, LimitName};
-use super::connection::{Connection, ask};
-use super::output::{Exit, Failure, Output};
+use super::args::{
+    ClientAddFlags, ClientChangeFlags, ClientVerb, ClientsArgs, LimitFlags, LimitName,
+};
+use super::connection::{DaemonConnection, ask};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::{screen, text};
 use crate::control::protocol::calls;
 use crate::control::protocol::{
@@ -22,7 +24,10 @@ use crate::control::protocol::{
 const BATCH: usize = 32 * 1024;
 
 /// Does what is asked.
-pub(super) async fn clients(clients: Clients, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn clients(
+    clients: ClientsArgs,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let config = clients.config.as_deref();
     match clients.verb {
         ClientVerb::Add(flags) => add(flags, config, output).await,
@@ -37,8 +42,8 @@ pub(super) async fn clients(clients: Clients, output: &mut Output) -> Result<Exi
 async fn add(
     flags: ClientAddFlags,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let client = wanted(flags.name, flags.limits);
     let new = ask(config, async |daemon| {
         daemon.call(calls::ClientAdd(client)).await
@@ -65,8 +70,8 @@ fn wanted(name: String, limits: LimitFlags) -> ClientAdd {
 async fn change(
     flags: ClientChangeFlags,
     config: Option<&Path>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let cleared = flags.clear.into_iter().map(|limit| match limit {
         LimitName::Provider => ClientLimit::Providers,
         LimitName::Path => ClientLimit::Paths,
@@ -90,7 +95,7 @@ async fn change(
     Ok(Exit::Ok)
 }
 
-async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+async fn list(config: Option<&Path>, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let clients = ask(config, async |daemon| daemon.call(calls::Clients).await).await?;
     output.answer(&clients, |clients, style| {
         render::list(clients, &Local, style)
@@ -98,7 +103,11 @@ async fn list(config: Option<&Path>, output: &mut Output) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
-async fn revoke(name: String, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+async fn revoke(
+    name: String,
+    config: Option<&Path>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let client = ClientChoice { name };
     let revoked = ask(config, async |daemon| {
         daemon.call(calls::ClientRevoke(client)).await
@@ -108,7 +117,11 @@ async fn revoke(name: String, config: Option<&Path>, output: &mut Output) -> Res
     Ok(Exit::Ok)
 }
 
-async fn rotate(name: String, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+async fn rotate(
+    name: String,
+    config: Option<&Path>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let client = ClientChoice { name };
     let new = ask(config, async |daemon| {
         daemon.call(calls::ClientRotate(client)).await
@@ -118,11 +131,11 @@ async fn rotate(name: String, config: Option<&Path>, output: &mut Output) -> Res
 }
 
 /// Shows a key, this once: alone on standard output, and what it is on standard error.
-fn show(new: &NewKey, is_new: bool, output: &mut Output) -> Result<Exit, Failure> {
+fn show(new: &NewKey, is_new: bool, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let shown = output.answer(new, |new, _| key(new));
     shown.map_err(|error| {
         let name = text::inline(&new.client.name);
-        Failure::from(error).with_hint(format!(
+        CommandFailure::from(error).with_hint(format!(
             "The key was made, but could not be shown. Make another: hermesctl clients rotate \
              {name}"
         ))
@@ -139,11 +152,15 @@ pub(super) fn key(new: &NewKey) -> String {
     new.key.expose().to_owned() + "\n"
 }
 
-async fn import(file: &Path, config: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+async fn import(
+    file: &Path,
+    config: Option<&Path>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let (tokens, refused) = tokens::read(file)?;
     let mut report = ClientImportReport::default();
     if !tokens.is_empty() {
-        let mut connection = Connection::open(config).await?;
+        let mut connection = DaemonConnection::open(config).await?;
         for keys in batches(tokens) {
             let call = calls::ClientImport(ClientImport { keys });
             match connection.client.call(call).await {
@@ -183,13 +200,13 @@ fn batches(tokens: Vec<ImportedKey>) -> Vec<Vec<ImportedKey>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::Key;
+    use crate::control::protocol::IssuedKey;
 
     #[test]
     fn many_tokens_take_several_requests_and_none_is_left_out() {
         let token = |number: usize, length: usize| ImportedKey {
             label: number.to_string(),
-            key: Key::new("x".repeat(length)),
+            key: IssuedKey::new("x".repeat(length)),
         };
         let lengths = [10, 20_000, 20_000, 40_000, 1, 32_000, 1000, 1000];
         let tokens = lengths.iter().enumerate();

@@ -4,11 +4,11 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use crate::cli::text::{Clock, Style, Tone, inline, title};
+use crate::cli::text::{ReaderClock, Style, TextTone, inline, title};
 use crate::control::human::count;
 use crate::control::protocol::{
-    ClientChanged, ClientEntry, ClientImportReport, ClientImportResult, ClientLimits,
-    ClientRevoked, Clients, ImportOutcome, NewKey,
+    ClientChanged, ClientEntry, ClientImportReport, ClientImportResult, ClientLimits, ClientList,
+    ClientRevoked, ImportOutcome, NewKey,
 };
 
 /// What a key is that was just made, or put in another's place.
@@ -37,7 +37,7 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let clock = Clock {
+    let clock = ReaderClock {
         now: changed.now,
         zone,
     };
@@ -46,12 +46,12 @@ where
 }
 
 /// All clients.
-pub(in crate::cli) fn list<Z>(clients: &Clients, zone: &Z, style: Style) -> String
+pub(in crate::cli) fn list<Z>(clients: &ClientList, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let clock = Clock {
+    let clock = ReaderClock {
         now: clients.now,
         zone,
     };
@@ -106,10 +106,10 @@ pub(in crate::cli) fn imported(report: &ClientImportReport, style: Style) -> Str
 
 fn outcome(result: &ClientImportResult, style: Style) -> String {
     let (tone, word) = match &result.outcome {
-        ImportOutcome::Imported => (Tone::Good, "imported"),
-        ImportOutcome::Skipped => (Tone::Waiting, "skipped"),
-        ImportOutcome::Refused => (Tone::Bad, "refused"),
-        ImportOutcome::Other(word) => (Tone::Waiting, word.as_str()),
+        ImportOutcome::Imported => (TextTone::Good, "imported"),
+        ImportOutcome::Skipped => (TextTone::Waiting, "skipped"),
+        ImportOutcome::Refused => (TextTone::Bad, "refused"),
+        ImportOutcome::Other(word) => (TextTone::Waiting, word.as_str()),
     };
     let taken = result.outcome == ImportOutcome::Imported;
     let renamed = result.name.as_ref();
@@ -127,7 +127,7 @@ fn outcome(result: &ClientImportResult, style: Style) -> String {
 
 fn client<Z>(
     (client, unknown): (&ClientEntry, &[String]),
-    clock: &Clock<'_, Z>,
+    clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> String
 where

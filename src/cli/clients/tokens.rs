@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::cli::output::Failure;
-use crate::control::protocol::{ClientImportResult, ImportOutcome, ImportedKey, Key};
+use crate::cli::output::CommandFailure;
+use crate::control::protocol::{ClientImportResult, ImportOutcome, ImportedKey, IssuedKey};
 use crate::files::quoted;
 
 /// No file of another proxy's tokens is larger.
@@ -30,7 +30,7 @@ struct Fault {
 ///
 /// # Errors
 /// When there is nothing to read them from.
-pub(super) fn read(place: &Path) -> Result<Tokens, Failure> {
+pub(super) fn read(place: &Path) -> Result<Tokens, CommandFailure> {
     let metadata = std::fs::metadata(place).map_err(|error| unreadable(place, &error))?;
     let (mut tokens, mut refused) = if metadata.is_dir() {
         read_folder(place).map_err(|error| unreadable(place, &error))?
@@ -63,7 +63,7 @@ fn read_folder(folder: &Path) -> io::Result<Tokens> {
         match read_token(&entry.path()) {
             Ok(token) => tokens.push(ImportedKey {
                 label: label.into_owned(),
-                key: Key::new(token.to_string()),
+                key: IssuedKey::new(token.to_string()),
             }),
             Err(fault) => refused.push(refusal(&label, fault.in_words())),
         }
@@ -82,7 +82,7 @@ fn read_token(file: &Path) -> Result<Zeroizing<String>, Fault> {
     Ok(Zeroizing::new(token.to_owned()))
 }
 
-fn read_object(file: &Path) -> Result<Tokens, Failure> {
+fn read_object(file: &Path) -> Result<Tokens, CommandFailure> {
     let text = read_private(file).map_err(|fault| fault.of_all(file))?;
     let object: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         // Its text could repeat a token.
@@ -98,7 +98,7 @@ fn read_object(file: &Path) -> Result<Tokens, Failure> {
         match token {
             Value::String(token) if !label.trim().is_empty() => tokens.push(ImportedKey {
                 label,
-                key: Key::new(token),
+                key: IssuedKey::new(token),
             }),
             Value::String(_) => refused.push(refusal(&label, "its label is empty".to_owned())),
             Value::Null
@@ -198,7 +198,7 @@ impl Fault {
     }
 
     /// Where there is no other file.
-    fn of_all(self, file: &Path) -> Failure {
+    fn of_all(self, file: &Path) -> CommandFailure {
         let failure = wrong(file, &self.what);
         match self.command {
             Some(command) => failure.with_hint(format!("Run `{command}`.")),
@@ -207,13 +207,13 @@ impl Fault {
     }
 }
 
-fn unreadable(place: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{} can't be read: {error}.", place.display()))
+fn unreadable(place: &Path, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(format!("{} can't be read: {error}.", place.display()))
 }
 
-fn wrong(file: &Path, what: &str) -> Failure {
+fn wrong(file: &Path, what: &str) -> CommandFailure {
     let message = format!("{} can't be imported: {what}.", file.display());
-    Failure::new(message)
+    CommandFailure::new(message)
         .with_hint(
             "It must be a client key file of Hermes Agent's proxy, {\"label\": \"token\"}, or a folder with one \
              file for each token, named by its label.",

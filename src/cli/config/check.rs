@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::super::output::{Exit, Failure, Output};
+use super::super::output::{CommandFailure, CommandOutput, Exit};
 use super::super::programs;
-use super::place::{Place, talk};
+use super::place::{ConfigLocation, talk};
 use super::render;
 use super::view::Valid;
 use crate::config::{self, ConfigError};
@@ -15,8 +15,11 @@ use crate::paths::Environment;
 use crate::tools::ProgramCall;
 
 /// Checks a file.
-pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result<Exit, Failure> {
-    let place = Place::find(named).await?;
+pub(super) async fn check(
+    named: Option<PathBuf>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
+    let place = ConfigLocation::find(named).await?;
     let (file, warnings) = next_start(&place).await?;
     let valid = Valid { valid: true, file };
     output.answer(&valid, render::valid)?;
@@ -32,8 +35,8 @@ pub(super) async fn check(named: Option<PathBuf>, output: &mut Output) -> Result
 
 /// Fails if the next start with this configuration would. Returns the file, and the warnings.
 pub(in crate::cli) async fn next_start(
-    place: &Place,
-) -> Result<(Option<PathBuf>, Vec<String>), Failure> {
+    place: &ConfigLocation,
+) -> Result<(Option<PathBuf>, Vec<String>), CommandFailure> {
     let loaded = config::load(place.to_load(), &Environment::from_process());
     let loaded = loaded.map_err(|error| invalid(&error))?;
     let warnings = ask_the_daemons_program(place.to_load()).await?;
@@ -42,7 +45,7 @@ pub(in crate::cli) async fn next_start(
 
 /// The checks that only the daemon can make: whether a certificate can be read, or a provider be
 /// built. Without its program there are none. Returns its warnings.
-async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, CommandFailure> {
     let mut arguments = vec![OsStr::new("--check")];
     if let Some(file) = file {
         arguments.extend([OsStr::new("--config"), file.as_os_str()]);
@@ -62,11 +65,11 @@ async fn ask_the_daemons_program(file: Option<&Path>) -> Result<Vec<String>, Fai
     let said = said.strip_prefix("hermes-proxyd: ").unwrap_or(said);
     let problem = json!({"line": 0, "key": "", "message": said, "suggestion": null});
     let answer_json = json!({"valid": false, "file": file, "problems": [problem]});
-    Err(Failure::of_daemon(answer.code, said).with_json(answer_json))
+    Err(CommandFailure::of_daemon(answer.code, said).with_json(answer_json))
 }
 
 /// A file with mistakes.
-pub(in crate::cli) fn invalid(error: &ConfigError) -> Failure {
+pub(in crate::cli) fn invalid(error: &ConfigError) -> CommandFailure {
     let problems = error.problems.iter().map(|problem| {
         json!({
             "line": problem.line,
@@ -78,7 +81,7 @@ pub(in crate::cli) fn invalid(error: &ConfigError) -> Failure {
     let problems: Vec<_> = problems.collect();
     let json = json!({"valid": false, "file": error.file, "problems": problems});
     let message = format!("The configuration is invalid:\n{error}");
-    Failure::new(message)
+    CommandFailure::new(message)
         .with_code(Exit::InvalidConfig, "config_invalid")
         .with_hint("Correct it; nothing was changed. `hermesctl man hermes-proxyd.toml` explains every key.")
         .with_json(json)

@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::super::args::InitFlags;
-use super::super::output::{Exit, Failure, Output};
+use super::super::output::{CommandFailure, CommandOutput, Exit};
 use super::super::programs;
-use super::place::Place;
+use super::place::ConfigLocation;
 use super::render;
-use super::view::Written;
+use super::view::WrittenConfig;
 use crate::config;
 use crate::files::{self, Spot};
 
@@ -19,10 +19,13 @@ const STARTER: &str = include_str!("starter.toml");
 const SCHEMA: &str = "share/hermes-proxyd/hermes-proxyd.schema.json";
 
 /// Writes the file.
-pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn init(
+    flags: InitFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let file = match flags.file {
         Some(file) => file,
-        None => Place::find(None).await?.file,
+        None => ConfigLocation::find(None).await?.file,
     };
     let text = if flags.full {
         with_schema(config::EXAMPLE)
@@ -30,7 +33,7 @@ pub(super) async fn init(flags: InitFlags, output: &mut Output) -> Result<Exit, 
         begun()
     };
     let backup = write(&file, &text, flags.force)?;
-    output.answer(&Written { file, backup }, render::written)?;
+    output.answer(&WrittenConfig { file, backup }, render::written)?;
     Ok(Exit::Ok)
 }
 
@@ -56,14 +59,14 @@ fn schema() -> Option<String> {
 }
 
 /// Writes the file for its user alone. An existing one stays, or is kept as a backup.
-fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, Failure> {
+fn write(file: &Path, text: &str, force: bool) -> Result<Option<PathBuf>, CommandFailure> {
     let failed = |error: io::Error| {
         let name = file.display();
         if error.kind() == ErrorKind::AlreadyExists {
-            return Failure::new(format!("{name} already exists and was not changed."))
+            return CommandFailure::new(format!("{name} already exists and was not changed."))
                 .with_hint("`hermesctl config init --force` replaces it and keeps a backup.");
         }
-        Failure::new(format!("{name} can't be written: {error}."))
+        CommandFailure::new(format!("{name} can't be written: {error}."))
             .with_hint("Name another file: hermesctl config init FILE")
     };
     let backup = if force {

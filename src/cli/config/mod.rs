@@ -20,13 +20,16 @@ pub(super) use place::sample;
 pub(super) use place::talk;
 #[cfg(test)]
 pub(super) use show::{Effective, sample as settings_sample};
-pub(super) use {check::next_start, init::append, init::begin, place::Place};
+pub(super) use {check::next_start, init::append, init::begin, place::ConfigLocation};
 
 use super::args::ConfigVerb;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 
 /// Does what is asked.
-pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn config(
+    verb: ConfigVerb,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     match verb {
         ConfigVerb::Path => path(output).await,
         ConfigVerb::Show(flags) => show::show(flags, output).await,
@@ -37,8 +40,8 @@ pub(super) async fn config(verb: ConfigVerb, output: &mut Output) -> Result<Exit
 }
 
 /// Shows the file's place.
-async fn path(output: &mut Output) -> Result<Exit, Failure> {
-    let place = place::Place::find(None).await?;
+async fn path(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
+    let place = place::ConfigLocation::find(None).await?;
     output.answer(&place, render::place)?;
     if !output.is_json() {
         talk(&place.said())?;
@@ -47,14 +50,15 @@ async fn path(output: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// Every setting that is in force.
-pub(super) async fn in_force() -> Result<Vec<Setting>, Failure> {
-    let place = place::Place::find(None).await?;
+pub(super) async fn in_force() -> Result<Vec<Setting>, CommandFailure> {
+    let place = place::ConfigLocation::find(None).await?;
     Ok(show::effective(&place)?.into_written())
 }
 
 /// The file in effect, its settings with the running daemon's flags, and the notes about it.
-pub(super) async fn in_force_config() -> Result<(Option<PathBuf>, Config, Vec<String>), Failure> {
-    let place = place::Place::find(None).await?;
+pub(super) async fn in_force_config()
+-> Result<(Option<PathBuf>, Config, Vec<String>), CommandFailure> {
+    let place = place::ConfigLocation::find(None).await?;
     let loaded = config::load(place.to_load(), &Environment::from_process());
     let loaded = loaded.map_err(|error| check::invalid(&error))?;
     let config = match &place.daemon {
@@ -65,7 +69,7 @@ pub(super) async fn in_force_config() -> Result<(Option<PathBuf>, Config, Vec<St
 }
 
 /// Prints the schema, which is JSON either way.
-fn schema(output: &mut Output) -> Result<Exit, Failure> {
+fn schema(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     output.answer(&config::schema(), |schema, _| format!("{schema:#}\n"))?;
     Ok(Exit::Ok)
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::connection::connect;
-use super::super::output::Failure;
+use super::super::output::CommandFailure;
 use super::super::{programs, screen, text};
 use crate::config;
-use crate::control::judge::Pending;
+use crate::control::judge::ConfigDrift;
 use crate::control::protocol::Status;
 use crate::control::protocol::calls;
 use crate::doctor;
@@ -17,12 +17,12 @@ use crate::paths::Environment;
 
 /// The file that counts.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Place {
+pub(in crate::cli) struct ConfigLocation {
     pub(in crate::cli) file: PathBuf,
     pub(super) exists: bool,
     why: Why,
     /// The daemon that runs.
-    pub(super) daemon: Option<Reader>,
+    pub(super) daemon: Option<ConfigReader>,
 }
 
 /// Why this file.
@@ -41,10 +41,10 @@ enum Why {
 
 /// A running daemon, and its state of the file.
 #[derive(Debug, Serialize)]
-pub(super) struct Reader {
+pub(super) struct ConfigReader {
     pub(super) pid: u32,
     pub(super) file: Option<PathBuf>,
-    pub(super) state: State,
+    pub(super) state: RunningConfig,
     /// The commands that restart it, where a change needs that.
     #[serde(skip)]
     restart: Option<String>,
@@ -58,7 +58,7 @@ pub(super) struct Reader {
 /// What a running daemon knows of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum RunningConfig {
     /// It has applied the file as it is.
     InForce,
     /// The file was changed, made or removed since.
@@ -69,9 +69,9 @@ pub(super) enum State {
     Unknown,
 }
 
-impl Place {
+impl ConfigLocation {
     /// The file that was named, else the one that the running daemon has, else the usual one.
-    pub(in crate::cli) async fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(in crate::cli) async fn find(named: Option<PathBuf>) -> Result<Self, CommandFailure> {
         let env = Environment::from_process();
         let daemon = match connect().await {
             Ok(mut client) => client.call(calls::Status).await.ok(),
@@ -90,15 +90,15 @@ impl Place {
                 (file, if moved { Why::ConfigHome } else { Why::Default })
             }
             (None, _, None) => {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     "The home folder is unknown, so the file can't be found.",
                 )
                 .with_hint("Set HOME, or name the file."));
             }
         };
-        let mut daemon = daemon.map(|status| Reader::of(status, &file));
+        let mut daemon = daemon.map(|status| ConfigReader::of(status, &file));
         if let Some(daemon) = &mut daemon
-            && let Some(Pending::Restart(keys)) = daemon.pending(&env)
+            && let Some(ConfigDrift::Restart(keys)) = daemon.pending(&env)
         {
             daemon.waiting = keys;
             daemon.restart = Some(programs::commands(&env, Some(daemon.pid)).await);
@@ -127,26 +127,28 @@ impl Place {
         let daemon = self.daemon.as_ref()?;
         let pid = daemon.pid;
         match (daemon.state, &daemon.file) {
-            (State::InForce | State::Unknown, _) => daemon.restart.as_ref().map(|commands| {
-                let keys = text::inline(&daemon.waiting.join(", "));
-                format!(
-                    "The running hermes-proxyd (pid {pid}) has not applied {keys}; restart it: \
+            (RunningConfig::InForce | RunningConfig::Unknown, _) => {
+                daemon.restart.as_ref().map(|commands| {
+                    let keys = text::inline(&daemon.waiting.join(", "));
+                    format!(
+                        "The running hermes-proxyd (pid {pid}) has not applied {keys}; restart it: \
                      {commands}"
-                )
-            }),
-            (State::Changed, None) => Some(format!(
+                    )
+                })
+            }
+            (RunningConfig::Changed, None) => Some(format!(
                 "The running hermes-proxyd (pid {pid}) has not loaded this file yet{}",
                 daemon.applying("; load it: hermesctl proxy reload")
             )),
-            (State::Changed, Some(_)) if !self.exists => Some(format!(
+            (RunningConfig::Changed, Some(_)) if !self.exists => Some(format!(
                 "The running hermes-proxyd (pid {pid}) still uses this file as it was before it \
                  was removed."
             )),
-            (State::Changed, Some(_)) => Some(format!(
+            (RunningConfig::Changed, Some(_)) => Some(format!(
                 "It has changed since the running hermes-proxyd (pid {pid}) loaded it{}",
                 daemon.applying("; to apply it: hermesctl proxy reload")
             )),
-            (State::Other, file) => {
+            (RunningConfig::Other, file) => {
                 let file = file.as_deref().unwrap_or(Path::new("none"));
                 let file = text::inline(&file.display().to_string());
                 Some(format!(
@@ -176,10 +178,10 @@ impl Place {
     }
 }
 
-impl Reader {
+impl ConfigReader {
     /// What of its own file the daemon has not applied.
-    fn pending(&self, env: &Environment) -> Option<Pending> {
-        let is_own = matches!(self.state, State::InForce | State::Changed);
+    fn pending(&self, env: &Environment) -> Option<ConfigDrift> {
+        let is_own = matches!(self.state, RunningConfig::InForce | RunningConfig::Changed);
         is_own.then(|| doctor::pending(&self.status, env)).flatten()
     }
 
@@ -196,12 +198,12 @@ impl Reader {
         let now = config::digest_of(file);
         let same = |theirs: &Path| doctor::is_same_file(theirs, file);
         let state = match (&daemon.config_file, &daemon.config_digest) {
-            (Some(theirs), _) if !same(theirs) => State::Other,
-            (Some(_), None) => State::Unknown,
-            (Some(_), then) if *then == now => State::InForce,
-            (Some(_), Some(_)) => State::Changed,
-            (None, _) if file.exists() => State::Changed,
-            (None, _) => State::InForce,
+            (Some(theirs), _) if !same(theirs) => RunningConfig::Other,
+            (Some(_), None) => RunningConfig::Unknown,
+            (Some(_), then) if *then == now => RunningConfig::InForce,
+            (Some(_), Some(_)) => RunningConfig::Changed,
+            (None, _) if file.exists() => RunningConfig::Changed,
+            (None, _) => RunningConfig::InForce,
         };
         Self {
             pid: daemon.pid,
@@ -222,14 +224,14 @@ pub(in crate::cli) fn talk(lines: &[String]) -> io::Result<()> {
 
 /// A file that was changed since a daemon read it.
 #[cfg(test)]
-pub(in crate::cli) fn sample() -> Place {
+pub(in crate::cli) fn sample() -> ConfigLocation {
     let file = PathBuf::from("/home/u/.config/hermes-proxyd/config.toml");
-    Place {
+    ConfigLocation {
         exists: true,
         why: Why::Default,
-        daemon: Some(Reader {
-            state: State::Changed,
-            ..Reader::of(crate::cli::shown::samples::status(), &file)
+        daemon: Some(ConfigReader {
+            state: RunningConfig::Changed,
+            ..ConfigReader::of(crate::cli::shown::samples::status(), &file)
         }),
         file,
     }

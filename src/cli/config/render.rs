@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::place::Place;
-use super::view::{Valid, Written};
+use super::place::ConfigLocation;
+use super::view::{Valid, WrittenConfig};
 use crate::cli::text::{Style, inline};
 
 /// The file that counts, alone, so that a script can use it.
-pub(in crate::cli) fn place(place: &Place, _: Style) -> String {
+pub(in crate::cli) fn place(place: &ConfigLocation, _: Style) -> String {
     name(&place.file) + "\n"
 }
 
@@ -20,7 +20,7 @@ pub(in crate::cli) fn valid(valid: &Valid, style: Style) -> String {
 }
 
 /// That there is a file now.
-pub(in crate::cli) fn written(written: &Written, style: Style) -> String {
+pub(in crate::cli) fn written(written: &WrittenConfig, style: Style) -> String {
     let backup = written.backup.as_deref().map(name);
     let backup =
         backup.map(|backup| style.prose(&format!("The previous file is kept as {backup}.")));

@@ -8,10 +8,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::args::ShowFlags;
-use super::super::output::{Exit, Failure, Output};
+use super::super::output::{CommandFailure, CommandOutput, Exit};
 use super::super::text;
 use super::check;
-use super::place::{Place, talk};
+use super::place::{ConfigLocation, talk};
 use crate::config::{self, EnvSetting, Loaded, Setting, Variables};
 use crate::doctor;
 use crate::paths::Environment;
@@ -24,22 +24,22 @@ const HOME: (&str, &str) = ("hermes_home", "HERMES_HOME");
 #[derive(Serialize)]
 pub(in crate::cli) struct Effective {
     file: Option<PathBuf>,
-    settings: Vec<Shown>,
+    settings: Vec<ShownSetting>,
     #[serde(skip)]
     written: Vec<Setting>,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct ShownSetting {
     key: String,
     value: Value,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "from")]
-enum Origin {
+enum SettingOrigin {
     Default,
     File {
         file: PathBuf,
@@ -58,8 +58,11 @@ enum Origin {
 }
 
 /// Shows the settings.
-pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, Failure> {
-    let place = Place::find(flags.file).await?;
+pub(super) async fn show(
+    flags: ShowFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
+    let place = ConfigLocation::find(flags.file).await?;
     let effective = effective(&place)?;
     output.answer(&effective, |effective, _| effective.text(flags.origin))?;
     if !output.is_json() && !place.was_named() {
@@ -70,7 +73,7 @@ pub(super) async fn show(flags: ShowFlags, output: &mut Output) -> Result<Exit, 
 }
 
 /// What is in force by that file, and by the daemon that runs with it.
-pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
+pub(super) fn effective(place: &ConfigLocation) -> Result<Effective, CommandFailure> {
     let env = Environment::from_process();
     let loaded = config::load(place.to_load(), &env).map_err(|error| check::invalid(&error))?;
     let home = loaded
@@ -84,7 +87,7 @@ pub(super) fn effective(place: &Place) -> Result<Effective, Failure> {
     Ok(of(loaded, place, &variables))
 }
 
-fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
+fn of(loaded: Loaded, place: &ConfigLocation, variables: &Variables) -> Effective {
     let written = config::settings(&loaded.config);
     let names = loaded.config.providers.keys();
     let providers: Vec<_> = names.map(ToString::to_string).collect();
@@ -101,10 +104,10 @@ fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
         let before = origins.remove(&setting.place);
         let origin = match (before, pid) {
             (Some((value, origin)), _) if value == setting.value => origin,
-            (_, Some(pid)) => Origin::CommandLine { pid },
-            (_, None) => Origin::Default,
+            (_, Some(pid)) => SettingOrigin::CommandLine { pid },
+            (_, None) => SettingOrigin::Default,
         };
-        Shown {
+        ShownSetting {
             key: setting.place.clone(),
             value: json(&setting.value),
             origin,
@@ -115,7 +118,7 @@ fn of(loaded: Loaded, place: &Place, variables: &Variables) -> Effective {
         match settings.iter_mut().find(|setting| setting.key == shown.key) {
             None => settings.push(shown),
             // The default is for where the environment is silent too.
-            Some(setting) if setting.origin == Origin::Default => *setting = shown,
+            Some(setting) if setting.origin == SettingOrigin::Default => *setting = shown,
             Some(_) => {}
         }
     }
@@ -147,13 +150,13 @@ fn of_file(
     written: &[Setting],
     lines: &BTreeMap<String, usize>,
     file: Option<&Path>,
-) -> BTreeMap<String, (String, Origin)> {
+) -> BTreeMap<String, (String, SettingOrigin)> {
     let origin = |setting: &Setting| match (lines.get(&setting.place), file) {
-        (Some(line), Some(file)) => Origin::File {
+        (Some(line), Some(file)) => SettingOrigin::File {
             file: file.to_owned(),
             line: *line,
         },
-        _ => Origin::Default,
+        _ => SettingOrigin::Default,
     };
     let entry = |setting: &Setting| {
         let value = (setting.value.clone(), origin(setting));
@@ -163,17 +166,17 @@ fn of_file(
 }
 
 /// What the environment says of these providers, or the file that adds to it, and where the logins are.
-fn of_environment(providers: &[String], variables: &Variables) -> Vec<Shown> {
+fn of_environment(providers: &[String], variables: &Variables) -> Vec<ShownSetting> {
     let env = |name: &str| variables.get(name);
-    let shown = |key: &str, (variable, value): (&'static str, String)| Shown {
+    let shown = |key: &str, (variable, value): (&'static str, String)| ShownSetting {
         key: key.to_owned(),
         value: Value::String(Url::parse(&value).map_or(value, |url| redact::url(&url))),
         origin: match variables.file_of(variable) {
-            Some(file) => Origin::HermesEnv {
+            Some(file) => SettingOrigin::HermesEnv {
                 file: file.to_owned(),
                 variable,
             },
-            None => Origin::Environment { variable },
+            None => SettingOrigin::Environment { variable },
         },
     };
     let home = env(HOME.1).and_then(|value| Some(config::unquoted(&value)?.to_owned()));
@@ -206,10 +209,12 @@ impl Effective {
             let mut shown = self.settings.iter();
             let origin = match &shown.find(|shown| shown.key == setting.place)?.origin {
                 // This is the default; the variable has its own line below.
-                Origin::Environment { .. } | Origin::HermesEnv { .. } => &Origin::Default,
-                origin @ (Origin::Default | Origin::File { .. } | Origin::CommandLine { .. }) => {
-                    origin
+                SettingOrigin::Environment { .. } | SettingOrigin::HermesEnv { .. } => {
+                    &SettingOrigin::Default
                 }
+                origin @ (SettingOrigin::Default
+                | SettingOrigin::File { .. }
+                | SettingOrigin::CommandLine { .. }) => origin,
             };
             Some(text::inline(&origin.to_string()))
         };
@@ -221,7 +226,9 @@ impl Effective {
         }
         text += &config::to_toml(&self.written, |setting| origin(setting).filter(|_| origins));
         for shown in &self.settings {
-            if let Origin::Environment { .. } | Origin::HermesEnv { .. } = shown.origin {
+            if let SettingOrigin::Environment { .. } | SettingOrigin::HermesEnv { .. } =
+                shown.origin
+            {
                 let value = text::inline(&shown.value.to_string());
                 let line = format!("\n# {} = {value}  # {}\n", shown.key, shown.origin);
                 text.push_str(&line);
@@ -231,7 +238,7 @@ impl Effective {
     }
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

@@ -14,7 +14,7 @@ pub(in crate::cli) struct Valid {
 
 /// The file that was made.
 #[derive(Serialize)]
-pub(in crate::cli) struct Written {
+pub(in crate::cli) struct WrittenConfig {
     pub(in crate::cli) file: PathBuf,
     /// The backup of the former file.
     pub(in crate::cli) backup: Option<PathBuf>,

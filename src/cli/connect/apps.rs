@@ -1,6 +1,6 @@
 //! The table of apps, with their settings and notes; pure.
 
-use crate::control::wires::Wire;
+use crate::control::chat_apis::ChatApi;
 
 /// An app.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct App {
     /// What it is, in a line.
     pub(super) what: &'static str,
     /// The APIs that it can use, the one that it does by itself first.
-    pub(super) speaks: &'static [Speaks],
+    pub(super) speaks: &'static [AppApi],
     /// What it is configured with.
     pub(super) snippets: &'static [Snippet],
     /// How it runs in a container, where it can.
@@ -23,9 +23,9 @@ pub(super) struct App {
 
 /// An API that an app can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Speaks {
+pub(super) struct AppApi {
     /// The API.
-    pub(super) wire: Wire,
+    pub(super) wire: ChatApi,
     /// What has to be set in the app for it, where that is not what it does by itself.
     pub(super) setting: Option<&'static str>,
 }
@@ -77,25 +77,25 @@ impl App {
 /// The app that stands for all others.
 const ANY: &str = "openai";
 
-const CHAT: &[Speaks] = &[by_itself(Wire::Chat)];
-const RESPONSES: &[Speaks] = &[by_itself(Wire::Responses)];
-const MESSAGES: &[Speaks] = &[by_itself(Wire::Messages)];
-const N8N: &[Speaks] = &[
-    by_itself(Wire::Responses),
-    Speaks {
-        wire: Wire::Chat,
+const CHAT: &[AppApi] = &[by_itself(ChatApi::Chat)];
+const RESPONSES: &[AppApi] = &[by_itself(ChatApi::Responses)];
+const MESSAGES: &[AppApi] = &[by_itself(ChatApi::Messages)];
+const N8N: &[AppApi] = &[
+    by_itself(ChatApi::Responses),
+    AppApi {
+        wire: ChatApi::Chat,
         setting: Some("In the OpenAI Chat Model node switch \"Use Responses API\" off."),
     },
 ];
-const EITHER: &[Speaks] = &[
-    Speaks {
-        wire: Wire::Chat,
+const EITHER: &[AppApi] = &[
+    AppApi {
+        wire: ChatApi::Chat,
         setting: Some(
             "Where the app offers \"Responses\" and \"Chat Completions\", choose Chat Completions.",
         ),
     },
-    Speaks {
-        wire: Wire::Responses,
+    AppApi {
+        wire: ChatApi::Responses,
         setting: Some(
             "Where the app offers \"Responses\" and \"Chat Completions\", choose Responses.",
         ),
@@ -367,8 +367,8 @@ pub(super) fn by_name(name: &str) -> Option<&'static App> {
     APPS.iter().find(|app| app.name == name)
 }
 
-const fn by_itself(wire: Wire) -> Speaks {
-    Speaks {
+const fn by_itself(wire: ChatApi) -> AppApi {
+    AppApi {
         wire,
         setting: None,
     }

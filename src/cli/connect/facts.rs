@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::args::Connect;
 use super::super::connection::{ask, connect};
-use super::super::output::{Exit, Failure};
+use super::super::output::{CommandFailure, Exit};
 use crate::config::{Loaded, Routing, load};
 use crate::containers::{ListenEndpoint, Surroundings, World};
 use crate::control::protocol::Providers;
@@ -13,7 +13,7 @@ use crate::doctor;
 use crate::paths::Environment;
 
 /// What is known of the daemon and this machine.
-pub(super) struct Facts {
+pub(super) struct ConnectFacts {
     pub(super) environment: Environment,
     /// The configuration, which need not be there.
     pub(super) file: Option<PathBuf>,
@@ -37,9 +37,9 @@ pub(super) struct Facts {
     pub(super) surroundings: Surroundings,
 }
 
-impl Facts {
+impl ConnectFacts {
     /// Asks the daemon, and where none runs the configuration; looks around.
-    pub(super) async fn gather(config: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) async fn gather(config: Option<&Path>) -> Result<Self, CommandFailure> {
         let environment = Environment::from_process();
         let around = environment.clone();
         let around = tokio::task::spawn_blocking(move || doctor::surroundings(&around));
@@ -48,7 +48,10 @@ impl Facts {
         Ok(facts)
     }
 
-    async fn of_daemon(config: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
+    async fn of_daemon(
+        config: Option<&Path>,
+        environment: Environment,
+    ) -> Result<Self, CommandFailure> {
         match connect().await {
             Ok(mut client) => {
                 let status = client.call(calls::Status).await?;
@@ -108,9 +111,9 @@ impl Facts {
         }
     }
 
-    fn of_config(file: Option<&Path>, environment: Environment) -> Result<Self, Failure> {
+    fn of_config(file: Option<&Path>, environment: Environment) -> Result<Self, CommandFailure> {
         let loaded = load(file, &environment).map_err(|error| {
-            Failure::new(error.to_string()).with_code(Exit::InvalidConfig, "config_invalid")
+            CommandFailure::new(error.to_string()).with_code(Exit::InvalidConfig, "config_invalid")
         })?;
         let providers = loaded.config.providers.keys();
         Ok(Self {

@@ -208,7 +208,7 @@ fn override_file(app: &App, text: String) -> File {
 mod tests {
     use super::super::apps::{self, APPS};
     use super::*;
-    use crate::cli::args::Place;
+    use crate::cli::args::AppLocationArg;
     use crate::config::ListenAddress;
     use crate::containers::{ListenEndpoint, Network, Surroundings, World, way};
 
@@ -219,7 +219,7 @@ mod tests {
         embedding_model: None,
     };
 
-    fn target(place: Place, socket: bool) -> AppTarget {
+    fn target(place: AppLocationArg, socket: bool) -> AppTarget {
         let network = if socket {
             Network::Socket
         } else {
@@ -243,7 +243,7 @@ mod tests {
         way(world, place.into(), network).target
     }
 
-    fn all(in_container: bool, place: Place, socket: bool) -> Vec<(&'static App, File)> {
+    fn all(in_container: bool, place: AppLocationArg, socket: bool) -> Vec<(&'static App, File)> {
         let target = target(place, socket);
         let files = |app: &'static App| {
             let files = files(app, &target, in_container, VALUES).into_iter();
@@ -255,11 +255,11 @@ mod tests {
     #[test]
     fn every_placeholder_is_filled_in() {
         for (place, socket) in [
-            (Place::Bare, false),
-            (Place::Docker, false),
-            (Place::Docker, true),
+            (AppLocationArg::Bare, false),
+            (AppLocationArg::Docker, false),
+            (AppLocationArg::Docker, true),
         ] {
-            for (app, file) in all(place != Place::Bare, place, socket) {
+            for (app, file) in all(place != AppLocationArg::Bare, place, socket) {
                 let name = format!("{} {}", app.name, file.name);
                 assert!(!file.text.contains("{{"), "{name}: {}", file.text);
                 assert!(!file.text.contains("\n?"), "{name}: {}", file.text);
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn every_app_is_told_address_and_key() {
         for app in APPS {
-            let files = files(app, &target(Place::Bare, false), false, VALUES);
+            let files = files(app, &target(AppLocationArg::Bare, false), false, VALUES);
             let text: String = files.into_iter().map(|file| file.text).collect();
             let root = VALUES.base_url.trim_end_matches("/v1");
             let address = if app.name == "claude-code" {
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn json_is_json_and_toml_is_toml() {
         let mut seen = 0;
-        for (app, file) in all(false, Place::Bare, false) {
+        for (app, file) in all(false, AppLocationArg::Bare, false) {
             let is = |end: &str| file.name.ends_with(end);
             if is(".json") || is(".conf") {
                 serde_json::from_str::<serde_json::Value>(&file.text).unwrap();
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn variables_become_those_of_a_compose_file() {
         let app = apps::by_name("karakeep").unwrap();
-        let files = files(app, &target(Place::Docker, false), true, VALUES);
+        let files = files(app, &target(AppLocationArg::Docker, false), true, VALUES);
         let [file] = &*files else { panic!("{files:?}") };
         assert_eq!(
             file.text,
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn a_socket_brings_its_sidecar() {
         let app = apps::by_name("librechat").unwrap();
-        let files = files(app, &target(Place::Docker, true), true, VALUES);
+        let files = files(app, &target(AppLocationArg::Docker, true), true, VALUES);
         let compose = &files[0].text;
         for part in [
             "  hermes-proxyd:\n    image: hermes-proxyd:",
@@ -352,15 +352,15 @@ mod tests {
             files.map(|file| file.name).collect()
         };
         let own = ["config.toml", "profile"];
-        assert_eq!(names(Place::Docker, false), own);
-        let all = names(Place::Docker, true);
+        assert_eq!(names(AppLocationArg::Docker, false), own);
+        let all = names(AppLocationArg::Docker, true);
         assert_eq!(all, [&["compose.override.yaml"], &own[..]].concat());
     }
 
     #[test]
     fn a_known_model_for_embeddings_is_filled_in() {
         let app = apps::by_name("open-webui").unwrap();
-        let target = target(Place::Bare, false);
+        let target = target(AppLocationArg::Bare, false);
         let without = &files(app, &target, false, VALUES)[0].text;
         assert!(without.contains("\n#RAG_EMBEDDING_MODEL=YOUR-EMBEDDING-MODEL\n"));
         let values = Values {
@@ -379,7 +379,7 @@ mod tests {
                 embedding_model: Some(model),
                 ..VALUES
             };
-            let files = files(app, &target(Place::Bare, false), false, values);
+            let files = files(app, &target(AppLocationArg::Bare, false), false, values);
             files.into_iter().next().unwrap().text
         };
         let known = text("openai/text-embedding-3-large");
@@ -398,7 +398,7 @@ mod tests {
     /// In a container, 127.0.0.1 is the container itself.
     #[test]
     fn no_file_for_an_app_without_a_container_belongs_into_one() {
-        for (app, file) in all(false, Place::Bare, false) {
+        for (app, file) in all(false, AppLocationArg::Bare, false) {
             let words = format!("{} {}", file.name, file.about).to_lowercase();
             for word in ["compose", "container", "docker"] {
                 assert!(!words.contains(word), "{}: {words}", app.name);

@@ -17,11 +17,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use url::Url;
 
-use super::args::{Connect, Place};
+use super::args::{AppLocationArg, Connect};
 
-use super::connection::Connection;
-use super::models::Model;
-use super::output::{Exit, Failure, Output};
+use super::connection::DaemonConnection;
+use super::models::ListedModel;
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::{programs, screen, text};
 use crate::config;
 use crate::containers::{
@@ -30,19 +30,19 @@ use crate::containers::{
 };
 use crate::control::client::ClientError;
 use crate::control::protocol::calls;
-use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, Key};
+use crate::control::protocol::{ClientAdd, ClientChoice, ErrorCode, IssuedKey};
 use crate::suggest::did_you_mean;
-use apps::{APPS, App, Speaks};
-use facts::Facts;
+use apps::{APPS, App, AppApi};
+use facts::ConnectFacts;
 pub(in crate::cli) use fill::File;
 use fill::Values;
-use models::Models;
-use place::Choice;
+use models::AppModels;
+use place::AppLocation;
 use view::KnownApp;
-use view::{Connected, Known};
+use view::{ConnectListing, ConnectOutput};
 
 /// The way of the app to the daemon.
-struct Plan {
+struct ConnectPlan {
     way: AccessPath,
     /// Whether the configuration has what it takes, and the running daemon does not yet.
     waits_for_restart: bool,
@@ -57,14 +57,17 @@ struct AppKey {
 }
 
 /// Lists the apps, or shows how to connect one.
-pub(super) async fn connect(mut flags: Connect, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn connect(
+    mut flags: Connect,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let Some(app) = flags.app.as_deref().and_then(apps::by_name) else {
         return list(output);
     };
-    let facts = Facts::gather(flags.config.as_deref()).await?;
+    let facts = ConnectFacts::gather(flags.config.as_deref()).await?;
     let choice = choose(app, &flags, &facts.surroundings.engines);
     check(&flags, &choice, &facts)?;
-    let mut plan = Plan::new(app, &choice, &facts);
+    let mut plan = ConnectPlan::new(app, &choice, &facts);
     let served = serve(app, &mut flags, &facts, &plan.way.target.provider)?;
     let base_url = base_url(&flags, choice.place, &mut plan, &facts.doors)?;
     plan.way.target.needs_key |= facts.is_keyed(&flags, &plan.way.target.provider);
@@ -79,8 +82,8 @@ pub(super) async fn connect(mut flags: Connect, output: &mut Output) -> Result<E
 }
 
 /// How an app is served.
-struct Served {
-    speaks: Speaks,
+struct AppServing {
+    speaks: AppApi,
     is_translated: bool,
     note: Option<String>,
 }
@@ -89,22 +92,22 @@ struct Served {
 fn serve(
     app: &App,
     flags: &mut Connect,
-    facts: &Facts,
+    facts: &ConnectFacts,
     own: &str,
-) -> Result<Option<Served>, Failure> {
+) -> Result<Option<AppServing>, CommandFailure> {
     let address = flags.address.as_deref().unwrap_or_default();
     let is_whole = address.trim_end_matches('/').ends_with("/v1");
     let Some(known) = facts.served.as_ref().filter(|_| !is_whole) else {
         return Ok(None);
     };
-    let question = wires::Question {
+    let question = wires::ApiQuestion {
         app,
         own,
         named: flags.provider.as_deref(),
         routing: facts.routing.as_ref(),
     };
     let chosen = wires::choose(question, known)?;
-    let served = Served {
+    let served = AppServing {
         speaks: chosen.speaks,
         is_translated: chosen.is_translated,
         note: chosen.note(app),
@@ -114,17 +117,17 @@ fn serve(
 }
 
 /// Where the app runs: as the user says, else what is likely on this machine.
-fn choose(app: &App, flags: &Connect, engines: &[Engine]) -> Choice {
+fn choose(app: &App, flags: &Connect, engines: &[Engine]) -> AppLocation {
     match flags.from {
-        Some(place) => Choice::named(place, flags.socket),
+        Some(place) => AppLocation::named(place, flags.socket),
         // A user who names the address knows where the app is.
-        None if flags.address.is_some() => Choice::named(Place::Bare, flags.socket),
+        None if flags.address.is_some() => AppLocation::named(AppLocationArg::Bare, flags.socket),
         None => place::guess(app, flags.socket, engines),
     }
 }
 
-impl Plan {
-    fn new(app: &App, choice: &Choice, facts: &Facts) -> Self {
+impl ConnectPlan {
+    fn new(app: &App, choice: &AppLocation, facts: &ConnectFacts) -> Self {
         let network = match app.container {
             _ if choice.socket => Network::Socket,
             Some(_) => Network::Compose,
@@ -145,34 +148,45 @@ impl Plan {
     }
 }
 
-fn list(output: &mut Output) -> Result<Exit, Failure> {
+fn list(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     output.answer(&known(), render::list)?;
     Ok(Exit::Ok)
 }
 
 /// All that can be connected.
-pub(in crate::cli) fn known() -> Known {
+pub(in crate::cli) fn known() -> ConnectListing {
     let apps = APPS.iter().map(|app| KnownApp {
         app: app.name,
         title: app.title,
         what: app.what,
     });
-    Known {
+    ConnectListing {
         apps: apps.collect(),
     }
 }
 
 /// What the user names goes into files as it is.
-fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure> {
-    if flags.socket && matches!(choice.place, Place::Bare | Place::DockerDesktop) {
+fn check(
+    flags: &Connect,
+    choice: &AppLocation,
+    facts: &ConnectFacts,
+) -> Result<(), CommandFailure> {
+    if flags.socket
+        && matches!(
+            choice.place,
+            AppLocationArg::Bare | AppLocationArg::DockerDesktop
+        )
+    {
         let what = "`--socket` is for a container that mounts a folder of this machine.";
-        return Err(Failure::new(what)
+        return Err(CommandFailure::new(what)
             .with_hint("Add `--from docker` or `--from podman`; Docker Desktop needs no socket."));
     }
     for model in [&flags.model, &flags.embedding_model].into_iter().flatten() {
         if !fill::is_plain(model) {
             let what = format!("{model:?} can't be the name of a model.");
-            return Err(Failure::new(what).with_hint("`--model` takes letters, digits and -._:/@+"));
+            return Err(
+                CommandFailure::new(what).with_hint("`--model` takes letters, digits and -._:/@+")
+            );
         }
     }
     let known = &facts.providers;
@@ -189,7 +203,7 @@ fn check(flags: &Connect, choice: &Choice, facts: &Facts) -> Result<(), Failure>
             Some(near) => format!("Did you mean {near:?}? {known_ones}"),
             None => known_ones,
         };
-        Err(Failure::new(message)
+        Err(CommandFailure::new(message)
             .with_code(Exit::Failed, "unknown_provider")
             .with_hint(hint))
     })
@@ -205,17 +219,17 @@ fn provider_path(flags: &Connect, default: &str) -> String {
 
 fn base_url(
     flags: &Connect,
-    place: Place,
-    plan: &mut Plan,
+    place: AppLocationArg,
+    plan: &mut ConnectPlan,
     doors: &[ListenEndpoint],
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let way = &mut plan.way;
     let target = &way.target;
     let Some(address) = &flags.address else {
         return Ok(target.origin() + &provider_path(flags, &target.provider));
     };
     let wrong = || {
-        Failure::new(format!("{address:?} is not an address that apps can use.")).with_hint(
+        CommandFailure::new(format!("{address:?} is not an address that apps can use.")).with_hint(
             "Give `--address` a URL such as http://nas.example:8645 or https://ai.example/v1.",
         )
     };
@@ -225,12 +239,12 @@ fn base_url(
     if !scheme || url.query().is_some() || url.fragment().is_some() || !fill::is_plain(&text) {
         return Err(wrong());
     }
-    if place != Place::Bare && is_loopback(&url) {
+    if place != AppLocationArg::Bare && is_loopback(&url) {
         let what = format!(
             "A container can't reach this machine at {address}: inside it, that address is the \
              container itself."
         );
-        return Err(Failure::new(what).with_hint(
+        return Err(CommandFailure::new(what).with_hint(
             "Omit `--address`, or use `--from bare` for a container with `--network host`.",
         ));
     }
@@ -287,7 +301,7 @@ fn is_open(url: &Url, doors: &[ListenEndpoint]) -> bool {
 }
 
 /// Makes the app's key, unless it has one or none is wanted.
-async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
+async fn key(app: &App, flags: &Connect) -> Result<AppKey, CommandFailure> {
     let name = flags.name.clone().unwrap_or_else(|| app.name.to_owned());
     if flags.no_key {
         let note = format!(
@@ -300,7 +314,7 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
             note,
         });
     }
-    let mut connection = Connection::open(flags.config.as_deref()).await?;
+    let mut connection = DaemonConnection::open(flags.config.as_deref()).await?;
     let add = ClientAdd {
         name: name.clone(),
         ..ClientAdd::default()
@@ -347,9 +361,15 @@ async fn key(app: &App, flags: &Connect) -> Result<AppKey, Failure> {
 async fn put_together(
     app: &'static App,
     flags: &Connect,
-    facts: &Facts,
-    (choice, plan, base_url, key, served): (Choice, Plan, String, Option<AppKey>, Option<Served>),
-) -> Connected {
+    facts: &ConnectFacts,
+    (choice, plan, base_url, key, served): (
+        AppLocation,
+        ConnectPlan,
+        String,
+        Option<AppKey>,
+        Option<AppServing>,
+    ),
+) -> ConnectOutput {
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
     // A reader of the files has to know it before.
@@ -370,7 +390,12 @@ async fn put_together(
         model: models.model.as_deref(),
         embedding_model: models.embedding.as_deref(),
     };
-    let mut files = fill::files(app, &way.target, choice.place != Place::Bare, values);
+    let mut files = fill::files(
+        app,
+        &way.target,
+        choice.place != AppLocationArg::Bare,
+        values,
+    );
     notes.extend(taking_effect(choice.place, &files));
     let lines = way.lines();
     if let Some(lines) = lines {
@@ -386,7 +411,7 @@ async fn put_together(
     let setting = served.as_ref().and_then(|served| served.speaks.setting);
     notes.extend(setting.map(str::to_owned));
     notes.extend(way.by_hand().filter(|_| is_by_hand(app, &way)));
-    Connected {
+    ConnectOutput {
         app: app.name,
         title: app.title,
         from: choice.place.name(),
@@ -406,7 +431,7 @@ async fn put_together(
 }
 
 /// What has to be done before the app can reach the daemon.
-async fn first_step(facts: &Facts, lacks_lines: bool) -> String {
+async fn first_step(facts: &ConnectFacts, lacks_lines: bool) -> String {
     let commands = programs::commands(&facts.environment, facts.pid).await;
     match (lacks_lines, facts.is_running()) {
         (true, true) => format!(
@@ -424,11 +449,11 @@ async fn first_step(facts: &Facts, lacks_lines: bool) -> String {
 }
 
 /// What makes a container take the changed compose file.
-fn taking_effect(place: Place, files: &[File]) -> Option<String> {
+fn taking_effect(place: AppLocationArg, files: &[File]) -> Option<String> {
     let engine = match place {
-        Place::Bare => return None,
-        Place::Docker | Place::DockerDesktop => "docker",
-        Place::Podman => "podman",
+        AppLocationArg::Bare => return None,
+        AppLocationArg::Docker | AppLocationArg::DockerDesktop => "docker",
+        AppLocationArg::Podman => "podman",
     };
     let compose = files.iter().find(|file| file.name == fill::COMPOSE)?;
     let name = &compose.name;
@@ -473,7 +498,7 @@ fn is_by_hand(app: &App, way: &AccessPath) -> bool {
     in_container && app.container.is_none()
 }
 
-fn missing_file(lines: &[String], facts: &Facts) -> File {
+fn missing_file(lines: &[String], facts: &ConnectFacts) -> File {
     let file = facts.file.as_ref();
     let file = file.map(|file| format!(", {}", file.display()));
     File {
@@ -487,8 +512,13 @@ fn missing_file(lines: &[String], facts: &Facts) -> File {
 }
 
 /// The model and the one for embeddings: as the user says, else as the provider lists them.
-async fn choose_models(app: &App, flags: &Connect, facts: &Facts, key: Option<&str>) -> Models {
-    let mut models = Models {
+async fn choose_models(
+    app: &App,
+    flags: &Connect,
+    facts: &ConnectFacts,
+    key: Option<&str>,
+) -> AppModels {
+    let mut models = AppModels {
         model: flags.model.clone(),
         embedding: flags.embedding_model.clone(),
         notes: Vec::new(),
@@ -509,7 +539,11 @@ async fn choose_models(app: &App, flags: &Connect, facts: &Facts, key: Option<&s
 }
 
 /// The models that the provider lists, or why they are not known.
-async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec<Model>, String> {
+async fn listed(
+    flags: &Connect,
+    facts: &ConnectFacts,
+    key: Option<&str>,
+) -> Result<Vec<ListedModel>, String> {
     if !facts.is_running() {
         return Err("hermes-proxyd is not running".to_owned());
     }
@@ -525,12 +559,12 @@ async fn listed(flags: &Connect, facts: &Facts, key: Option<&str>) -> Result<Vec
         return Err("a key is needed to ask".to_owned());
     }
     let key = key.filter(|_| door.needs_key || is_keyed);
-    let key = key.map(|key| Key::new(key.to_owned()));
+    let key = key.map(|key| IssuedKey::new(key.to_owned()));
     models::list(address, &path, key.as_ref()).await
 }
 
 /// Prints the files to standard output and the notes to standard error.
-fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> {
+fn show(mut connected: ConnectOutput, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let lead = std::mem::take(&mut connected.lead);
     if output.is_json() {
         connected.notes.splice(0..0, lead);
@@ -540,7 +574,7 @@ fn show(mut connected: Connected, output: &mut Output) -> Result<Exit, Failure> 
     }
     let shown = output.answer(&connected, render::files);
     shown.map_err(|error| {
-        let failure = Failure::from(error);
+        let failure = CommandFailure::from(error);
         match (&connected.key, &connected.key_name) {
             (Some(_), Some(name)) => failure.with_hint(format!(
                 "A key was made, but could not be shown. Make another: hermesctl clients rotate \

@@ -8,10 +8,10 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::super::models::{self, Model};
-use super::super::wire::{Door, WireError};
+use super::super::models::{self, ListedModel};
+use super::super::wire::{PortAddress, WireError};
 use super::fill::is_plain;
-use crate::control::protocol::Key;
+use crate::control::protocol::IssuedKey;
 use crate::suggest::did_you_mean;
 
 /// Apps give up sooner.
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The models for the app.
 #[derive(Debug, Default)]
-pub(super) struct Models {
+pub(super) struct AppModels {
     /// The model, if it is known.
     pub(super) model: Option<String>,
     /// The one for embeddings, if it is known.
@@ -28,25 +28,28 @@ pub(super) struct Models {
     pub(super) notes: Vec<String>,
 }
 
-impl Models {
+impl AppModels {
     /// Takes the provider's first chat model, preferably one whose name begins with `preferred`, and the first for
     /// embeddings, if the user named none, and notes those that the provider does not list.
-    pub(super) fn choose(&mut self, listed: &[Model], preferred: &str) {
+    pub(super) fn choose(&mut self, listed: &[ListedModel], preferred: &str) {
         for named in [&self.model, &self.embedding].into_iter().flatten() {
             if !listed.is_empty() && !listed.iter().any(|model| model.id == *named) {
                 self.notes.push(unlisted(named, listed));
             }
         }
         let is_named = self.model.is_some();
-        let first = |is_wanted: &dyn Fn(&Model) -> bool| {
+        let first = |is_wanted: &dyn Fn(&ListedModel) -> bool| {
             let mut plain = listed.iter().filter(|model| is_plain(&model.id));
             let found = plain.find(|model| is_wanted(model));
             found.map(|model| model.id.clone())
         };
-        let is_preferred = |model: &Model| model.chats() && model.id.starts_with(preferred);
-        let model = || first(&is_preferred).or_else(|| first(&Model::chats));
+        let is_preferred = |model: &ListedModel| model.chats() && model.id.starts_with(preferred);
+        let model = || first(&is_preferred).or_else(|| first(&ListedModel::chats));
         self.model = self.model.take().or_else(model);
-        self.embedding = self.embedding.take().or_else(|| first(&Model::embeds));
+        self.embedding = self
+            .embedding
+            .take()
+            .or_else(|| first(&ListedModel::embeds));
         let is_other = |model: &String| !model.starts_with(preferred);
         if let Some(model) = self.model.as_ref().filter(|model| is_other(model)) {
             self.notes.push(if is_named {
@@ -66,7 +69,7 @@ impl Models {
     }
 }
 
-fn unlisted(named: &str, listed: &[Model]) -> String {
+fn unlisted(named: &str, listed: &[ListedModel]) -> String {
     const SHOWN: usize = 5;
     let names = || listed.iter().map(|model| model.id.clone());
     let plain = || names().filter(|name| is_plain(name));
@@ -81,12 +84,12 @@ fn unlisted(named: &str, listed: &[Model]) -> String {
 }
 
 #[derive(Deserialize)]
-struct Refusal {
-    error: Message,
+struct ModelsRefusal {
+    error: ErrorMessage,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct ErrorMessage {
     message: String,
 }
 
@@ -94,15 +97,15 @@ struct Message {
 pub(super) async fn list(
     daemon: SocketAddr,
     path: &str,
-    key: Option<&Key>,
-) -> Result<Vec<Model>, String> {
+    key: Option<&IssuedKey>,
+) -> Result<Vec<ListedModel>, String> {
     let (status, body) = match timeout(PATIENCE, get(daemon, path, key)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the list of models did not arrive in time".to_owned()),
     };
     if status != StatusCode::OK {
-        let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
+        let refusal: Result<ModelsRefusal, _> = serde_json::from_slice(&body);
         return Err(refusal.map_or_else(|_| status.to_string(), |it| it.error.message));
     }
     models::read(&body).ok_or_else(|| "the provider's answer is not a list of models".to_owned())
@@ -111,9 +114,9 @@ pub(super) async fn list(
 async fn get(
     daemon: SocketAddr,
     path: &str,
-    key: Option<&Key>,
+    key: Option<&IssuedKey>,
 ) -> Result<(StatusCode, Bytes), WireError> {
-    let mut answer = Door::at(daemon).ask(path, None, key).await?;
+    let mut answer = PortAddress::at(daemon).ask(path, None, key).await?;
     Ok((answer.status, answer.rest().await?))
 }
 
@@ -123,14 +126,14 @@ mod tests {
 
     use super::*;
 
-    fn listed(names: &[&str]) -> Vec<Model> {
+    fn listed(names: &[&str]) -> Vec<ListedModel> {
         let data: Vec<_> = names.iter().map(|id| json!({"id": id})).collect();
         models::read(json!({"data": data}).to_string().as_bytes()).unwrap()
     }
 
     #[test]
     fn a_model_that_does_not_chat_is_filled_in_nowhere() {
-        let mut found = Models::default();
+        let mut found = AppModels::default();
         found.choose(
             &listed(&["whisper-1", "text-embedding-3-small", "gpt-5", "tts-1"]),
             "",
@@ -138,7 +141,7 @@ mod tests {
         assert_eq!(found.model.as_deref(), Some("gpt-5"));
         assert_eq!(found.embedding.as_deref(), Some("text-embedding-3-small"));
         assert!(found.notes.is_empty(), "{found:?}");
-        let mut none = Models::default();
+        let mut none = AppModels::default();
         none.choose(&listed(&["whisper-1", "dall-e-3"]), "");
         assert_eq!(none.model, None);
         assert!(
@@ -159,16 +162,16 @@ mod tests {
             ("anthropic/", "anthropic/claude-sonnet-4.5"),
             ("nothing/", "Hermes-4-405B"),
         ] {
-            let mut found = Models::default();
+            let mut found = AppModels::default();
             found.choose(&all, preferred);
             assert_eq!(found.model.as_deref(), Some(model));
             let note = found.notes.concat();
             let told = note.contains("lists no model nothing/…") && note.contains("--model");
             assert_eq!(told, preferred == "nothing/", "{note}");
         }
-        let mut named = Models {
+        let mut named = AppModels {
             model: Some("Hermes-4-405B".to_owned()),
-            ..Models::default()
+            ..AppModels::default()
         };
         named.choose(&all, "");
         assert!(named.notes.is_empty(), "{named:?}");
@@ -189,9 +192,9 @@ mod tests {
                 Some("It lists whisper-1, Hermes-4-405B, Hermes-4-70B, embed-1."),
             ),
         ] {
-            let mut models = Models {
+            let mut models = AppModels {
                 model: Some(named.to_owned()),
-                ..Models::default()
+                ..AppModels::default()
             };
             models.choose(&listed, "");
             assert_eq!(models.model.as_deref(), Some(named));

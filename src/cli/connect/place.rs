@@ -1,22 +1,22 @@
 //! Where an app runs, if the user does not say; pure.
 
 use super::apps::App;
-use crate::cli::args::Place;
+use crate::cli::args::AppLocationArg;
 use crate::containers::{Engine, EngineState};
 
 /// Where an app runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) place: Place,
+pub(super) struct AppLocation {
+    pub(super) place: AppLocationArg,
     /// Whether a Unix socket is the way.
     pub(super) socket: bool,
     /// Why there, and what to say if it is elsewhere; `None` if it is certain.
     pub(super) lead: Option<String>,
 }
 
-impl Choice {
+impl AppLocation {
     /// What the user said.
-    pub(super) fn named(place: Place, socket: bool) -> Self {
+    pub(super) fn named(place: AppLocationArg, socket: bool) -> Self {
         Self {
             place,
             socket,
@@ -27,9 +27,9 @@ impl Choice {
 
 /// In a container of the engine that is here, if the app usually runs in one or a socket is wanted;
 /// else on this machine itself.
-pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
+pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> AppLocation {
     let Some(container) = &app.container else {
-        return Choice::named(Place::Bare, socket);
+        return AppLocation::named(AppLocationArg::Bare, socket);
     };
     let (called, name) = (app.called(), app.name);
     let in_one = container.is_usual || socket;
@@ -37,20 +37,24 @@ pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> Choice {
     let usable = engines.iter().filter(|_| in_one);
     let engine = usable.min_by_key(|engine| engine.state == EngineState::Stopped);
     let Some(engine) = engine else {
-        return Choice {
+        return AppLocation {
             lead: Some(format!(
                 "This is for {called} running directly on this machine. In a container, \
                  127.0.0.1 is the container itself. If it runs in one: `hermesctl connect {name} \
                  --from docker` (or podman, or docker-desktop)."
             )),
-            ..Choice::named(Place::Bare, socket)
+            ..AppLocation::named(AppLocationArg::Bare, socket)
         };
     };
-    let place = Place::from(engine.kind.origin());
-    let others = [Place::Docker, Place::Podman, Place::DockerDesktop];
+    let place = AppLocationArg::from(engine.kind.origin());
+    let others = [
+        AppLocationArg::Docker,
+        AppLocationArg::Podman,
+        AppLocationArg::DockerDesktop,
+    ];
     let others = others.into_iter().filter(|other| *other != place);
-    let others: Vec<_> = others.map(Place::name).collect();
-    Choice {
+    let others: Vec<_> = others.map(AppLocationArg::name).collect();
+    AppLocation {
         place,
         socket,
         lead: Some(format!(
@@ -77,7 +81,7 @@ mod tests {
         }
     }
 
-    fn guessed(app: &str, socket: bool, engines: &[Engine]) -> (Place, bool, String) {
+    fn guessed(app: &str, socket: bool, engines: &[Engine]) -> (AppLocationArg, bool, String) {
         let choice = guess(by_name(app).unwrap(), socket, engines);
         (choice.place, choice.socket, choice.lead.unwrap_or_default())
     }
@@ -87,11 +91,11 @@ mod tests {
     fn an_app_of_containers_is_in_one_of_the_engine_that_is_here() {
         use EngineKind::{Docker, DockerDesktop, DockerRootless, Podman, PodmanRootless};
         for (kind, place) in [
-            (Docker, Place::Docker),
-            (DockerRootless, Place::Docker),
-            (DockerDesktop, Place::DockerDesktop),
-            (Podman, Place::Podman),
-            (PodmanRootless, Place::Podman),
+            (Docker, AppLocationArg::Docker),
+            (DockerRootless, AppLocationArg::Docker),
+            (DockerDesktop, AppLocationArg::DockerDesktop),
+            (Podman, AppLocationArg::Podman),
+            (PodmanRootless, AppLocationArg::Podman),
         ] {
             let engines = [engine(kind, EngineState::Ready)];
             for app in [
@@ -119,9 +123,12 @@ mod tests {
         let stopped = engine(EngineKind::Docker, EngineState::Stopped);
         let podman = engine(EngineKind::PodmanRootless, EngineState::Ready);
         for (engines, place) in [
-            (vec![stopped.clone(), podman.clone()], Place::Podman),
-            (vec![forbidden, podman], Place::Docker),
-            (vec![stopped], Place::Docker),
+            (
+                vec![stopped.clone(), podman.clone()],
+                AppLocationArg::Podman,
+            ),
+            (vec![forbidden, podman], AppLocationArg::Docker),
+            (vec![stopped], AppLocationArg::Docker),
         ] {
             assert_eq!(guessed("karakeep", false, &engines).0, place, "{engines:?}");
         }
@@ -136,7 +143,7 @@ mod tests {
             ("openai", &docker),
         ] {
             let (place, _, lead) = guessed(app, false, engines);
-            assert_eq!(place, Place::Bare, "{app}");
+            assert_eq!(place, AppLocationArg::Bare, "{app}");
             let command = format!("`hermesctl connect {app} --from docker`");
             assert!(lead.contains(&command), "{lead}");
         }
@@ -148,6 +155,6 @@ mod tests {
         assert_eq!(guessed("aider", false, &docker).2, "");
         // A socket is for a container in any case.
         let (place, socket, _) = guessed("openai", true, &docker);
-        assert_eq!((place, socket), (Place::DockerDesktop, true));
+        assert_eq!((place, socket), (AppLocationArg::DockerDesktop, true));
     }
 }

@@ -1,13 +1,13 @@
 //! Texts about connecting an app.
 
-use super::view::{Connected, Known};
-use crate::cli::text::{Style, Tone, inline, printable};
+use super::view::{ConnectListing, ConnectOutput};
+use crate::cli::text::{Style, TextTone, inline, printable};
 
 /// Text is not broken into narrower columns, in characters.
 const NARROW: usize = 24;
 
 /// The apps, a line each.
-pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
+pub(in crate::cli) fn list(known: &ConnectListing, style: Style) -> String {
     let apps = &known.apps;
     let names = apps.iter().map(|app| app.app.len());
     let titles = apps.iter().map(|app| app.title.len());
@@ -19,11 +19,11 @@ pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
     let is_narrow = room < longest.unwrap_or_default().min(NARROW);
     let lines = apps.iter().map(|app| {
         if is_narrow {
-            let name = style.paint(Tone::Heading, app.app);
+            let name = style.paint(TextTone::Heading, app.app);
             let head = style.prose(&format!("{name}  {}", app.title));
             return head + &style.beside("  ", app.what);
         }
-        let name = style.paint(Tone::Heading, &format!("{:width$}", app.app));
+        let name = style.paint(TextTone::Heading, &format!("{:width$}", app.app));
         let head = format!("{name}{:title_width$}", app.title);
         style.beside(&head, app.what)
     });
@@ -31,7 +31,7 @@ pub(in crate::cli) fn list(known: &Known, style: Style) -> String {
 }
 
 /// The files, each below a comment that says which it is.
-pub(in crate::cli) fn files(connected: &Connected, style: Style) -> String {
+pub(in crate::cli) fn files(connected: &ConnectOutput, style: Style) -> String {
     let files = connected.files.iter().map(|file| {
         let title = format!("{}: {}", inline(&file.name), inline(&file.about));
         comment(&title, style) + &printable(&file.text)
@@ -44,7 +44,7 @@ fn comment(text: &str, style: Style) -> String {
     let lines = style.in_columns(style.columns().saturating_sub(sign.len()));
     let lines = lines.prose(text);
     let lines = lines.lines();
-    let painted = lines.map(|line| style.paint(Tone::Label, &format!("{sign}{line}")) + "\n");
+    let painted = lines.map(|line| style.paint(TextTone::Label, &format!("{sign}{line}")) + "\n");
     painted.collect()
 }
 
@@ -55,7 +55,7 @@ pub(in crate::cli) fn lead(lead: &[String], style: Style) -> String {
 }
 
 /// What goes wrong easily, a paragraph each.
-pub(in crate::cli) fn notes(connected: &Connected, style: Style) -> String {
+pub(in crate::cli) fn notes(connected: &ConnectOutput, style: Style) -> String {
     let notes = connected
         .notes
         .iter()

@@ -6,7 +6,7 @@ use super::fill::File;
 
 /// The JSON form of `connect APP`.
 #[derive(Serialize)]
-pub(in crate::cli) struct Connected {
+pub(in crate::cli) struct ConnectOutput {
     /// The app's name on the command line.
     pub(in crate::cli) app: &'static str,
     /// The app's name for people.
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Connected {
 
 /// The JSON form of `connect`.
 #[derive(Serialize)]
-pub(in crate::cli) struct Known {
+pub(in crate::cli) struct ConnectListing {
     /// What can be connected.
     pub(in crate::cli) apps: Vec<KnownApp>,
 }

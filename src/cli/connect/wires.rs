@@ -1,15 +1,15 @@
 //! The provider for an app: one that serves the app's API, otherwise one for which the app's requests are
 //! translated. Pure.
 
-use super::apps::{App, Speaks};
-use crate::cli::output::{Exit, Failure};
+use super::apps::{App, AppApi};
+use crate::cli::output::{CommandFailure, Exit};
 use crate::config::{ByPath, Routing};
+use crate::control::chat_apis::{ApiSupport, ChatApi, ChatApis};
 use crate::control::protocol::{AvailableProvider, ProviderEntry, Providers};
-use crate::control::wires::{Service, Wire, Wires};
 
 /// What is asked for where there is a choice.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question<'a> {
+pub(super) struct ApiQuestion<'a> {
     /// The app.
     pub(super) app: &'a App,
     /// The provider that `/v1` means at the app's address.
@@ -22,11 +22,11 @@ pub(super) struct Question<'a> {
 
 /// What an app is connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chosen<'a> {
+pub(super) struct ChosenApi<'a> {
     /// The provider; that of `/v1` also stands for those that routes choose there.
     pub(super) provider: &'a str,
     /// What the app has to speak.
-    pub(super) speaks: Speaks,
+    pub(super) speaks: AppApi,
     /// Whether what it says is translated.
     pub(super) is_translated: bool,
     /// Whether there were others.
@@ -38,9 +38,9 @@ pub(super) struct Chosen<'a> {
 /// # Errors
 /// When none serves what the app speaks; says what to configure.
 pub(super) fn choose<'a>(
-    question: Question<'a>,
+    question: ApiQuestion<'a>,
     providers: &'a Providers,
-) -> Result<Chosen<'a>, Failure> {
+) -> Result<ChosenApi<'a>, CommandFailure> {
     let all = &providers.providers;
     let may = |one: &&ProviderEntry| question.named.is_none_or(|name| one.name == name);
     let mut offers: Vec<_> = all
@@ -51,14 +51,14 @@ pub(super) fn choose<'a>(
         .collect();
     offers.sort_by_key(|(rank, _)| *rank);
     let best = offers.into_iter().next();
-    best.map(|(_, chosen)| Chosen {
+    best.map(|(_, chosen)| ChosenApi {
         had_others: all.len() > 1,
         ..chosen
     })
     .ok_or_else(|| unserved(question, providers))
 }
 
-impl Chosen<'_> {
+impl ChosenApi<'_> {
     /// What has to be said of it in a line, if anything.
     pub(super) fn note(&self, app: &App) -> Option<String> {
         if !self.is_translated && !self.had_others {
@@ -92,11 +92,11 @@ type Rank = (bool, bool, bool, bool, usize);
 
 /// The best way to serve the app with this provider.
 fn offer<'a>(
-    question: Question<'a>,
+    question: ApiQuestion<'a>,
     place: usize,
     provider: &'a ProviderEntry,
     all: &[ProviderEntry],
-) -> Option<(Rank, Chosen<'a>)> {
+) -> Option<(Rank, ChosenApi<'a>)> {
     let is_own = provider.name == question.own;
     let speaks = question.app.speaks.iter().copied();
     let served = speaks.filter_map(|speaks| {
@@ -106,7 +106,7 @@ fn offer<'a>(
             provider
         };
         let service = wires(by).get(speaks.wire).cloned()?;
-        Some((service != Service::Native, speaks))
+        Some((service != ApiSupport::Native, speaks))
     });
     // Of two that are alike the app's first one.
     let (is_translated, speaks) = served.min_by_key(|(is_translated, _)| *is_translated)?;
@@ -118,7 +118,7 @@ fn offer<'a>(
         !is_own,
         place,
     );
-    let chosen = Chosen {
+    let chosen = ChosenApi {
         provider: &provider.name,
         speaks,
         is_translated,
@@ -129,8 +129,8 @@ fn offer<'a>(
 
 /// The provider that a route sends this API to.
 fn routed<'p>(
-    question: Question<'_>,
-    wire: Wire,
+    question: ApiQuestion<'_>,
+    wire: ChatApi,
     all: &'p [ProviderEntry],
 ) -> Option<&'p ProviderEntry> {
     match question.routing?.by_path(wire.path()) {
@@ -143,16 +143,16 @@ fn routed<'p>(
 }
 
 /// What a provider serves; an older daemon tells its paths alone.
-fn wires(provider: &ProviderEntry) -> Wires {
+fn wires(provider: &ProviderEntry) -> ChatApis {
     if provider.wires.is_empty() {
-        Wires::of(&provider.paths)
+        ChatApis::of(&provider.paths)
     } else {
         provider.wires.clone()
     }
 }
 
 /// No provider serves the app.
-fn unserved(question: Question<'_>, providers: &Providers) -> Failure {
+fn unserved(question: ApiQuestion<'_>, providers: &Providers) -> CommandFailure {
     let needed: Vec<_> = question.app.speaks.iter().map(|one| one.wire).collect();
     let names: Vec<_> = needed.iter().map(|wire| wire.name()).collect();
     let (app, names) = (question.app.called(), names.join(" or "));
@@ -176,7 +176,7 @@ fn unserved(question: Question<'_>, providers: &Providers) -> Failure {
         .iter()
         .filter(|one| question.named.is_none_or(|name| one.name == name));
     let translating = asked.filter(|one| {
-        let has = |wire: Wire| wires(one).get(wire) == Some(&Service::Native);
+        let has = |wire: ChatApi| wires(one).get(wire) == Some(&ApiSupport::Native);
         needed.iter().filter_map(|wire| wire.other()).any(has)
     });
     // One is enough.
@@ -200,7 +200,7 @@ fn unserved(question: Question<'_>, providers: &Providers) -> Failure {
             paths.join(", ")
         ));
     }
-    Failure::new(message)
+    CommandFailure::new(message)
         .with_code(Exit::Failed, "no_provider")
         .with_hint(sentence(&ways))
 }
@@ -214,11 +214,11 @@ fn sentence(ways: &[String]) -> String {
 }
 
 /// Whether a built-in provider has this API itself.
-fn has_built_in(name: &str, wire: Wire) -> bool {
+fn has_built_in(name: &str, wire: ChatApi) -> bool {
     match wire {
-        Wire::Chat => matches!(name, "nous" | "xai"),
-        Wire::Responses => matches!(name, "openai-codex" | "xai"),
-        Wire::Messages => name == "nous",
+        ChatApi::Chat => matches!(name, "nous" | "xai"),
+        ChatApi::Responses => matches!(name, "openai-codex" | "xai"),
+        ChatApi::Messages => name == "nous",
     }
 }
 
@@ -233,9 +233,9 @@ mod tests {
     fn provider(name: &str, wires: &str, logged_in: bool) -> ProviderEntry {
         let path = |letter: char| {
             let wire = match letter.to_ascii_lowercase() {
-                'c' => Wire::Chat,
-                'r' => Wire::Responses,
-                _ => Wire::Messages,
+                'c' => ChatApi::Chat,
+                'r' => ChatApi::Responses,
+                _ => ChatApi::Messages,
             };
             PathEntry {
                 path: wire.path().to_owned(),
@@ -254,7 +254,7 @@ mod tests {
             api_key: false,
             no_key: false,
             app_url: None,
-            wires: Wires::default(),
+            wires: ChatApis::default(),
             paths: wires.chars().map(path).collect(),
             models: Vec::new(),
         }
@@ -274,8 +274,8 @@ mod tests {
         }
     }
 
-    fn ask<'a>(app: &str, named: Option<&'a str>, routing: Option<&'a Routing>) -> Question<'a> {
-        Question {
+    fn ask<'a>(app: &str, named: Option<&'a str>, routing: Option<&'a Routing>) -> ApiQuestion<'a> {
+        ApiQuestion {
             app: apps::by_name(app).unwrap(),
             own: "a",
             named,
@@ -289,52 +289,56 @@ mod tests {
             (
                 "karakeep",
                 &[("a", "c", true)][..],
-                ("a", Wire::Chat, false),
+                ("a", ChatApi::Chat, false),
             ),
-            ("karakeep", &[("a", "rC", true)], ("a", Wire::Chat, true)),
+            ("karakeep", &[("a", "rC", true)], ("a", ChatApi::Chat, true)),
             (
                 "karakeep",
                 &[("a", "rC", true), ("b", "c", true)],
-                ("b", Wire::Chat, false),
+                ("b", ChatApi::Chat, false),
             ),
             (
                 "karakeep",
                 &[("a", "c", true), ("b", "c", true)],
-                ("a", Wire::Chat, false),
+                ("a", ChatApi::Chat, false),
             ),
             (
                 "karakeep",
                 &[("b", "c", true), ("a", "c", true)],
-                ("a", Wire::Chat, false),
+                ("a", ChatApi::Chat, false),
             ),
             (
                 "karakeep",
                 &[("a", "c", false), ("b", "rC", true)],
-                ("b", Wire::Chat, true),
+                ("b", ChatApi::Chat, true),
             ),
             (
                 "karakeep",
                 &[("a", "c", false), ("b", "rC", false)],
-                ("a", Wire::Chat, false),
+                ("a", ChatApi::Chat, false),
             ),
             (
                 "codex",
                 &[("a", "cR", true), ("b", "r", true)],
-                ("b", Wire::Responses, false),
+                ("b", ChatApi::Responses, false),
             ),
             (
                 "codex",
                 &[("a", "cR", true), ("b", "c", true)],
-                ("a", Wire::Responses, true),
+                ("a", ChatApi::Responses, true),
             ),
             (
                 "claude-code",
                 &[("a", "c", true), ("b", "cm", true)],
-                ("b", Wire::Messages, false),
+                ("b", ChatApi::Messages, false),
             ),
             // It can speak either.
-            ("n8n", &[("a", "c", true)], ("a", Wire::Chat, false)),
-            ("n8n", &[("a", "rC", true)], ("a", Wire::Responses, false)),
+            ("n8n", &[("a", "c", true)], ("a", ChatApi::Chat, false)),
+            (
+                "n8n",
+                &[("a", "rC", true)],
+                ("a", ChatApi::Responses, false),
+            ),
         ] {
             let providers = list(providers);
             let found = choose(ask(app, None, None), &providers).unwrap();

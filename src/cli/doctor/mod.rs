@@ -3,12 +3,15 @@
 pub(in crate::cli) mod render;
 
 use super::args::DoctorFlags;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::programs;
 use crate::doctor::{self, DoctorExit, Questions};
 
 /// Looks at everything, and ends as the worst of it says.
-pub(super) async fn doctor(flags: DoctorFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn doctor(
+    flags: DoctorFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let report = doctor::examine(Questions {
         config: flags.config,
         containers_only: flags.containers,

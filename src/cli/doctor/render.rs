@@ -1,6 +1,6 @@
 //! The findings of `hermesctl doctor`. Pure.
 
-use crate::cli::text::{Style, Tone, inline, printable};
+use crate::cli::text::{Style, TextTone, inline, printable};
 use crate::doctor::{DoctorFinding, DoctorReport, FindingVerdict, Fix};
 
 /// Below this width a finding's text is under its name.
@@ -22,7 +22,7 @@ pub(in crate::cli) fn report(report: &DoctorReport, style: Style) -> String {
             .take_while(|one| one.group == first.group)
             .count();
         let (group, others) = rest.split_at(count);
-        text += &style.paint(Tone::Heading, first.group.as_str());
+        text += &style.paint(TextTone::Heading, first.group.as_str());
         text.push('\n');
         text += &group_of(group, style);
         text.push('\n');
@@ -67,14 +67,14 @@ fn finding(finding: &DoctorFinding, column: usize, style: Style) -> String {
 
 fn fix_of(fix: &Fix, style: Style) -> String {
     let (tone, lines) = match fix {
-        Fix::Run(command) => (Tone::Heading, vec![inline(command)]),
+        Fix::Run(command) => (TextTone::Heading, vec![inline(command)]),
         Fix::Configure(lines) => {
             let lines = lines.iter().map(|line| inline(line)).collect();
-            (Tone::Heading, lines)
+            (TextTone::Heading, lines)
         }
         Fix::Advice(text) => {
             let lines = wrap(&printable(text), style.columns().saturating_sub(FIX));
-            (Tone::Label, lines)
+            (TextTone::Label, lines)
         }
     };
     let painted = lines.iter().map(|line| {
@@ -101,14 +101,14 @@ fn summary(report: &DoctorReport, style: Style) -> String {
         _ => format!("{count} {word}s"),
     };
     let (tone, text) = match (failures, warnings) {
-        (0, 0) => (Tone::Good, "All is well.".to_owned()),
+        (0, 0) => (TextTone::Good, "All is well.".to_owned()),
         (0, warnings) => (
-            Tone::Waiting,
+            TextTone::Waiting,
             format!("It works, with {}.", plural(warnings, "warning")),
         ),
-        (failures, 0) => (Tone::Bad, format!("{}.", plural(failures, "failure"))),
+        (failures, 0) => (TextTone::Bad, format!("{}.", plural(failures, "failure"))),
         (failures, warnings) => (
-            Tone::Bad,
+            TextTone::Bad,
             format!(
                 "{}, {}.",
                 plural(failures, "failure"),
@@ -119,13 +119,13 @@ fn summary(report: &DoctorReport, style: Style) -> String {
     style.paint(tone, &text) + "\n"
 }
 
-fn shown(verdict: FindingVerdict) -> (char, &'static str, Tone) {
+fn shown(verdict: FindingVerdict) -> (char, &'static str, TextTone) {
     match verdict {
-        FindingVerdict::Ok => ('✓', "ok", Tone::Good),
-        FindingVerdict::Info => ('·', "info", Tone::Label),
-        FindingVerdict::Skip => ('-', "skip", Tone::Label),
-        FindingVerdict::Warn => ('!', "warn", Tone::Waiting),
-        FindingVerdict::Fail => ('✗', "fail", Tone::Bad),
+        FindingVerdict::Ok => ('✓', "ok", TextTone::Good),
+        FindingVerdict::Info => ('·', "info", TextTone::Label),
+        FindingVerdict::Skip => ('-', "skip", TextTone::Label),
+        FindingVerdict::Warn => ('!', "warn", TextTone::Waiting),
+        FindingVerdict::Fail => ('✗', "fail", TextTone::Bad),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::control::protocol::Timestamp;
 
 /// One line. In JSON: `at`, `level`, `message`, `fields`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(in crate::cli) struct Entry {
+pub(in crate::cli) struct LogEntry {
     /// When; `null` where the line does not tell.
     pub(in crate::cli) at: Option<Timestamp>,
     #[serde(serialize_with = "level_word")]
@@ -35,7 +35,7 @@ pub(in crate::cli) fn word(level: LogLevel) -> &'static str {
     }
 }
 
-impl Entry {
+impl LogEntry {
     /// A field that is text.
     pub(in crate::cli) fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.as_str()

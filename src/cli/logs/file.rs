@@ -8,7 +8,7 @@ use crate::cli::platform::are_two;
 use crate::paths::older_log;
 
 /// A log's file. It is read in place: hermesctl has nothing else to do meanwhile.
-pub(super) struct LogFile {
+pub(super) struct LogReader {
     path: PathBuf,
     lines: BufReader<File>,
     /// The part of a line that has come.
@@ -28,7 +28,7 @@ enum Reads {
 }
 
 /// What the end of a file means.
-enum End {
+enum AtEndOfFile {
     /// For now there is no more.
     Here,
     /// It is worth another look.
@@ -37,7 +37,7 @@ enum End {
     Other,
 }
 
-impl LogFile {
+impl LogReader {
     /// Opens a file.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self::reading(path, File::open(path)?, Reads::Current))
@@ -72,12 +72,12 @@ impl LogFile {
                 return Ok(Some(std::mem::take(&mut self.begun)));
             }
             let rest = match self.end()? {
-                End::Again => false,
-                End::Here if may_come => return Ok(None),
+                AtEndOfFile::Again => false,
+                AtEndOfFile::Here if may_come => return Ok(None),
                 // No more comes of the line that was begun there.
-                End::Other => !self.begun.is_empty(),
-                End::Here if self.begun.is_empty() => return Ok(None),
-                End::Here => true,
+                AtEndOfFile::Other => !self.begun.is_empty(),
+                AtEndOfFile::Here if self.begun.is_empty() => return Ok(None),
+                AtEndOfFile::Here => true,
             };
             if rest {
                 return Ok(Some(std::mem::take(&mut self.begun)));
@@ -85,23 +85,23 @@ impl LogFile {
         }
     }
 
-    fn end(&mut self) -> io::Result<End> {
+    fn end(&mut self) -> io::Result<AtEndOfFile> {
         match self.reads {
             Reads::Current => {
                 if !self.is_replaced()? {
-                    return Ok(End::Here);
+                    return Ok(AtEndOfFile::Here);
                 }
                 self.reads = Reads::Left;
-                Ok(End::Again)
+                Ok(AtEndOfFile::Again)
             }
             Reads::Older | Reads::Left => match File::open(&self.path) {
                 Ok(file) => {
                     self.lines = BufReader::new(file);
                     self.reads = Reads::Current;
-                    Ok(End::Other)
+                    Ok(AtEndOfFile::Other)
                 }
                 // It comes in a moment, if it comes.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(End::Here),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(AtEndOfFile::Here),
                 Err(error) => Err(error),
             },
         }

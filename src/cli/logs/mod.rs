@@ -15,10 +15,10 @@ use chrono::{Local, Utc};
 use tokio::signal::ctrl_c;
 
 use super::args::{LogLevel, Logs};
-use super::output::{Exit, Failure, Output};
-use source::Source;
+use super::output::{CommandFailure, CommandOutput, Exit};
+use source::LogSource;
 
-pub(super) use entry::Entry;
+pub(super) use entry::LogEntry;
 #[cfg(test)]
 pub(super) use source::nowhere;
 
@@ -26,7 +26,7 @@ pub(super) use source::nowhere;
 const USUAL: usize = 50;
 
 /// Shows them.
-pub(super) async fn logs(flags: Logs, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn logs(flags: Logs, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let since = flags.since.as_deref();
     let since = since.map(|text| since::since(text, &Local::now()));
     let since = since.transpose()?.map(|time| time.with_timezone(&Utc));
@@ -36,7 +36,7 @@ pub(super) async fn logs(flags: Logs, output: &mut Output) -> Result<Exit, Failu
         (None, None) => USUAL,
     };
     output.in_lines();
-    let mut source = Source::open(&flags, since).await?;
+    let mut source = LogSource::open(&flags, since).await?;
     let mut last = VecDeque::new();
     let mut any = false;
     while let Some(entry) = source.next_old().await? {
@@ -76,12 +76,12 @@ pub(super) async fn logs(flags: Logs, output: &mut Output) -> Result<Exit, Failu
     }
 }
 
-fn show(entry: &Entry, output: &mut Output) -> io::Result<()> {
+fn show(entry: &LogEntry, output: &mut CommandOutput) -> io::Result<()> {
     output.answer(entry, |entry, style| render::entry(entry, &Local, style))
 }
 
 /// Whether the flags ask for it.
-fn is_meant(entry: &Entry, flags: &Logs) -> bool {
+fn is_meant(entry: &LogEntry, flags: &Logs) -> bool {
     let is = |name: &str, wanted: &Option<String>| {
         let wanted = wanted.as_deref();
         wanted.is_none_or(|wanted| entry.text(name) == Some(wanted))

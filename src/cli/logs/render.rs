@@ -5,11 +5,11 @@ use std::fmt::Display;
 use chrono::TimeZone;
 
 use crate::cli::args::LogLevel;
-use crate::cli::logs::Entry;
-use crate::cli::text::{Style, Tone, inline};
+use crate::cli::logs::LogEntry;
+use crate::cli::text::{Style, TextTone, inline};
 
 /// One line: time, level, and what happened; requests in a form of their own.
-pub(in crate::cli) fn entry<Z>(entry: &Entry, zone: &Z, style: Style) -> String
+pub(in crate::cli) fn entry<Z>(entry: &LogEntry, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -17,14 +17,14 @@ where
     let time = entry.at.map(|at| {
         let local = at.0.with_timezone(zone);
         let time = local.format("%Y-%m-%d %H:%M:%S").to_string();
-        style.paint(Tone::Label, &time) + " "
+        style.paint(TextTone::Label, &time) + " "
     });
     let (tone, level) = match entry.level {
-        LogLevel::Error => (Tone::Bad, "error"),
-        LogLevel::Warn => (Tone::Waiting, "warn "),
-        LogLevel::Info => (Tone::Good, "info "),
-        LogLevel::Debug => (Tone::Label, "debug"),
-        LogLevel::Trace => (Tone::Label, "trace"),
+        LogLevel::Error => (TextTone::Bad, "error"),
+        LogLevel::Warn => (TextTone::Waiting, "warn "),
+        LogLevel::Info => (TextTone::Good, "info "),
+        LogLevel::Debug => (TextTone::Label, "debug"),
+        LogLevel::Trace => (TextTone::Label, "trace"),
     };
     let level = style.paint(tone, level);
     let what = request(entry, style).unwrap_or_else(|| event(entry, style));
@@ -32,7 +32,7 @@ where
 }
 
 /// `POST nous /chat/completions 200 in 1280 ms, first byte 412 ms · karakeep · 49f2c0a5`
-fn request(entry: &Entry, style: Style) -> Option<String> {
+fn request(entry: &LogEntry, style: Style) -> Option<String> {
     if entry.message != "request" {
         return None;
     }
@@ -40,9 +40,9 @@ fn request(entry: &Entry, style: Style) -> Option<String> {
     let text = |name: &str| entry.text(name).map(inline).unwrap_or_default();
     let status = entry.number("status").unwrap_or_default();
     let tone = if entry.failed() {
-        Tone::Bad
+        TextTone::Bad
     } else {
-        Tone::Good
+        TextTone::Good
     };
     let status = style.paint(tone, &status.to_string());
     let milliseconds = |name: &str| entry.number(name).map(|micros| micros / 1000);
@@ -64,20 +64,20 @@ fn request(entry: &Entry, style: Style) -> Option<String> {
             first.unwrap_or_default(),
             end.map(|end| end.trim_end().to_owned()).unwrap_or_default(),
             client.unwrap_or_default(),
-            format!(" · {}", style.paint(Tone::Label, &inline(id))),
+            format!(" · {}", style.paint(TextTone::Label, &inline(id))),
         ]
         .concat(),
     )
 }
 
-fn event(entry: &Entry, style: Style) -> String {
+fn event(entry: &LogEntry, style: Style) -> String {
     let mut text = inline(&entry.message);
     for (name, value) in &entry.fields {
         let value = value
             .as_str()
             .filter(|text| !text.contains([' ', '"']))
             .map_or_else(|| value.to_string(), str::to_owned);
-        let name = style.paint(Tone::Label, &format!("{}=", inline(name)));
+        let name = style.paint(TextTone::Label, &format!("{}=", inline(name)));
         text = text + " " + &name + &inline(&value);
     }
     text

@@ -2,10 +2,13 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 
-use crate::cli::output::{Exit, Failure};
+use crate::cli::output::{CommandFailure, Exit};
 
 /// The time that is meant: a distance from now, a day, or a time of the reader's zone.
-pub(super) fn since<Z: TimeZone>(text: &str, now: &DateTime<Z>) -> Result<DateTime<Z>, Failure> {
+pub(super) fn since<Z: TimeZone>(
+    text: &str,
+    now: &DateTime<Z>,
+) -> Result<DateTime<Z>, CommandFailure> {
     let text = text.trim();
     let zone = now.timezone();
     let today = now.date_naive();
@@ -20,7 +23,7 @@ pub(super) fn since<Z: TimeZone>(text: &str, now: &DateTime<Z>) -> Result<DateTi
     let whole = DateTime::parse_from_rfc3339(text).ok();
     let at = at.or_else(|| whole.map(|at| at.with_timezone(&zone)));
     at.ok_or_else(|| {
-        Failure::new(format!("{text:?} is not a time."))
+        CommandFailure::new(format!("{text:?} is not a time."))
             .with_code(Exit::Passed(2), "invalid_time")
             .with_hint("Write 15m, 2h, 3d, today, yesterday, 2026-11-23 or \"2026-11-23 19:30\".")
     })

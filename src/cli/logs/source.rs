@@ -9,12 +9,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::entry::Entry;
-use super::file::LogFile;
+use super::entry::LogEntry;
+use super::file::LogReader;
 use crate::cli::args::Logs;
 use crate::cli::connection::connect;
-use crate::cli::output::{Exit, Failure};
-use crate::control::client::Client;
+use crate::cli::output::{CommandFailure, Exit};
+use crate::control::client::ControlClient;
 use crate::control::protocol::LogFrom;
 use crate::control::protocol::LogPlace;
 use crate::control::protocol::calls;
@@ -27,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A log that is read to its end, and then on.
-pub(super) struct Source {
-    place: Place,
+pub(super) struct LogSource {
+    place: LogPosition,
     /// Whether the rest of a line is waited for.
     follows: bool,
 }
 
-enum Place {
+enum LogPosition {
     /// With what it is asked for, and where it was read to.
     Journal {
         process: Box<ProgramStream>,
@@ -41,22 +41,25 @@ enum Place {
         cursor: Option<String>,
         following: bool,
     },
-    File(LogFile),
+    File(LogReader),
     /// A daemon that logs to its terminal, whose last lines it keeps itself.
     Daemon {
-        client: Box<Client>,
+        client: Box<ControlClient>,
         lines: VecDeque<String>,
         /// The number of the next line.
         next: u64,
     },
 }
 
-impl Source {
+impl LogSource {
     /// The file that is asked for, else where the running daemon logs to, else the journal, else the
     /// service's file.
-    pub(super) async fn open(flags: &Logs, since: Option<DateTime<Utc>>) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        flags: &Logs,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Self, CommandFailure> {
         if let Some(file) = &flags.file {
-            return Self::file(file, LogFile::open(file), flags.follow);
+            return Self::file(file, LogReader::open(file), flags.follow);
         }
         if let Some(source) = Self::of_daemon(flags).await {
             return Ok(source);
@@ -66,7 +69,7 @@ impl Source {
         arguments.extend(since.map(|since| format!("--since=@{}", since.timestamp())));
         match journalctl(&arguments, &matches) {
             Ok(process) => Ok(Self {
-                place: Place::Journal {
+                place: LogPosition::Journal {
                     process: Box::new(process),
                     matches,
                     cursor: None,
@@ -77,7 +80,7 @@ impl Source {
             Err(error) if error.is_absence() => {
                 let file = Environment::from_process().service_log();
                 match file.filter(|file| file.is_file()) {
-                    Some(file) => Self::file(&file, LogFile::with_older(&file), flags.follow),
+                    Some(file) => Self::file(&file, LogReader::with_older(&file), flags.follow),
                     None => Err(nowhere()),
                 }
             }
@@ -95,10 +98,10 @@ impl Source {
         let (client, tail) = timeout(PATIENCE, asking).await.ok()??;
         if let LogPlace::File(path) = &tail.place
             && path.is_file()
-            && let Ok(file) = LogFile::with_older(path)
+            && let Ok(file) = LogReader::with_older(path)
         {
             return Some(Self {
-                place: Place::File(file),
+                place: LogPosition::File(file),
                 follows: flags.follow,
             });
         }
@@ -108,7 +111,7 @@ impl Source {
             return None;
         }
         Some(Self {
-            place: Place::Daemon {
+            place: LogPosition::Daemon {
                 client: Box::new(client),
                 lines: tail.lines.into(),
                 next: tail.next,
@@ -117,10 +120,14 @@ impl Source {
         })
     }
 
-    fn file(path: &Path, opened: io::Result<LogFile>, follows: bool) -> Result<Self, Failure> {
+    fn file(
+        path: &Path,
+        opened: io::Result<LogReader>,
+        follows: bool,
+    ) -> Result<Self, CommandFailure> {
         let opened = opened.map_err(|error| unreadable(path, &error))?;
         Ok(Self {
-            place: Place::File(opened),
+            place: LogPosition::File(opened),
             follows,
         })
     }
@@ -128,9 +135,9 @@ impl Source {
     /// Its name for people.
     pub(super) fn place(&self) -> String {
         match &self.place {
-            Place::Journal { .. } => "the journal".to_owned(),
-            Place::File(file) => file.path().display().to_string(),
-            Place::Daemon { client, .. } => {
+            LogPosition::Journal { .. } => "the journal".to_owned(),
+            LogPosition::File(file) => file.path().display().to_string(),
+            LogPosition::Daemon { client, .. } => {
                 format!(
                     "the memory of hermes-proxyd (process {})",
                     client.daemon().pid
@@ -140,7 +147,7 @@ impl Source {
     }
 
     /// The next available entry.
-    pub(super) async fn next_old(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(super) async fn next_old(&mut self) -> Result<Option<LogEntry>, CommandFailure> {
         while let Some(line) = self.line(false).await? {
             if let Some(entry) = self.read(&line) {
                 return Ok(Some(entry));
@@ -150,7 +157,7 @@ impl Source {
     }
 
     /// The next entry of those that are still to come; `None` when there will be none.
-    pub(super) async fn next_new(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(super) async fn next_new(&mut self) -> Result<Option<LogEntry>, CommandFailure> {
         self.follow()?;
         loop {
             match self.line(true).await? {
@@ -159,15 +166,15 @@ impl Source {
                         return Ok(Some(entry));
                     }
                 }
-                None if matches!(self.place, Place::Journal { .. }) => return Ok(None),
+                None if matches!(self.place, LogPosition::Journal { .. }) => return Ok(None),
                 None => sleep(PAUSE).await,
             }
         }
     }
 
     /// Goes on where the journal was read to.
-    fn follow(&mut self) -> Result<(), Failure> {
-        let Place::Journal {
+    fn follow(&mut self) -> Result<(), CommandFailure> {
+        let LogPosition::Journal {
             process,
             matches,
             cursor,
@@ -192,31 +199,31 @@ impl Source {
         Ok(())
     }
 
-    fn read(&mut self, line: &str) -> Option<Entry> {
-        let Place::Journal { cursor, .. } = &mut self.place else {
-            return Entry::of_line(line);
+    fn read(&mut self, line: &str) -> Option<LogEntry> {
+        let LogPosition::Journal { cursor, .. } = &mut self.place else {
+            return LogEntry::of_line(line);
         };
         let object: Option<Value> = serde_json::from_str(line).ok();
         let here = object.as_ref().and_then(|object| object.get("__CURSOR"));
         if let Some(here) = here.and_then(Value::as_str) {
             *cursor = Some(here.to_owned());
         }
-        Entry::of_journal(line)
+        LogEntry::of_journal(line)
     }
 
     /// The next line; one that `waits` may never come.
-    async fn line(&mut self, waits: bool) -> Result<Option<String>, Failure> {
+    async fn line(&mut self, waits: bool) -> Result<Option<String>, CommandFailure> {
         let mut line = Vec::new();
         match &mut self.place {
-            Place::Journal { process, .. } => {
+            LogPosition::Journal { process, .. } => {
                 process.read_line(&mut line, waits).await?;
             }
-            Place::File(file) => {
+            LogPosition::File(file) => {
                 let read = file.line(self.follows);
                 let read = read.map_err(|error| unreadable(file.path(), &error))?;
                 line = read.unwrap_or_default();
             }
-            Place::Daemon {
+            LogPosition::Daemon {
                 client,
                 lines,
                 next,
@@ -234,8 +241,8 @@ impl Source {
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{} can't be read: {error}.", path.display()))
+fn unreadable(path: &Path, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(format!("{} can't be read: {error}.", path.display()))
 }
 
 fn journalctl(arguments: &[String], matches: &[String]) -> Result<ProgramStream, ToolError> {
@@ -264,8 +271,8 @@ fn matches(flags: &Logs) -> Vec<String> {
     terms.join(&"+".to_owned())
 }
 
-pub(in crate::cli) fn nowhere() -> Failure {
-    Failure::new("This machine has neither a journal nor a log file of the service.")
+pub(in crate::cli) fn nowhere() -> CommandFailure {
+    CommandFailure::new("This machine has neither a journal nor a log file of the service.")
         .with_code(Exit::Failed, "no_log")
         .with_hint(
             "Write the log to a file, `hermes-proxyd 2> FILE`, and read it with \

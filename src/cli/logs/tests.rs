@@ -14,13 +14,13 @@ fn flags(line: &str) -> Logs {
     flags
 }
 
-fn request(status: &str, end: &str) -> Entry {
+fn request(status: &str, end: &str) -> LogEntry {
     let line = json!({
         "__REALTIME_TIMESTAMP": "1795463040000000", "PRIORITY": "5", "MESSAGE": "request",
         "SYSLOG_IDENTIFIER": "hermes-proxyd", "HERMES_ID": "49f2", "HERMES_PROVIDER": "nous",
         "HERMES_CLIENT": "karakeep", "HERMES_STATUS": status, "HERMES_END": end, "_PID": "1",
     });
-    Entry::of_journal(&line.to_string()).unwrap()
+    LogEntry::of_journal(&line.to_string()).unwrap()
 }
 
 #[test]
@@ -39,19 +39,19 @@ fn a_journals_entry_keeps_our_fields_only() {
 fn bytes_that_are_no_text_and_several_values_are_read() {
     let of = |message| {
         let line = json!({"MESSAGE": message, "PRIORITY": "3"});
-        Entry::of_journal(&line.to_string()).unwrap().message
+        LogEntry::of_journal(&line.to_string()).unwrap().message
     };
     assert_eq!(of(json!([104, 105, 255])), "hi\u{fffd}");
     assert_eq!(of(json!(["one", "two"])), "two");
     assert_eq!(of(json!(null)), "");
-    assert_eq!(Entry::of_journal("no JSON"), None);
+    assert_eq!(LogEntry::of_journal("no JSON"), None);
 }
 
 #[test]
 fn systemds_info_is_not_our_debug() {
     let of = |who: &str| {
         let line = json!({"SYSLOG_IDENTIFIER": who, "PRIORITY": "6"});
-        Entry::of_journal(&line.to_string()).unwrap().level
+        LogEntry::of_journal(&line.to_string()).unwrap().level
     };
     assert_eq!(
         (of("systemd"), of("hermes-proxyd")),
@@ -62,30 +62,30 @@ fn systemds_info_is_not_our_debug() {
 #[test]
 fn a_file_has_json_or_words_and_neither_is_lost() {
     let json = r#"{"timestamp":"2026-11-23T19:44:00.1Z","level":"WARN","message":"m","id":"a","n":7,"target":"t"}"#;
-    let entry = Entry::of_line(json).unwrap();
+    let entry = LogEntry::of_line(json).unwrap();
     assert_eq!(
         (entry.level, entry.text("id"), entry.number("n")),
         (LogLevel::Warn, Some("a"), Some(7))
     );
     let words = "\u{1b}[2m2026-11-23T19:44:00.1Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m the request ended id=\"a\" status=502";
-    let entry = Entry::of_line(words).unwrap();
+    let entry = LogEntry::of_line(words).unwrap();
     assert_eq!(
         (entry.message.as_str(), entry.text("id")),
         ("the request ended", Some("a"))
     );
     assert!(entry.failed());
     assert_eq!(
-        Entry::of_line("thread panicked").unwrap().message,
+        LogEntry::of_line("thread panicked").unwrap().message,
         "thread panicked"
     );
-    assert_eq!(Entry::of_line(" \n"), None);
+    assert_eq!(LogEntry::of_line(" \n"), None);
 }
 
 #[test]
 fn a_value_with_blanks_is_whole() {
     let line = "2026-11-23T19:44:00.1Z  WARN it failed error=another process has held a=b /x/auth.lock for \
                 over 20 s command=\"mv \\\"a b\\\" c=d; ls\" path=/v1 n=7";
-    let entry = Entry::of_line(line).unwrap();
+    let entry = LogEntry::of_line(line).unwrap();
     assert_eq!(entry.message, "it failed");
     // An unquoted value looks the same as a following field.
     assert_eq!(entry.text("error"), Some("another process has held"));

@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::bugreport;
-use super::output::{Exit, Failure};
+use super::output::{CommandFailure, Exit};
 use super::text::inline;
-use super::wire::{Answer, Door, WireError};
-use crate::control::protocol::{CredentialKind, Key, ListenerStatus, Providers, Status};
-use reading::Reading;
-pub(super) use view::Report;
-use view::{Asked, Piece, Wire};
+use super::wire::{PortAddress, RawResponse, WireError};
+use crate::control::protocol::{CredentialKind, IssuedKey, ListenerStatus, Providers, Status};
+use reading::ProbeReading;
+pub(super) use view::ProbeReport;
+use view::{ProbeApi, ProbeRequest, StreamPiece};
 
 /// What is asked for.
 const WORDS: &str = "Say hello in one short sentence.";
@@ -31,7 +31,7 @@ const RESPONSES: &str = "/responses";
 
 /// What to send.
 #[derive(Debug, Default)]
-pub(super) struct Question {
+pub(super) struct ProbeQuestion {
     /// The provider; `None` is the one that the address means.
     pub(super) provider: Option<String>,
     /// The model; `None` is the provider's first that chats.
@@ -39,55 +39,55 @@ pub(super) struct Question {
     /// Whether the answer is to come as a stream.
     pub(super) stream: bool,
     /// A client key.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<IssuedKey>,
 }
 
 /// What happens while it is under way.
 #[derive(Debug)]
-pub(super) enum News<'a> {
+pub(super) enum ProbeEvent<'a> {
     /// The request is on its way.
-    Asking(&'a Asked),
+    Asking(&'a ProbeRequest),
     /// A piece of the stream has come.
-    Words(&'a Piece),
+    Words(&'a StreamPiece),
 }
 
 /// Where to, with what is the same for both requests.
-struct Way<'a> {
-    door: Door,
+struct ProbeTransport<'a> {
+    door: PortAddress,
     url: String,
     provider: String,
-    wire: Wire,
+    wire: ProbeApi,
     /// Whether it has a fixed API key.
     keyed: bool,
     /// Where the provider is, as far as that is known.
     base_url: Option<String>,
-    question: &'a Question,
+    question: &'a ProbeQuestion,
 }
 
 /// Sends a small request through the port of the daemon that has this status and these providers.
 pub(super) async fn send(
     status: &Status,
     providers: &Providers,
-    question: &Question,
-    news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
-) -> Result<Report, Failure> {
-    let way = Way::find(status, providers, question)?;
+    question: &ProbeQuestion,
+    news: &mut dyn FnMut(ProbeEvent<'_>) -> io::Result<()>,
+) -> Result<ProbeReport, CommandFailure> {
+    let way = ProbeTransport::find(status, providers, question)?;
     let model = match &question.model {
         Some(model) => model.clone(),
         None => way.first_model().await?,
     };
-    let asked = Asked {
+    let asked = ProbeRequest {
         url: way.url.clone(),
         provider: way.provider.clone(),
         model,
         stream: question.stream,
         question: WORDS,
     };
-    news(News::Asking(&asked))?;
+    news(ProbeEvent::Asking(&asked))?;
     way.converse(asked, news).await
 }
 
-impl Wire {
+impl ProbeApi {
     /// The one that most apps speak, where the provider has it.
     fn of(providers: &Providers, name: &str) -> Self {
         let mut all = providers.providers.iter();
@@ -112,7 +112,7 @@ impl Wire {
 
     /// No limit of tokens: some models take only `max_tokens`, others only `max_completion_tokens`, and a short
     /// sentence costs next to nothing.
-    fn body(self, asked: &Asked) -> Value {
+    fn body(self, asked: &ProbeRequest) -> Value {
         let message = json!([{"role": "user", "content": asked.question}]);
         match self {
             Self::Chat => {
@@ -125,16 +125,16 @@ impl Wire {
     }
 }
 
-impl<'a> Way<'a> {
+impl<'a> ProbeTransport<'a> {
     fn find(
         status: &Status,
         providers: &Providers,
-        question: &'a Question,
-    ) -> Result<Self, Failure> {
+        question: &'a ProbeQuestion,
+    ) -> Result<Self, CommandFailure> {
         let listener = listener(&status.listeners, question)?;
-        let door = Door::of(&listener.url).ok_or_else(|| {
+        let door = PortAddress::of(&listener.url).ok_or_else(|| {
             let url = inline(&listener.url);
-            Failure::new(format!("hermesctl can't use the address {url}."))
+            CommandFailure::new(format!("hermesctl can't use the address {url}."))
         })?;
         let mut url = door.origin().to_owned();
         let provider = match &question.provider {
@@ -153,7 +153,7 @@ impl<'a> Way<'a> {
         Ok(Self {
             door,
             url,
-            wire: Wire::of(providers, &provider),
+            wire: ProbeApi::of(providers, &provider),
             keyed: meant.is_some_and(|one| one.credential == Some(CredentialKind::ApiKey)),
             base_url: meant.and_then(|one| one.base_url.clone()),
             provider,
@@ -162,14 +162,14 @@ impl<'a> Way<'a> {
     }
 
     /// The first model of the list that looks as if it chats.
-    async fn first_model(&self) -> Result<String, Failure> {
+    async fn first_model(&self) -> Result<String, CommandFailure> {
         let mut answer = self.ask("/models", None).await?;
         let body = answer.rest().await.map_err(|error| self.broken(&error))?;
         if answer.status != StatusCode::OK {
             return Err(self.refused(&answer, &body, None).await);
         }
         reading::first_chat_model(&body).ok_or_else(|| {
-            Failure::new(format!("{} lists no chat model.", self.provider))
+            CommandFailure::new(format!("{} lists no chat model.", self.provider))
                 .with_code(Exit::Failed, "no_model")
                 .with_hint("Name one: `hermesctl proxy test --model MODEL`.")
         })
@@ -177,9 +177,9 @@ impl<'a> Way<'a> {
 
     async fn converse(
         &self,
-        asked: Asked,
-        news: &mut dyn FnMut(News<'_>) -> io::Result<()>,
-    ) -> Result<Report, Failure> {
+        asked: ProbeRequest,
+        news: &mut dyn FnMut(ProbeEvent<'_>) -> io::Result<()>,
+    ) -> Result<ProbeReport, CommandFailure> {
         let body = self.wire.body(&asked).to_string();
         let started = Instant::now();
         let broken = |error: WireError| self.broken(&error);
@@ -188,14 +188,14 @@ impl<'a> Way<'a> {
             let body = answer.rest().await.map_err(broken)?;
             return Err(self.refused(&answer, &body, Some(&asked.model)).await);
         }
-        let mut reading = Reading::of(self.wire, &answer.headers);
+        let mut reading = ProbeReading::of(self.wire, &answer.headers);
         let mut first_byte = None;
         while let Some(bytes) = answer.next().await.map_err(broken)? {
             let after_ms = milliseconds(started.elapsed());
             first_byte.get_or_insert(after_ms);
             let text = reading.take(&bytes);
             if !text.is_empty() {
-                news(News::Words(&Piece { text, after_ms }))?;
+                news(ProbeEvent::Words(&StreamPiece { text, after_ms }))?;
             }
         }
         let total_ms = milliseconds(started.elapsed());
@@ -207,7 +207,7 @@ impl<'a> Way<'a> {
                 return Err(self.failure(&answer, code, &trouble.message, model).await);
             }
         };
-        Ok(Report {
+        Ok(ProbeReport {
             status: answer.status.as_u16(),
             request_id: request_id(&answer.headers),
             first_byte_ms: first_byte.unwrap_or(total_ms),
@@ -220,7 +220,7 @@ impl<'a> Way<'a> {
         })
     }
 
-    async fn ask(&self, path: &str, body: Option<String>) -> Result<Answer, Failure> {
+    async fn ask(&self, path: &str, body: Option<String>) -> Result<RawResponse, CommandFailure> {
         let prefix = match &self.question.provider {
             Some(provider) => format!("/{provider}/v1{path}"),
             None => format!("/v1{path}"),
@@ -243,9 +243,9 @@ impl<'a> Way<'a> {
     }
 
     /// There is no answer.
-    fn broken(&self, error: &WireError) -> Failure {
+    fn broken(&self, error: &WireError) -> CommandFailure {
         let url = inline(&self.url);
-        let failure = Failure::new(format!("The request to {url} failed: {error}."));
+        let failure = CommandFailure::new(format!("The request to {url} failed: {error}."));
         match error {
             WireError::Key => failure.with_code(Exit::Failed, "bad_key"),
             WireError::Connect(_) => failure
@@ -260,7 +260,12 @@ impl<'a> Way<'a> {
     }
 
     /// The answer is an error: ours, or the provider's, which passed.
-    async fn refused(&self, answer: &Answer, body: &Bytes, model: Option<&str>) -> Failure {
+    async fn refused(
+        &self,
+        answer: &RawResponse,
+        body: &Bytes,
+        model: Option<&str>,
+    ) -> CommandFailure {
         let ours = answer.headers.get("x-hermes-error");
         let ours = ours.and_then(|code| code.to_str().ok());
         let trouble = reading::trouble(body);
@@ -275,11 +280,11 @@ impl<'a> Way<'a> {
 
     async fn failure(
         &self,
-        answer: &Answer,
+        answer: &RawResponse,
         code: &str,
         said: &str,
         model: Option<&str>,
-    ) -> Failure {
+    ) -> CommandFailure {
         let status = answer.status.as_u16();
         let who = if code == "provider_error" {
             self.provider.as_str()
@@ -317,7 +322,7 @@ impl<'a> Way<'a> {
             "provider": self.provider,
             "model": model,
         }});
-        let failure = Failure::new(message).with_code(exit, code);
+        let failure = CommandFailure::new(message).with_code(exit, code);
         let failure = failure.with_json(report);
         match hint {
             Some(hint) => failure.with_hint(hint),
@@ -330,8 +335,8 @@ impl<'a> Way<'a> {
 /// rather a port than a socket, as most apps do.
 fn listener<'l>(
     listeners: &'l [ListenerStatus],
-    question: &Question,
-) -> Result<&'l ListenerStatus, Failure> {
+    question: &ProbeQuestion,
+) -> Result<&'l ListenerStatus, CommandFailure> {
     let usable = || listeners.iter().filter(|listener| !listener.waiting);
     let rank = |listener: &&ListenerStatus| {
         (
@@ -341,14 +346,14 @@ fn listener<'l>(
     };
     let Some(best) = usable().min_by_key(rank) else {
         return Err(
-            Failure::new("hermes-proxyd is not listening on any address.")
+            CommandFailure::new("hermes-proxyd is not listening on any address.")
                 .with_code(Exit::Failed, "no_listener")
                 .with_hint("`hermesctl proxy status` shows what it waits for."),
         );
     };
     if best.needs_key && question.key.is_none() {
         let message = "Every address of hermes-proxyd needs a client key.";
-        return Err(Failure::new(message)
+        return Err(CommandFailure::new(message)
             .with_code(Exit::Failed, "key_needed")
             .with_hint(
                 "Make one with `hermesctl clients add NAME`, put it in a file and run `hermesctl \
@@ -358,8 +363,8 @@ fn listener<'l>(
     Ok(best)
 }
 
-fn unknown_provider(name: &str) -> Failure {
-    Failure::new(format!("No provider {name:?} is configured."))
+fn unknown_provider(name: &str) -> CommandFailure {
+    CommandFailure::new(format!("No provider {name:?} is configured."))
         .with_code(Exit::Failed, "unknown_provider")
         .with_hint("`hermesctl proxy providers` lists them.")
 }

@@ -4,7 +4,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
 use super::super::models;
-use super::view::{Tokens, Trouble, Wire};
+use super::view::{AnswerError, CountedTokens, ProbeApi};
 
 /// This many characters of an answer that is not JSON are shown.
 const EXCERPT: usize = 200;
@@ -14,14 +14,16 @@ const LONGEST: usize = 1024 * 1024;
 /// The first model of a list that looks as if it chats.
 pub(super) fn first_chat_model(body: &[u8]) -> Option<String> {
     let mut models = models::read(body)?.into_iter();
-    models.find(models::Model::chats).map(|model| model.id)
+    models
+        .find(models::ListedModel::chats)
+        .map(|model| model.id)
 }
 
 /// What an error's body says.
-pub(super) fn trouble(body: &[u8]) -> Trouble {
+pub(super) fn trouble(body: &[u8]) -> AnswerError {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     if let Some(error) = json.as_ref().and_then(|json| json.get("error")) {
-        return Trouble::of(error);
+        return AnswerError::of(error);
     }
     let text = String::from_utf8_lossy(body);
     let text: String = text.trim().chars().take(EXCERPT).collect();
@@ -30,7 +32,7 @@ pub(super) fn trouble(body: &[u8]) -> Trouble {
     } else {
         text
     };
-    Trouble {
+    AnswerError {
         code: None,
         message,
     }
@@ -75,13 +77,13 @@ pub(super) fn hint(code: &str, status: u16, message: &str, keyed: bool) -> Optio
 
 /// An answer as it comes.
 #[derive(Debug)]
-pub(super) struct Reading {
-    wire: Wire,
+pub(super) struct ProbeReading {
+    wire: ProbeApi,
     streams: bool,
     buffer: Vec<u8>,
     answered: Answered,
     done: bool,
-    trouble: Option<Trouble>,
+    trouble: Option<AnswerError>,
 }
 
 /// What an answer said.
@@ -90,12 +92,12 @@ pub(super) struct Answered {
     pub(super) text: String,
     pub(super) reasoning: String,
     pub(super) finish_reason: Option<String>,
-    pub(super) tokens: Option<Tokens>,
+    pub(super) tokens: Option<CountedTokens>,
 }
 
-impl Reading {
+impl ProbeReading {
     /// Of the answer with this head.
-    pub(super) fn of(wire: Wire, headers: &HeaderMap) -> Self {
+    pub(super) fn of(wire: ProbeApi, headers: &HeaderMap) -> Self {
         let kind = headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         Self {
@@ -124,7 +126,7 @@ impl Reading {
     }
 
     /// The whole answer, or what is wrong with it.
-    pub(super) fn end(mut self) -> Result<Answered, Trouble> {
+    pub(super) fn end(mut self) -> Result<Answered, AnswerError> {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
         }
@@ -138,19 +140,19 @@ impl Reading {
             return Err(broken("the answer is not JSON"));
         };
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
-            return Err(Trouble::of(error));
+            return Err(AnswerError::of(error));
         }
         match self.wire {
-            Wire::Chat if answer.pointer("/choices/0").is_none() => {
+            ProbeApi::Chat if answer.pointer("/choices/0").is_none() => {
                 return Err(broken("the answer has no `choices`"));
             }
-            Wire::Responses if !answer.get("output").is_some_and(Value::is_array) => {
+            ProbeApi::Responses if !answer.get("output").is_some_and(Value::is_array) => {
                 return Err(broken("the answer has no `output`"));
             }
-            Wire::Chat => {
+            ProbeApi::Chat => {
                 self.answered.add(&answer, "message");
             }
-            Wire::Responses => {
+            ProbeApi::Responses => {
                 self.answered.respond(&answer);
                 self.answered.end(&answer);
             }
@@ -180,12 +182,12 @@ impl Reading {
             return String::new();
         };
         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            self.trouble = Some(Trouble::of(error));
+            self.trouble = Some(AnswerError::of(error));
             return String::new();
         }
         match self.wire {
-            Wire::Chat => self.answered.add(&event, "delta"),
-            Wire::Responses => self.responding(&event),
+            ProbeApi::Chat => self.answered.add(&event, "delta"),
+            ProbeApi::Responses => self.responding(&event),
         }
     }
 
@@ -207,9 +209,9 @@ impl Reading {
             }
             Some("response.failed") => {
                 let error = event.pointer("/response/error");
-                self.trouble = Some(Trouble::of(error.unwrap_or(event)));
+                self.trouble = Some(AnswerError::of(error.unwrap_or(event)));
             }
-            Some("error") => self.trouble = Some(Trouble::of(event)),
+            Some("error") => self.trouble = Some(AnswerError::of(event)),
             Some(_) | None => {}
         }
         String::new()
@@ -242,7 +244,7 @@ impl Answered {
         let number = |name: &str| response.pointer(&format!("/usage/{name}"))?.as_u64();
         if let (Some(prompt), Some(completion)) = (number("input_tokens"), number("output_tokens"))
         {
-            self.tokens = Some(Tokens { prompt, completion });
+            self.tokens = Some(CountedTokens { prompt, completion });
         }
     }
 
@@ -262,14 +264,14 @@ impl Answered {
         if let (Some(prompt), Some(completion)) =
             (number("prompt_tokens"), number("completion_tokens"))
         {
-            self.tokens = Some(Tokens { prompt, completion });
+            self.tokens = Some(CountedTokens { prompt, completion });
         }
         said
     }
 }
 
-fn broken(message: &str) -> Trouble {
-    Trouble {
+fn broken(message: &str) -> AnswerError {
+    AnswerError {
         code: None,
         message: message.to_owned(),
     }

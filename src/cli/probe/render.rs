@@ -1,14 +1,14 @@
 //! Texts about a test request.
 
-use super::view::{Asked, Piece, Report};
-use crate::cli::text::{Style, Tone, inline, printable};
+use super::view::{ProbeReport, ProbeRequest, StreamPiece};
+use crate::cli::text::{Style, TextTone, inline, printable};
 use crate::control::human::count;
 
 /// So many characters of an answer are its first words.
 const FIRST_WORDS: usize = 200;
 
 /// What is being asked, for who waits.
-pub(in crate::cli) fn asking(asked: &Asked) -> String {
+pub(in crate::cli) fn asking(asked: &ProbeRequest) -> String {
     let streamed = if asked.stream { ", streamed" } else { "" };
     format!(
         "Asking {} at {}{streamed}: {}\n",
@@ -19,18 +19,18 @@ pub(in crate::cli) fn asking(asked: &Asked) -> String {
 }
 
 /// A piece of a stream as it comes.
-pub(in crate::cli) fn piece(piece: &Piece, _: Style) -> String {
+pub(in crate::cli) fn piece(piece: &StreamPiece, _: Style) -> String {
     printable(&piece.text)
 }
 
 /// How it went.
-pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
+pub(in crate::cli) fn report(report: &ProbeReport, style: Style) -> String {
     let mut text = String::new();
     if report.asked.stream && !report.text.is_empty() {
         // The stream itself is above.
         text += "\n\n";
     }
-    text += &style.paint(Tone::Good, "It works.");
+    text += &style.paint(TextTone::Good, "It works.");
     text.push('\n');
     let mut row = |label: &str, value: &str| text += &style.row("  ", label, 14, value);
     if !report.asked.stream || report.text.is_empty() {
@@ -53,7 +53,7 @@ pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
     text
 }
 
-fn words(report: &Report) -> String {
+fn words(report: &ProbeReport) -> String {
     let first = |text: &str| {
         let text = inline(text.trim());
         let mut words: String = text.chars().take(FIRST_WORDS).collect();

@@ -1,4 +1,4 @@
-use super::view::{Tokens, Trouble};
+use super::view::{AnswerError, CountedTokens};
 use super::*;
 
 fn listeners(list: &[(&str, bool, bool)]) -> Vec<ListenerStatus> {
@@ -15,9 +15,9 @@ fn listeners(list: &[(&str, bool, bool)]) -> Vec<ListenerStatus> {
 }
 
 fn chosen(list: &[(&str, bool, bool)], key: bool) -> Result<String, String> {
-    let question = Question {
-        key: key.then(|| Key::new("hpx-x".into())),
-        ..Question::default()
+    let question = ProbeQuestion {
+        key: key.then(|| IssuedKey::new("hpx-x".into())),
+        ..ProbeQuestion::default()
     };
     let listeners = listeners(list);
     let chosen = listener(&listeners, &question);
@@ -50,9 +50,9 @@ fn a_listener_on_every_address_is_asked_on_this_machines() {
         ("http://10.1.2.3:80/v1", "http://10.1.2.3:80"),
         ("unix:/run/x", "unix:/run/x"),
     ] {
-        assert_eq!(Door::of(url).unwrap().origin(), origin);
+        assert_eq!(PortAddress::of(url).unwrap().origin(), origin);
     }
-    assert!(Door::of("http://docker0:8645/v1").is_none());
+    assert!(PortAddress::of("http://docker0:8645/v1").is_none());
 }
 
 #[test]
@@ -70,11 +70,11 @@ fn the_first_model_that_chats_is_taken() {
     assert_eq!(reading::first_chat_model(b"<html>"), None);
 }
 
-fn stream(pieces: &[&str]) -> (Vec<String>, Result<reading::Answered, Trouble>) {
+fn stream(pieces: &[&str]) -> (Vec<String>, Result<reading::Answered, AnswerError>) {
     let mut headers = HeaderMap::new();
     let kind = "text/event-stream; charset=utf-8".parse().unwrap();
     headers.insert("content-type", kind);
-    let mut reading = Reading::of(Wire::Chat, &headers);
+    let mut reading = ProbeReading::of(ProbeApi::Chat, &headers);
     let said = pieces.iter().map(|piece| reading.take(piece.as_bytes()));
     (said.collect(), reading.end())
 }
@@ -94,7 +94,7 @@ fn a_stream_is_read_however_it_is_cut() {
         (end.text.as_str(), end.finish_reason.as_deref()),
         ("Good day", Some("stop"))
     );
-    let tokens = Tokens {
+    let tokens = CountedTokens {
         prompt: 3,
         completion: 2,
     };
@@ -116,7 +116,7 @@ fn a_stream_that_is_not_whole_or_ends_in_an_error_is_a_failure() {
 #[test]
 fn a_whole_answer_is_read_and_a_strange_one_is_a_failure() {
     let whole = |body: &str| {
-        let mut reading = Reading::of(Wire::Chat, &HeaderMap::new());
+        let mut reading = ProbeReading::of(ProbeApi::Chat, &HeaderMap::new());
         assert_eq!(reading.take(body.as_bytes()), "");
         reading.end()
     };
@@ -133,7 +133,7 @@ fn the_responses_api_is_read_as_a_stream_and_whole() {
     let read = |kind: &str, body: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", kind.parse().unwrap());
-        let mut reading = Reading::of(Wire::Responses, &headers);
+        let mut reading = ProbeReading::of(ProbeApi::Responses, &headers);
         let said = reading.take(body.as_bytes());
         reading.end().map(|answered| (said, answered))
     };
@@ -156,7 +156,7 @@ fn the_responses_api_is_read_as_a_stream_and_whole() {
         ("Good day", "hm")
     );
     assert_eq!(whole.finish_reason.as_deref(), Some("completed"));
-    let tokens = Tokens {
+    let tokens = CountedTokens {
         prompt: 3,
         completion: 2,
     };
@@ -170,7 +170,7 @@ fn the_responses_api_is_read_as_a_stream_and_whole() {
         json!({"type": "error", "code": "server_is_overloaded", "message": "m"}),
     ] {
         let trouble = read("text/event-stream", &event(&failed)).unwrap_err();
-        assert_eq!(trouble, Trouble::of(&error));
+        assert_eq!(trouble, AnswerError::of(&error));
     }
     assert!(read("application/json", "{\"choices\":[]}").is_err());
 }
@@ -185,13 +185,13 @@ fn a_provider_is_asked_by_a_wire_that_it_has() {
         serde_json::from_value(json!({"providers": [one]})).unwrap()
     };
     for (paths, wire) in [
-        (&["/models", "/responses"][..], Wire::Responses),
-        (&["/responses", "/chat/completions"], Wire::Chat),
-        (&["/chat/completions"], Wire::Chat),
-        (&["/embeddings"], Wire::Chat),
+        (&["/models", "/responses"][..], ProbeApi::Responses),
+        (&["/responses", "/chat/completions"], ProbeApi::Chat),
+        (&["/chat/completions"], ProbeApi::Chat),
+        (&["/embeddings"], ProbeApi::Chat),
     ] {
-        assert_eq!(Wire::of(&provider(paths), "p"), wire, "{paths:?}");
-        assert_eq!(Wire::of(&provider(paths), "other"), Wire::Chat);
+        assert_eq!(ProbeApi::of(&provider(paths), "p"), wire, "{paths:?}");
+        assert_eq!(ProbeApi::of(&provider(paths), "other"), ProbeApi::Chat);
     }
 }
 

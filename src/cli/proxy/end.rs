@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::render;
-use super::view::Ended;
-use crate::cli::config::{Place, next_start};
+use super::view::StopOutput;
+use crate::cli::config::{ConfigLocation, next_start};
 use crate::cli::connection::connect;
-use crate::cli::output::{Exit, Failure, Output};
-use crate::control::client::Client;
+use crate::cli::output::{CommandFailure, CommandOutput, Exit};
+use crate::control::client::ControlClient;
 use crate::control::protocol::calls;
 use crate::paths::Environment;
 use crate::service::UserService;
@@ -24,7 +24,7 @@ const GLANCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Stops the daemon and waits for its end.
-pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {
+pub(in crate::cli) async fn stop(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let mut client = connect().await?;
     let pid = client.daemon().pid;
     let in_flight = match service_of(pid).await {
@@ -36,7 +36,7 @@ pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {
         None => client.call(calls::Stop).await?.in_flight,
     };
     gone(client).await?;
-    let ended = Ended {
+    let ended = StopOutput {
         pid,
         in_flight,
         running: None,
@@ -46,20 +46,20 @@ pub(in crate::cli) async fn stop(output: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// Stops the daemon and waits until one answers that started later.
-pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure> {
+pub(in crate::cli) async fn restart(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let mut client = connect().await?;
     let pid = client.daemon().pid;
     let in_flight = match service_of(pid).await {
         Some(service) => {
             // A service that can't start again is left as it is.
-            next_start(&Place::find(None).await?).await?;
+            next_start(&ConfigLocation::find(None).await?).await?;
             service.restart().await?;
             0
         }
         None => client.call(calls::Restart).await?.in_flight,
     };
     gone(client).await?;
-    let ended = Ended {
+    let ended = StopOutput {
         pid,
         in_flight,
         running: Some(answering().await?),
@@ -69,7 +69,7 @@ pub(in crate::cli) async fn restart(output: &mut Output) -> Result<Exit, Failure
 }
 
 /// Waits until the daemon at the other end has ended; it answers as long as requests are under way.
-async fn gone(mut client: Client) -> Result<(), Failure> {
+async fn gone(mut client: ControlClient) -> Result<(), CommandFailure> {
     let pid = client.daemon().pid;
     let deadline = Instant::now() + DRAIN;
     while client.call(calls::Status).await.is_ok() {
@@ -82,7 +82,7 @@ async fn gone(mut client: Client) -> Result<(), Failure> {
 }
 
 /// The process of the daemon that has started again, once it answers.
-async fn answering() -> Result<u32, Failure> {
+async fn answering() -> Result<u32, CommandFailure> {
     let deadline = Instant::now() + ANSWERS;
     loop {
         if let Ok(mut client) = connect().await
@@ -92,7 +92,7 @@ async fn answering() -> Result<u32, Failure> {
         }
         if Instant::now() > deadline {
             let message = "hermes-proxyd stopped and did not restart.";
-            return Err(Failure::new(message)
+            return Err(CommandFailure::new(message)
                 .with_code(Exit::NotRunning, "not_started")
                 .with_hint("`hermesctl doctor` shows why."));
         }
@@ -107,8 +107,8 @@ async fn service_of(pid: u32) -> Option<UserService> {
     (state.running?.pid == pid).then_some(service)
 }
 
-fn still_there(pid: u32) -> Failure {
-    Failure::new(format!("hermes-proxyd (process {pid}) is still running."))
+fn still_there(pid: u32) -> CommandFailure {
+    CommandFailure::new(format!("hermes-proxyd (process {pid}) is still running."))
         .with_code(Exit::Failed, "still_running")
         .with_hint("`hermesctl proxy status` shows the requests that it is waiting for.")
 }

@@ -8,7 +8,7 @@ mod test;
 pub(in crate::cli) mod view;
 
 use super::connection::connect;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use crate::control::protocol::calls;
 
 pub(super) use end::{restart, stop};
@@ -19,14 +19,14 @@ pub(super) use start::start;
 pub(super) use test::test;
 
 /// Lists the providers.
-pub(super) async fn providers(output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn providers(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let providers = connect().await?.models().await?;
     output.answer(&providers, render::providers)?;
     Ok(Exit::Ok)
 }
 
 /// Has the daemon read its configuration again.
-pub(super) async fn reload(output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn reload(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let report = connect().await?.call(calls::Reload).await?;
     output.answer(&report, render::reload)?;
     Ok(if report.providers_unreadable.is_empty() {

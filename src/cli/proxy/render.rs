@@ -1,9 +1,9 @@
 //! Texts about the daemon: its providers, and what a stop, a restart or a reload did.
 
-use super::view::Ended;
-use crate::cli::text::{Style, Tone, inline, title, words};
+use super::view::StopOutput;
+use crate::cli::text::{Style, TextTone, inline, title, words};
+use crate::control::chat_apis::{ApiSupport, ChatApi, ChatApis};
 use crate::control::protocol::{FindingCode, ProviderEntry, Providers, ReloadReport};
-use crate::control::wires::{Service, Wire, Wires};
 
 /// The providers with what is forwarded to them.
 pub(in crate::cli) fn providers(providers: &Providers, style: Style) -> String {
@@ -22,7 +22,7 @@ pub(in crate::cli) fn providers(providers: &Providers, style: Style) -> String {
 }
 
 /// What a stop or a restart did.
-pub(in crate::cli) fn ended(ended: &Ended, style: Style) -> String {
+pub(in crate::cli) fn ended(ended: &StopOutput, style: Style) -> String {
     let text = match ended.running {
         None => format!("hermes-proxyd (process {}) has stopped.", ended.pid),
         Some(pid) => format!("hermes-proxyd is running again, as process {pid}."),
@@ -73,13 +73,13 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
     };
     let login = match &provider.finding {
         Some(finding) if finding.code != FindingCode::LoginNeeded => words(finding, style),
-        _ if provider.logged_in => style.paint(Tone::Good, there),
+        _ if provider.logged_in => style.paint(TextTone::Good, there),
         Some(finding) => {
             let command = finding.command.as_deref().map(inline);
             let command = command.map_or_else(String::new, |command| format!(": `{command}`"));
-            style.paint(Tone::Bad, &format!("{absent}{command}"))
+            style.paint(TextTone::Bad, &format!("{absent}{command}"))
         }
-        None => style.paint(Tone::Bad, absent),
+        None => style.paint(TextTone::Bad, absent),
     };
     text += &style.row("  ", label, 14, &login);
     if let Some(url) = &provider.app_url {
@@ -109,17 +109,17 @@ fn provider_entry(provider: &ProviderEntry, style: Style) -> String {
 }
 
 /// The APIs for chats that apps can choose.
-fn wires(wires: &Wires) -> String {
-    let served = Wire::ALL.into_iter().filter_map(|wire| {
+fn wires(wires: &ChatApis) -> String {
+    let served = ChatApi::ALL.into_iter().filter_map(|wire| {
         let how = match wires.get(wire)? {
-            Service::Native => "",
-            Service::Translated => " (translated)",
-            Service::Other(_) => " (in another way)",
+            ApiSupport::Native => "",
+            ApiSupport::Translated => " (translated)",
+            ApiSupport::Other(_) => " (in another way)",
         };
         let name = match wire {
-            Wire::Chat => "Chat Completions",
-            Wire::Responses => "Responses",
-            Wire::Messages => "Anthropic's Messages",
+            ChatApi::Chat => "Chat Completions",
+            ChatApi::Responses => "Responses",
+            ChatApi::Messages => "Anthropic's Messages",
         };
         Some(format!("{name}{how}"))
     });

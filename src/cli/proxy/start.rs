@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use crate::cli::args::StartFlags;
-use crate::cli::output::{Exit, Failure};
+use crate::cli::output::{CommandFailure, Exit};
 use crate::cli::platform;
 use crate::cli::programs::{absent, program};
 
 /// Runs the hermes-proxyd beside hermesctl, otherwise the one in `PATH`, with these flags.
-pub(in crate::cli) fn start(flags: &StartFlags) -> Result<Exit, Failure> {
+pub(in crate::cli) fn start(flags: &StartFlags) -> Result<Exit, CommandFailure> {
     let program = program();
     let mut command = Command::new(&program);
     command.args(flags.to_arguments());

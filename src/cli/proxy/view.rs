@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// What `hermesctl proxy stop` and `restart` print.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Ended {
+pub(in crate::cli) struct StopOutput {
     /// The process that was asked.
     pub(in crate::cli) pid: u32,
     /// Requests that were under way.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::args::{InstallFlags, ServiceVerb};
 use super::connection::connect;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::programs;
 use crate::config::{self, ListenAddress};
 use crate::control::judge;
@@ -21,8 +21,8 @@ use crate::service::{
 };
 use crate::tools::ToolError;
 
-pub(super) use view::{Line, ServiceJson};
-use view::{Report, Uninstalled};
+pub(super) use view::{ServiceJson, StepLine};
+use view::{ServiceReport, Uninstalled};
 
 /// A service that runs answers within this time.
 const ANSWERS: Duration = Duration::from_secs(20);
@@ -33,7 +33,10 @@ const GLANCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Does what is asked.
-pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn service(
+    verb: ServiceVerb,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let environment = Environment::from_process();
     let service = UserService::here(&environment)?;
     match verb {
@@ -41,7 +44,7 @@ pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Ex
         ServiceVerb::Uninstall => uninstall(&service, &environment, output).await,
         ServiceVerb::Start => {
             let already = service.state().await?.running.is_some();
-            bring_up(&service, Way::Start).await?;
+            bring_up(&service, StartMethod::Start).await?;
             told(&service, ("start", "start the service"), already, output).await
         }
         ServiceVerb::Stop => {
@@ -50,7 +53,7 @@ pub(super) async fn service(verb: ServiceVerb, output: &mut Output) -> Result<Ex
             told(&service, ("stop", "stop the service"), already, output).await
         }
         ServiceVerb::Restart => {
-            bring_up(&service, Way::Restart).await?;
+            bring_up(&service, StartMethod::Restart).await?;
             told(&service, ("restart", "restart the service"), false, output).await
         }
         ServiceVerb::Status => status(&service, output).await,
@@ -61,8 +64,8 @@ async fn install(
     service: &UserService,
     flags: &InstallFlags,
     environment: &Environment,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let socket = if flags.socket {
         Some(socket_address(environment)?)
     } else {
@@ -76,7 +79,7 @@ async fn install(
 pub(super) async fn set_up(
     service: &UserService,
     socket: Option<String>,
-) -> Result<(Vec<Line>, Status), Failure> {
+) -> Result<(Vec<StepLine>, Status), CommandFailure> {
     refuse_another(service).await?;
     let programs = programs::find()?;
     let plan = InstallPlan {
@@ -86,15 +89,15 @@ pub(super) async fn set_up(
         socket,
     };
     let Installed { steps, changed } = service.install(&plan).await?;
-    let mut lines: Vec<Line> = steps.into_iter().map(Line::from).collect();
+    let mut lines: Vec<StepLine> = steps.into_iter().map(StepLine::from).collect();
     let running = service.state().await?.running.is_some();
     let way = if running && changed {
-        Way::Restart
+        StartMethod::Restart
     } else {
-        Way::Start
+        StartMethod::Start
     };
     let status = bring_up(service, way).await?;
-    lines.push(Line::done_unless(
+    lines.push(StepLine::done_unless(
         running && !changed,
         "start",
         format!("start the service: process {}, ready", status.daemon.pid),
@@ -105,10 +108,10 @@ pub(super) async fn set_up(
 async fn uninstall(
     service: &UserService,
     environment: &Environment,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let steps = service.uninstall().await?;
-    let steps = steps.into_iter().map(Line::from).collect();
+    let steps = steps.into_iter().map(StepLine::from).collect();
     let kept = [
         environment.config_file().filter(|file| file.exists()),
         environment.state_dir().filter(|folder| folder.exists()),
@@ -120,7 +123,7 @@ async fn uninstall(
     Ok(Exit::Ok)
 }
 
-async fn status(service: &UserService, output: &mut Output) -> Result<Exit, Failure> {
+async fn status(service: &UserService, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let state = state_json(service).await?;
     output.answer(&state, render::status)?;
     Ok(if state.running {
@@ -134,36 +137,36 @@ async fn told(
     service: &UserService,
     (step, what): (&'static str, &str),
     already: bool,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
-    let steps = vec![Line::done_unless(already, step, what)];
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
+    let steps = vec![StepLine::done_unless(already, step, what)];
     report(service, steps, output).await
 }
 
 async fn report(
     service: &UserService,
-    steps: Vec<Line>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    steps: Vec<StepLine>,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let service = state_json(service).await?;
-    let report = Report { steps, service };
+    let report = ServiceReport { steps, service };
     output.answer(&report, render::report)?;
     Ok(Exit::Ok)
 }
 
 /// How to get it running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum StartMethod {
     Start,
     Restart,
 }
 
 /// Starts the service and waits for its answer; a failure says why there is none.
-async fn bring_up(service: &UserService, way: Way) -> Result<Status, Failure> {
+async fn bring_up(service: &UserService, way: StartMethod) -> Result<Status, CommandFailure> {
     refuse_another(service).await?;
     let started = match way {
-        Way::Start => service.start().await,
-        Way::Restart => service.restart().await,
+        StartMethod::Start => service.start().await,
+        StartMethod::Restart => service.restart().await,
     };
     match started {
         Ok(()) => {}
@@ -178,7 +181,7 @@ async fn bring_up(service: &UserService, way: Way) -> Result<Status, Failure> {
 }
 
 /// Two daemons can't live side by side, and the other one is not ours to end.
-async fn refuse_another(service: &UserService) -> Result<(), Failure> {
+async fn refuse_another(service: &UserService) -> Result<(), CommandFailure> {
     let state = service.state().await?;
     let Some(pid) = other_process(&state).await else {
         return Ok(());
@@ -187,7 +190,7 @@ async fn refuse_another(service: &UserService) -> Result<(), Failure> {
         "hermes-proxyd is already running as process {pid}, but not as the \
          service."
     );
-    Err(Failure::new(message)
+    Err(CommandFailure::new(message)
         .with_code(Exit::Failed, "runs_elsewhere")
         .with_hint("Stop it with `hermesctl proxy stop`; then run this command again."))
 }
@@ -202,10 +205,11 @@ async fn other_process(state: &ServiceState) -> Option<u32> {
 }
 
 /// Waits until the daemon answers and has read its logins.
-async fn answering(service: &UserService) -> Result<Status, Failure> {
+async fn answering(service: &UserService) -> Result<Status, CommandFailure> {
     let started = Instant::now();
     loop {
-        let answer = async { Ok::<_, Failure>(connect().await?.call(calls::Status).await?) }.await;
+        let answer =
+            async { Ok::<_, CommandFailure>(connect().await?.call(calls::Status).await?) }.await;
         match answer {
             Ok(status) if !is_looking(&status) || started.elapsed() > LOOKS => return Ok(status),
             Err(failure) if failure.exit != Exit::NotRunning => return Err(failure),
@@ -223,7 +227,7 @@ fn is_looking(status: &Status) -> bool {
 }
 
 /// Why, by what the manager and the log say.
-async fn did_not_start(service: &UserService, error: Option<ServiceError>) -> Failure {
+async fn did_not_start(service: &UserService, error: Option<ServiceError>) -> CommandFailure {
     let state = service.state().await.ok();
     let why = state.and_then(|state| state.last_failure);
     let invalid = why
@@ -245,13 +249,15 @@ async fn did_not_start(service: &UserService, error: Option<ServiceError>) -> Fa
     } else {
         (Exit::Failed, "not_started")
     };
-    Failure::new(message).with_code(exit, code).with_hint(hint)
+    CommandFailure::new(message)
+        .with_code(exit, code)
+        .with_hint(hint)
 }
 
 /// The first address that systemd can hold.
-fn socket_address(environment: &Environment) -> Result<String, Failure> {
+fn socket_address(environment: &Environment) -> Result<String, CommandFailure> {
     let loaded = config::load(None, environment).map_err(|error| {
-        Failure::new(format!("The configuration is invalid:\n{error}"))
+        CommandFailure::new(format!("The configuration is invalid:\n{error}"))
             .with_code(Exit::InvalidConfig, "config_invalid")
             .with_hint("Correct it, then run `hermesctl config check`.")
     })?;
@@ -261,7 +267,7 @@ fn socket_address(environment: &Environment) -> Result<String, Failure> {
         ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
     });
     let address = found.ok_or_else(|| {
-        Failure::new("No [[listen]] in the configuration has an IP address and a port.")
+        CommandFailure::new("No [[listen]] in the configuration has an IP address and a port.")
             .with_code(Exit::Failed, "no_address")
             .with_hint("systemd can only hold such an address: omit --socket, or add one.")
     })?;
@@ -274,7 +280,7 @@ pub(super) async fn glance() -> Option<ServiceJson> {
     timeout(GLANCE, state_json(&service)).await.ok()?.ok()
 }
 
-async fn state_json(service: &UserService) -> Result<ServiceJson, Failure> {
+async fn state_json(service: &UserService) -> Result<ServiceJson, CommandFailure> {
     let state = service.state().await?;
     let other_pid = other_process(&state).await;
     Ok(ServiceJson {
@@ -302,7 +308,7 @@ async fn state_json(service: &UserService) -> Result<ServiceJson, Failure> {
     })
 }
 
-impl From<ServiceError> for Failure {
+impl From<ServiceError> for CommandFailure {
     fn from(error: ServiceError) -> Self {
         let code = match error {
             ServiceError::NoManager { .. } => "no_service_manager",

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::view::{Line, Report, ServiceJson, Uninstalled};
-use crate::cli::text::{Style, Tone, inline, printable};
+use super::view::{ServiceJson, ServiceReport, StepLine, Uninstalled};
+use crate::cli::text::{Style, TextTone, inline, printable};
 
 /// The column of a step's words, after its result.
 const RESULT: usize = 9;
 
 /// A step as a line, with a second one for what is to be done about it.
-pub(in crate::cli) fn line(line: &Line, style: Style) -> String {
+pub(in crate::cli) fn line(line: &StepLine, style: Style) -> String {
     let tone = match line.result {
-        "done" => Tone::Good,
-        "already" => Tone::Label,
-        _ => Tone::Waiting,
+        "done" => TextTone::Good,
+        "already" => TextTone::Label,
+        _ => TextTone::Waiting,
     };
     let word = if line.result == "left" {
         "skipped"
@@ -29,7 +29,7 @@ pub(in crate::cli) fn line(line: &Line, style: Style) -> String {
 }
 
 /// The steps, and how the service is now.
-pub(in crate::cli) fn report(report: &Report, style: Style) -> String {
+pub(in crate::cli) fn report(report: &ServiceReport, style: Style) -> String {
     let steps = report.steps.iter().map(|step| line(step, style));
     let mut text: String = steps.collect();
     if let Some(status) = &report.service.status {
@@ -98,10 +98,10 @@ fn starts(service: &ServiceJson) -> String {
 fn state(service: &ServiceJson, style: Style) -> String {
     if let Some(pid) = service.pid {
         let since = service.since.map(|since| format!(" since {since}"));
-        let running = style.paint(Tone::Good, "running");
+        let running = style.paint(TextTone::Good, "running");
         return format!("{running}, process {pid}{}", since.unwrap_or_default());
     }
-    let stopped = style.paint(Tone::Bad, "not running");
+    let stopped = style.paint(TextTone::Bad, "not running");
     match &service.last_failure {
         Some(failure) => format!("{stopped}: {}", printable(failure)),
         None => format!("{stopped}; `hermesctl service start` starts it"),

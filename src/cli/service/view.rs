@@ -7,15 +7,15 @@ use crate::service::{ServiceStep, StepOutcome};
 
 /// The JSON form of what a verb did.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Report {
-    pub(in crate::cli) steps: Vec<Line>,
+pub(in crate::cli) struct ServiceReport {
+    pub(in crate::cli) steps: Vec<StepLine>,
     pub(in crate::cli) service: ServiceJson,
 }
 
 /// The JSON form of what uninstalling did.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Uninstalled {
-    pub(in crate::cli) steps: Vec<Line>,
+    pub(in crate::cli) steps: Vec<StepLine>,
     /// Files and folders that stay.
     pub(in crate::cli) kept: Vec<String>,
 }
@@ -47,7 +47,7 @@ pub(in crate::cli) struct ServiceJson {
 
 /// One step: what, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::cli) struct Line {
+pub(in crate::cli) struct StepLine {
     /// What a program branches on.
     pub(in crate::cli) step: &'static str,
     pub(in crate::cli) what: String,
@@ -57,7 +57,7 @@ pub(in crate::cli) struct Line {
     pub(in crate::cli) advice: Option<String>,
 }
 
-impl Line {
+impl StepLine {
     pub(in crate::cli) fn done_unless(
         already: bool,
         step: &'static str,
@@ -85,7 +85,7 @@ impl Line {
     }
 }
 
-impl From<ServiceStep> for Line {
+impl From<ServiceStep> for StepLine {
     fn from(step: ServiceStep) -> Self {
         match step.outcome {
             StepOutcome::Done => Self::done_unless(false, step.name, step.what),

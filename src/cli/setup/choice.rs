@@ -4,7 +4,7 @@ use super::render;
 use super::view::Offer;
 use crate::cli::args::SetupFlags;
 use crate::cli::connection::ask;
-use crate::cli::output::{Failure, Output};
+use crate::cli::output::{CommandFailure, CommandOutput};
 use crate::cli::terminal::{Pick, picked};
 use crate::control::protocol::Providers;
 use crate::control::protocol::calls;
@@ -14,8 +14,8 @@ use crate::control::protocol::calls;
 pub(super) async fn choose(
     flags: &SetupFlags,
     is_first: bool,
-    output: &Output,
-) -> Result<Option<String>, Failure> {
+    output: &CommandOutput,
+) -> Result<Option<String>, CommandFailure> {
     if flags.yes || output.is_json() {
         return Ok(None);
     }
@@ -29,7 +29,7 @@ pub(super) async fn choose(
         None => match picked(&render::offers(&offers), offers.len(), first(&offers)) {
             Pick::One(at) => Some(at),
             Pick::Unasked => None,
-            Pick::Nothing => return Err(Failure::new("Nothing has changed.")),
+            Pick::Nothing => return Err(CommandFailure::new("Nothing has changed.")),
         },
     };
     let chosen = chosen.and_then(|at| offers.get(at));

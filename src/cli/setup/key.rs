@@ -1,7 +1,7 @@
 //! The client key of the first app, for a provider that requires one.
 
-use crate::cli::connection::{Connection, finish};
-use crate::cli::output::Failure;
+use crate::cli::connection::{DaemonConnection, finish};
+use crate::cli::output::CommandFailure;
 use crate::config;
 use crate::control::protocol::calls;
 use crate::control::protocol::{ClientAdd, NewKey};
@@ -30,8 +30,8 @@ pub(super) fn is_needed(environment: &Environment, provider: Option<&str>) -> bo
 }
 
 /// Makes the first client key. Where there is one already, none is made: it can't be shown again.
-pub(super) async fn first() -> Result<Option<NewKey>, Failure> {
-    let connection = Connection::open(None).await?;
+pub(super) async fn first() -> Result<Option<NewKey>, CommandFailure> {
+    let connection = DaemonConnection::open(None).await?;
     let made = finish(connection, async |daemon| {
         if !daemon.call(calls::Clients).await?.clients.is_empty() {
             return Ok(None);

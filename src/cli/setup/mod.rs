@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::args::{Auth, AuthVerb, LoginFlags, SetupFlags};
+use super::args::{AuthArgs, AuthVerb, LoginFlags, SetupFlags};
 use super::auth;
 use super::config::{append, begin};
-use super::connection::{Connection, connect, finish};
-use super::output::{Exit, Failure, Output};
-use super::probe::{self, Question};
-use super::service::Line;
+use super::connection::{DaemonConnection, connect, finish};
+use super::output::{CommandFailure, CommandOutput, Exit};
+use super::probe::{self, ProbeQuestion};
+use super::service::StepLine;
 use super::{service, terminal, text};
 use crate::config;
 use crate::containers::{self, ListenEndpoint};
@@ -38,13 +38,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) const AGAIN: &str = "`hermesctl setup` continues from here.";
 
 /// The steps so far, each of which is shown as it is done.
-struct Progress<'a> {
-    output: &'a mut Output,
-    steps: Vec<Line>,
+struct SetupProgress<'a> {
+    output: &'a mut CommandOutput,
+    steps: Vec<StepLine>,
 }
 
-impl Progress<'_> {
-    fn tell(&mut self, line: Line) -> Result<(), Failure> {
+impl SetupProgress<'_> {
+    fn tell(&mut self, line: StepLine) -> Result<(), CommandFailure> {
         self.output
             .tell(|style| service::render::line(&line, style))?;
         self.steps.push(line);
@@ -53,7 +53,10 @@ impl Progress<'_> {
 }
 
 /// Does it.
-pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn setup(
+    mut flags: SetupFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     output.in_lines();
     let environment = Environment::from_process();
     if let Some(provider) = &flags.provider {
@@ -65,7 +68,7 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
     if !flags.yes {
         agree(&environment, &flags, output)?;
     }
-    let mut progress = Progress {
+    let mut progress = SetupProgress {
         output,
         steps: Vec::new(),
     };
@@ -79,7 +82,7 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
     let key = if needs_key { key::first().await? } else { None };
     if let Some(new) = &key {
         let what = format!("client key {}", text::inline(&new.client.name));
-        progress.tell(Line::done_unless(false, "client key", what))?;
+        progress.tell(StepLine::done_unless(false, "client key", what))?;
         // What follows may fail, and nothing shows it again.
         let key = text::inline(new.key.expose());
         progress
@@ -108,10 +111,10 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
                 }
                 None => base_url(&status.listeners),
             };
-            let question = Question {
+            let question = ProbeQuestion {
                 provider: chosen.map(str::to_owned),
                 key: key.clone(),
-                ..Question::default()
+                ..ProbeQuestion::default()
             };
             let test = test((&status, &providers), &question, &mut progress).await?;
             (true, base_url, judge::findings(&status).into_owned(), test)
@@ -119,7 +122,7 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
         Err(failure) if failure.exit == Exit::NotRunning => (false, None, Vec::new(), None),
         Err(failure) => return Err(failure),
     };
-    let Progress { output, steps } = progress;
+    let SetupProgress { output, steps } = progress;
     let outcome = SetUp {
         steps,
         ready,
@@ -137,7 +140,11 @@ pub(super) async fn setup(mut flags: SetupFlags, output: &mut Output) -> Result<
 /// to say what would be and which flag says yes: a program in the user's home and a wait for a login
 /// are not for a script that has met the command by chance. Earlier consent, which the configuration
 /// shows, continues to hold in either case.
-fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Result<(), Failure> {
+fn agree(
+    environment: &Environment,
+    flags: &SetupFlags,
+    output: &CommandOutput,
+) -> Result<(), CommandFailure> {
     let file = config_file(environment)?;
     if file.exists() {
         return Ok(());
@@ -151,7 +158,7 @@ fn agree(environment: &Environment, flags: &SetupFlags, output: &Output) -> Resu
     };
     match answer {
         Some(true) => Ok(()),
-        Some(false) => Err(Failure::new("Nothing has changed.")),
+        Some(false) => Err(CommandFailure::new("Nothing has changed.")),
         None => Err(unconfirmed(&plan, flags)),
     }
 }
@@ -178,7 +185,7 @@ pub(super) fn plan(file: &Path, flags: &SetupFlags) -> String {
 }
 
 /// No person can be asked.
-pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
+pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> CommandFailure {
     let given = [
         (flags.no_service, " --no-service"),
         (flags.no_browser, " --no-browser"),
@@ -188,28 +195,32 @@ pub(super) fn unconfirmed(plan: &str, flags: &SetupFlags) -> Failure {
     if let Some(provider) = &flags.provider {
         given.extend([" --provider ", provider.as_str()]);
     }
-    Failure::new(format!(
+    CommandFailure::new(format!(
         "{plan}. There is no terminal to ask for confirmation, so nothing has changed."
     ))
     .with_code(Exit::Failed, "confirmation_needed")
     .with_hint(format!("To go ahead, run `hermesctl setup --yes{given}`."))
 }
 
-fn config_file(environment: &Environment) -> Result<std::path::PathBuf, Failure> {
+fn config_file(environment: &Environment) -> Result<std::path::PathBuf, CommandFailure> {
     environment.config_file().ok_or_else(|| {
-        Failure::new("The folder of the configuration is unknown.").with_hint("Set HOME.")
+        CommandFailure::new("The folder of the configuration is unknown.").with_hint("Set HOME.")
     })
 }
 
 /// Writes the configuration, if there is none, and checks an existing one. Adds the provider's table, if it
 /// needs one.
-async fn configuration(environment: &Environment, provider: Option<&str>) -> Result<Line, Failure> {
+async fn configuration(
+    environment: &Environment,
+    provider: Option<&str>,
+) -> Result<StepLine, CommandFailure> {
     let file = config_file(environment)?;
-    let failed = |error| Failure::new(format!("{} can't be written: {error}.", file.display()));
+    let failed =
+        |error| CommandFailure::new(format!("{} can't be written: {error}.", file.display()));
     let written = begin(&file, provider).map_err(failed)?;
     let load = || {
         config::load(None, environment).map_err(|error| {
-            Failure::new(format!("The configuration is invalid:\n{error}"))
+            CommandFailure::new(format!("The configuration is invalid:\n{error}"))
                 .with_code(Exit::InvalidConfig, "config_invalid")
                 .with_hint("Correct it, then run `hermesctl setup` again.")
         })
@@ -238,11 +249,11 @@ async fn configuration(environment: &Environment, provider: Option<&str>) -> Res
         client.call(calls::Reload).await?;
     }
     let what = format!("configuration {}", file.display());
-    Ok(Line::done_unless(!changed, "configuration", what))
+    Ok(StepLine::done_unless(!changed, "configuration", what))
 }
 
 /// A provider that hermesctl can set up, or that the configuration has.
-fn check_provider(environment: &Environment, name: &str) -> Result<(), Failure> {
+fn check_provider(environment: &Environment, name: &str) -> Result<(), CommandFailure> {
     let loaded = config::load(None, environment).ok();
     let configured = loaded.map(|loaded| loaded.config.providers);
     let configured = configured.iter().flat_map(|all| all.keys());
@@ -264,15 +275,18 @@ fn check_provider(environment: &Environment, name: &str) -> Result<(), Failure> 
     };
     let name: String = name.chars().take(40).collect();
     Err(
-        Failure::new(format!("hermesctl knows no provider {name:?}."))
+        CommandFailure::new(format!("hermesctl knows no provider {name:?}."))
             .with_code(Exit::Failed, "unknown_provider")
             .with_hint(hint),
     )
 }
 
 /// Finds the provider's login or makes one; how hermesctl ends, if there is none then.
-async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option<Exit>, Failure> {
-    let connection = Connection::open(None).await?;
+async fn login(
+    flags: &SetupFlags,
+    progress: &mut SetupProgress<'_>,
+) -> Result<Option<Exit>, CommandFailure> {
+    let connection = DaemonConnection::open(None).await?;
     let status = finish(connection, async |client| client.call(calls::Status).await).await?;
     let chosen = flags.provider.as_deref();
     let is_meant = |one: &&ProviderStatus| chosen.map_or(one.default, |name| one.name == name);
@@ -291,7 +305,7 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
     }
     if !judge::needs_login(&status, &provider.name) {
         let what = render::login(provider);
-        progress.tell(Line::done_unless(true, "login", what))?;
+        progress.tell(StepLine::done_unless(true, "login", what))?;
         return Ok(None);
     }
     make_login(flags, (&provider.name, &provider.display_name), progress).await
@@ -301,8 +315,8 @@ async fn login(flags: &SetupFlags, progress: &mut Progress<'_>) -> Result<Option
 async fn make_login(
     flags: &SetupFlags,
     (provider, display_name): (&str, &str),
-    progress: &mut Progress<'_>,
-) -> Result<Option<Exit>, Failure> {
+    progress: &mut SetupProgress<'_>,
+) -> Result<Option<Exit>, CommandFailure> {
     let login = AuthVerb::Login(LoginFlags {
         provider: Some(provider.to_owned()),
         separate: false,
@@ -311,7 +325,7 @@ async fn make_login(
         label: None,
         no_browser: flags.no_browser,
     });
-    let login = Auth {
+    let login = AuthArgs {
         config: None,
         verb: login,
     };
@@ -322,12 +336,12 @@ async fn make_login(
         return Ok(Some(exit));
     }
     let what = format!("login of {display_name}");
-    progress.tell(Line::done_unless(false, "login", what))?;
+    progress.tell(StepLine::done_unless(false, "login", what))?;
     Ok(None)
 }
 
 /// A failed login, with the command that continues from here, and not only that of the login.
-pub(super) fn begin_again(failure: Failure) -> Failure {
+pub(super) fn begin_again(failure: CommandFailure) -> CommandFailure {
     let ended = ["login_denied", "login_expired", "login_failed"];
     if ended.iter().any(|code| failure.is(code)) {
         return failure.with_hint(AGAIN);
@@ -335,10 +349,10 @@ pub(super) fn begin_again(failure: Failure) -> Failure {
     failure.with_more_hint(AGAIN)
 }
 
-fn can_not_be_read(finding: &Finding) -> Failure {
+fn can_not_be_read(finding: &Finding) -> CommandFailure {
     let command = finding.command.as_ref();
     let fix = command.map_or_else(String::new, |command| format!("Run `{command}`. "));
-    Failure::new(format!("{}.", finding.text))
+    CommandFailure::new(format!("{}.", finding.text))
         .with_code(Exit::Failed, "store_unusable")
         .with_hint(format!(
             "{fix}`hermesctl auth status` shows when it can be read again."
@@ -349,11 +363,11 @@ fn can_not_be_read(finding: &Finding) -> Failure {
 async fn run(
     flags: &SetupFlags,
     environment: &Environment,
-    progress: &mut Progress<'_>,
-) -> Result<Exit, Failure> {
+    progress: &mut SetupProgress<'_>,
+) -> Result<Exit, CommandFailure> {
     if flags.no_service {
         let advice = "as requested; `hermesctl proxy start` runs hermes-proxyd";
-        progress.tell(Line::left("service", "service", advice))?;
+        progress.tell(StepLine::left("service", "service", advice))?;
         return Ok(Exit::Ok);
     }
     let reached = match UserService::here(environment) {
@@ -364,7 +378,11 @@ async fn run(
         Ok(service) => service,
         Err(error @ (ServiceError::NoManager { .. } | ServiceError::Unreachable { .. })) => {
             let hint = error.hint().unwrap_or_default();
-            progress.tell(Line::left("service", "service", format!("{error}. {hint}")))?;
+            progress.tell(StepLine::left(
+                "service",
+                "service",
+                format!("{error}. {hint}"),
+            ))?;
             return Ok(Exit::NotRunning);
         }
         Err(error) => return Err(error.into()),
@@ -378,9 +396,9 @@ async fn run(
 
 /// The daemon's status, once it has taken the login up.
 async fn in_use(
-    client: &mut crate::control::client::Client,
+    client: &mut crate::control::client::ControlClient,
     chosen: Option<&str>,
-) -> Result<Status, Failure> {
+) -> Result<Status, CommandFailure> {
     let deadline = Instant::now() + LOGIN;
     loop {
         let status = client.call(calls::Status).await?;
@@ -409,15 +427,15 @@ fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
 /// Sends a request as an app does.
 async fn test(
     (status, providers): (&Status, &Providers),
-    question: &Question,
-    progress: &mut Progress<'_>,
-) -> Result<Option<probe::Report>, Failure> {
+    question: &ProbeQuestion,
+    progress: &mut SetupProgress<'_>,
+) -> Result<Option<probe::ProbeReport>, CommandFailure> {
     let what = "test request";
     let sent = probe::send(status, providers, question, &mut |_| Ok(())).await;
     match sent {
         Ok(report) => {
             let model = &report.asked.model;
-            progress.tell(Line::done_unless(
+            progress.tell(StepLine::done_unless(
                 false,
                 "test",
                 format!("{what}: {model} answered in {} ms", report.total_ms.round()),
@@ -427,12 +445,12 @@ async fn test(
         // Then nothing is wrong; there is only no key to show.
         Err(failure) if failure.is("key_needed") => {
             let advice = "every address needs a client key: `hermesctl clients add NAME`";
-            progress.tell(Line::left("test", what, advice))?;
+            progress.tell(StepLine::left("test", what, advice))?;
             Ok(None)
         }
         Err(failure) if failure.is("invalid_client_key") && question.key.is_none() => {
             let advice = "its apps need a client key: `hermesctl clients add NAME`";
-            progress.tell(Line::left("test", what, advice))?;
+            progress.tell(StepLine::left("test", what, advice))?;
             Ok(None)
         }
         Err(failure) => Err(failure),

@@ -1,7 +1,7 @@
 //! The last text of `hermesctl setup`.
 
 use super::view::{Offer, SetUp};
-use crate::cli::text::{Style, Tone, inline, words};
+use crate::cli::text::{Style, TextTone, inline, words};
 use crate::control::protocol::ProviderStatus;
 
 /// Whose login was found.
@@ -47,7 +47,7 @@ pub(in crate::cli) fn outcome(outcome: &SetUp, style: Style) -> String {
         text += &style.prose(&words(finding, style));
     }
     if outcome.findings.is_empty() {
-        text = style.paint(Tone::Good, "All is well.") + " ";
+        text = style.paint(TextTone::Good, "All is well.") + " ";
     }
     let url = inline(url);
     let key = match &outcome.key {

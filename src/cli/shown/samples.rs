@@ -6,15 +6,15 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::bugreport::view::{Contents, Planned};
 use crate::cli::connect::File;
-use crate::cli::connect::view::Connected;
-use crate::cli::logs::Entry;
-use crate::cli::probe::view::{Asked, Report, Tokens};
-use crate::cli::proxy::view::Ended;
-use crate::cli::service::view::{Line, ServiceJson};
+use crate::cli::connect::view::ConnectOutput;
+use crate::cli::logs::LogEntry;
+use crate::cli::probe::view::{CountedTokens, ProbeReport, ProbeRequest};
+use crate::cli::proxy::view::StopOutput;
+use crate::cli::service::view::{ServiceJson, StepLine};
 use crate::cli::setup::view::SetUp;
-use crate::cli::top::Now;
+use crate::cli::top::TopOutput;
 use crate::control::protocol::{
-    CredentialKind, ErrorReport, Outcome, ProviderState, ProviderStatus, RefreshReport,
+    CallOutcome, CredentialKind, ErrorReport, ProviderState, ProviderStatus, RefreshReport,
     RefreshResult, Reply, RequestCounts, Status,
 };
 
@@ -28,15 +28,15 @@ pub(in crate::cli) fn golden(folder: &str, name: &str) -> std::path::PathBuf {
 pub(in crate::cli) fn answer<T: DeserializeOwned>(name: &str) -> T {
     let file = std::fs::read(golden("control", name)).unwrap();
     let reply: Reply<T> = serde_json::from_slice(&file).unwrap();
-    let Outcome::Ok(answer) = reply.outcome else {
+    let CallOutcome::Ok(answer) = reply.outcome else {
         panic!("{name} holds an error");
     };
     answer
 }
 
 /// Requests are in flight.
-pub(in crate::cli) fn now() -> Now {
-    Now::of(status_with_login(), answer("reply_in_flight.json"))
+pub(in crate::cli) fn now() -> TopOutput {
+    TopOutput::of(status_with_login(), answer("reply_in_flight.json"))
 }
 
 /// One provider works, the other one has no login.
@@ -104,8 +104,8 @@ pub(in crate::cli) fn troubled_status() -> Status {
 }
 
 /// A daemon that was stopped, or started again as this process.
-pub(in crate::cli) fn ended(running: Option<u32>) -> Ended {
-    Ended {
+pub(in crate::cli) fn ended(running: Option<u32>) -> StopOutput {
+    StopOutput {
         pid: 4711,
         in_flight: 0,
         running,
@@ -113,9 +113,9 @@ pub(in crate::cli) fn ended(running: Option<u32>) -> Ended {
 }
 
 /// A test request that went well.
-pub(in crate::cli) fn report(stream: bool) -> Report {
-    Report {
-        asked: Asked {
+pub(in crate::cli) fn report(stream: bool) -> ProbeReport {
+    ProbeReport {
+        asked: ProbeRequest {
             url: "http://127.0.0.1:8645/v1".into(),
             provider: "nous".into(),
             model: "Hermes-4-405B".into(),
@@ -126,7 +126,7 @@ pub(in crate::cli) fn report(stream: bool) -> Report {
         request_id: Some("49f2c0a51be7d386".into()),
         first_byte_ms: 412.3,
         total_ms: 1280.9,
-        tokens: Some(Tokens {
+        tokens: Some(CountedTokens {
             prompt: 14,
             completion: 9,
         }),
@@ -158,7 +158,7 @@ pub(in crate::cli) fn bug_report() -> Planned {
 }
 
 /// An app in a container, with a key made on the spot.
-pub(in crate::cli) fn connected() -> Connected {
+pub(in crate::cli) fn connected() -> ConnectOutput {
     let file = |name: &str, about: &str, text: &str| File {
         name: name.to_owned(),
         about: about.to_owned(),
@@ -167,7 +167,7 @@ pub(in crate::cli) fn connected() -> Connected {
     let lead = "A client key was made for karakeep and is in the files below. It is shown only \
                 once: save it now.";
     let notes = ["If jobs still time out after 120 s, raise INFERENCE_JOB_TIMEOUT_SEC."];
-    Connected {
+    ConnectOutput {
         app: "karakeep",
         title: "Karakeep",
         from: "docker",
@@ -203,13 +203,13 @@ pub(in crate::cli) fn set_up(ready: bool) -> SetUp {
     let file = "configuration /home/u/.config/hermes-proxyd/config.toml";
     let login = "login of Nous Portal, shared with Hermes Agent, in /home/u/.hermes/auth.json";
     let mut steps = vec![
-        Line::done_unless(false, "configuration", file),
-        Line::done_unless(true, "login", login),
+        StepLine::done_unless(false, "configuration", file),
+        StepLine::done_unless(true, "login", login),
     ];
     steps.push(if ready {
-        Line::done_unless(false, "start", "start the service")
+        StepLine::done_unless(false, "start", "start the service")
     } else {
-        Line::left(
+        StepLine::left(
             "service",
             "service",
             "as requested; `hermesctl proxy start` runs hermes-proxyd",
@@ -234,7 +234,7 @@ pub(in crate::cli) fn set_up_without_manager() -> SetUp {
     let hint = error.hint().unwrap_or_default();
     let mut set_up = set_up(false);
     set_up.steps.pop();
-    let line = Line::left("service", "service", format!("{error}. {hint}"));
+    let line = StepLine::left("service", "service", format!("{error}. {hint}"));
     set_up.steps.push(line);
     set_up
 }
@@ -260,8 +260,8 @@ pub(in crate::cli) fn service(pid: Option<u32>) -> ServiceJson {
 }
 
 /// Lines of the log: requests that went well and not, a notice, and systemd's word.
-pub(in crate::cli) fn log() -> Vec<Entry> {
+pub(in crate::cli) fn log() -> Vec<LogEntry> {
     let text = std::fs::read_to_string(golden("cli", "journal.jsonl")).unwrap();
-    let entries = text.lines().map(|line| Entry::of_journal(line).unwrap());
+    let entries = text.lines().map(|line| LogEntry::of_journal(line).unwrap());
     entries.collect()
 }

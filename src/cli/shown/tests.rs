@@ -2,11 +2,11 @@
 
 use chrono::{FixedOffset, Utc};
 
-use crate::cli::auth::view::Logins;
+use crate::cli::auth::view::AuthStatusOutput;
 use crate::cli::status::view::Home;
 use crate::control::judge;
 use crate::control::protocol::{
-    ClientImportReport, ClientRevoked, Clients, ErrorReport, ExistingLogin, LoginBegun,
+    ClientImportReport, ClientList, ClientRevoked, ErrorReport, ExistingLogin, LoginBegun,
     ProviderState, Providers, ReloadReport, Timestamp,
 };
 
@@ -44,11 +44,11 @@ fn what_has_happened_is_never_told_as_something_to_come() {
     login.since = Some(at);
     let refresh = provider.last_refresh.as_mut().unwrap();
     refresh.at = at;
-    let mut answer: Clients = answer("reply_clients.json");
+    let mut answer: ClientList = answer("reply_clients.json");
     answer.clients[0].last_used_at = Some(at);
     let now = answer.now;
     let style = Style::PLAIN.in_columns(200);
-    let logins = auth::logins(&Logins::of(status.clone(), true), &Utc, style);
+    let logins = auth::logins(&AuthStatusOutput::of(status.clone(), true), &Utc, style);
     let home = Home::of(Some(status), Some(answer.clients.clone()));
     let home = home::home(&home, &Utc, style);
     let clients = clients::list(&answer, &Utc, style);
@@ -58,7 +58,7 @@ fn what_has_happened_is_never_told_as_something_to_come() {
         assert!(!text.contains("in 3649 d"), "{text}");
     }
     // Two clocks are never quite the same.
-    let clock = Clock { now, zone: &Utc };
+    let clock = ReaderClock { now, zone: &Utc };
     let soon = Timestamp(now.0 + chrono::TimeDelta::seconds(SKEW));
     assert_eq!(clock.ago(soon), "now");
     assert!(clock.happened(soon).starts_with("now ("));
@@ -119,9 +119,9 @@ fn the_providers() {
 
 #[test]
 fn the_clients() {
-    let answer: Clients = answer("reply_clients.json");
+    let answer: ClientList = answer("reply_clients.json");
     snapshot("clients.txt", &clients::list(&answer, &Utc, Style::PLAIN));
-    let nobody = Clients {
+    let nobody = ClientList {
         clients: Vec::new(),
         ..answer
     };

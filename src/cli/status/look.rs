@@ -2,14 +2,14 @@
 
 use super::view::Home;
 use crate::cli::connection::connect;
-use crate::cli::output::{Exit, Failure};
+use crate::cli::output::{CommandFailure, Exit};
 use crate::cli::service;
 use crate::control::protocol::calls;
 use crate::doctor;
 use crate::paths::Environment;
 
 /// Asks the daemon, if one runs, and the service's manager.
-pub(super) async fn look() -> Result<Home, Failure> {
+pub(super) async fn look() -> Result<Home, CommandFailure> {
     let (home, service) = tokio::join!(Box::pin(ask()), Box::pin(service::glance()));
     let home = home?.beside(service);
     let status = home.status.as_ref();
@@ -17,7 +17,7 @@ pub(super) async fn look() -> Result<Home, Failure> {
     Ok(home.with_pending(pending))
 }
 
-async fn ask() -> Result<Home, Failure> {
+async fn ask() -> Result<Home, CommandFailure> {
     let mut client = match connect().await {
         Ok(client) => client,
         Err(failure) if failure.exit == Exit::NotRunning => return Ok(Home::of(None, None)),

@@ -9,12 +9,15 @@ mod watch;
 use chrono::Local;
 
 use super::args::StatusFlags;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 
 use look::look;
 
 /// Shows it, once or again and again.
-pub(super) async fn status(flags: StatusFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn status(
+    flags: StatusFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     if let Some(seconds) = flags.watch {
         return Box::pin(watch::watch(seconds, output)).await;
     }

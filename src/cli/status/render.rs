@@ -4,14 +4,17 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use super::verdict::{Level, Verdict};
+use super::verdict::{HomeVerdict, VerdictLevel};
 use super::view::Home;
 use crate::cli::service::ServiceJson;
-use crate::cli::text::{self, Clock, Style, Tone, both, inline, quota_rows, refresh_result, title};
+use crate::cli::text::{
+    self, ReaderClock, Style, TextTone, both, inline, quota_rows, refresh_result, title,
+};
 use crate::control::human::{count, duration};
-use crate::control::judge::{self, Pending};
+use crate::control::judge::{self, ConfigDrift};
 use crate::control::protocol::{
-    ClientEntry, Finding, ListenerStatus, Mishaps, ProviderStatus, RequestCounts, Status, Timestamp,
+    ClientEntry, Finding, ListenerStatus, ProviderStatus, RequestCounts, RequestFailures, Status,
+    Timestamp,
 };
 
 /// The last line of a screen that is shown again and again.
@@ -43,7 +46,7 @@ where
         let how = how_to_start(service).filter(|_| !mended);
         return text + &how.map_or_else(String::new, |how| style.prose(how));
     };
-    let clock = Clock {
+    let clock = ReaderClock {
         now: status.now,
         zone,
     };
@@ -103,11 +106,11 @@ fn how_to_start(service: Option<&ServiceJson>) -> Option<&'static str> {
 }
 
 /// The first line: whether all is well, and what to do if not.
-fn verdict(verdict: &Verdict, style: Style) -> String {
+fn verdict(verdict: &HomeVerdict, style: Style) -> String {
     let (tone, sign) = match verdict.level {
-        Level::Good => (Tone::Good, '✓'),
-        Level::Attention => (Tone::Waiting, '!'),
-        Level::Bad => (Tone::Bad, '✗'),
+        VerdictLevel::Good => (TextTone::Good, '✓'),
+        VerdictLevel::Attention => (TextTone::Waiting, '!'),
+        VerdictLevel::Bad => (TextTone::Bad, '✗'),
     };
     let message = style.paint(tone, &format!("{sign} {}", inline(&verdict.message)));
     let command = verdict.command.as_deref();
@@ -117,8 +120,8 @@ fn verdict(verdict: &Verdict, style: Style) -> String {
 
 fn daemon<Z>(
     status: &Status,
-    pending: Option<&Pending>,
-    clock: &Clock<'_, Z>,
+    pending: Option<&ConfigDrift>,
+    clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> String
 where
@@ -127,7 +130,7 @@ where
 {
     let daemon = &status.daemon;
     let name = format!("hermes-proxyd {}", inline(&daemon.version));
-    let name = style.paint(Tone::Heading, &name);
+    let name = style.paint(TextTone::Heading, &name);
     let since = clock.time(daemon.started_at);
     let uptime = duration(daemon.uptime_seconds);
     let line = format!(
@@ -149,10 +152,10 @@ where
     );
     let state = match pending {
         None => "",
-        Some(Pending::Broken) => " (can't be used as it is now)",
-        Some(Pending::Gone) => " (gone since it was read)",
-        Some(Pending::Restart(_)) => " (changes need a restart)",
-        Some(Pending::Reload) => " (changed since it was read)",
+        Some(ConfigDrift::Broken) => " (can't be used as it is now)",
+        Some(ConfigDrift::Gone) => " (gone since it was read)",
+        Some(ConfigDrift::Restart(_)) => " (changes need a restart)",
+        Some(ConfigDrift::Reload) => " (changed since it was read)",
     };
     text + &style.row("", "config", HEAD, &(config + state))
 }
@@ -173,7 +176,7 @@ fn listener(listener: &ListenerStatus) -> String {
 }
 
 /// Who asked within the last hour, the last one first; `None` where no app has a key.
-fn lately<Z>(clients: &[ClientEntry], clock: &Clock<'_, Z>) -> Option<String>
+fn lately<Z>(clients: &[ClientEntry], clock: &ReaderClock<'_, Z>) -> Option<String>
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -212,7 +215,7 @@ where
 fn provider<Z>(
     provider: &ProviderStatus,
     findings: &[Finding],
-    clock: &Clock<'_, Z>,
+    clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> String
 where
@@ -229,7 +232,7 @@ where
 fn rows<Z>(
     provider: &ProviderStatus,
     findings: &[Finding],
-    clock: &Clock<'_, Z>,
+    clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> Vec<(&'static str, String)>
 where
@@ -280,7 +283,7 @@ where
 }
 
 /// How many, and the last one: `3, the last one 2 min ago: http_429 (request 49f2c0a51be7d386)`
-fn mishaps<Z>(mishaps: &Mishaps, clock: &Clock<'_, Z>) -> String
+fn mishaps<Z>(mishaps: &RequestFailures, clock: &ReaderClock<'_, Z>) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,

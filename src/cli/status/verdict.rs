@@ -6,8 +6,8 @@ use crate::control::protocol::{Finding, Severity};
 
 /// Whether all is well, and what to do if not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::cli) struct Verdict {
-    pub(in crate::cli) level: Level,
+pub(in crate::cli) struct HomeVerdict {
+    pub(in crate::cli) level: VerdictLevel,
     /// What a program branches on.
     pub(in crate::cli) code: String,
     /// What a person reads; no full stop.
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Verdict {
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::cli) enum Level {
+pub(in crate::cli) enum VerdictLevel {
     /// Nothing is to be done.
     Good,
     /// It works, but needs attention.
@@ -28,12 +28,12 @@ pub(in crate::cli) enum Level {
     Bad,
 }
 
-impl Verdict {
+impl HomeVerdict {
     /// Of these findings, the worst of which comes first.
     pub(super) fn of(findings: &[Finding]) -> Self {
         let Some(worst) = findings.first() else {
             return Self {
-                level: Level::Good,
+                level: VerdictLevel::Good,
                 code: "all_well".to_owned(),
                 message: "All is well".to_owned(),
                 command: None,
@@ -41,8 +41,8 @@ impl Verdict {
         };
         Self {
             level: match worst.severity {
-                Severity::Bad => Level::Bad,
-                Severity::Attention | Severity::Other(_) => Level::Attention,
+                Severity::Bad => VerdictLevel::Bad,
+                Severity::Attention | Severity::Other(_) => VerdictLevel::Attention,
             },
             code: worst.code.as_str().to_owned(),
             message: worst.text.clone(),

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::verdict::Verdict;
-use crate::cli::output::{Exit, Failure};
+use super::verdict::HomeVerdict;
+use crate::cli::output::{CommandFailure, Exit};
 use crate::cli::service::ServiceJson;
-use crate::control::judge::{self, IdleService, Pending};
+use crate::control::judge::{self, ConfigDrift, IdleService};
 use crate::control::protocol::{ClientEntry, Status};
 
 /// What the home screen shows; its JSON form is what `hermesctl proxy status --json` prints.
@@ -13,7 +13,7 @@ use crate::control::protocol::{ClientEntry, Status};
 pub(in crate::cli) struct Home {
     /// Whether a daemon answered; without one there is only the verdict.
     pub(in crate::cli) running: bool,
-    pub(in crate::cli) verdict: Verdict,
+    pub(in crate::cli) verdict: HomeVerdict,
     #[serde(flatten)]
     pub(in crate::cli) status: Option<Status>,
     /// The apps that have a key, where the daemon tells.
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Home {
     pub(in crate::cli) service: Option<ServiceJson>,
     /// What of its file the daemon has not applied.
     #[serde(skip)]
-    pub(in crate::cli) pending: Option<Pending>,
+    pub(in crate::cli) pending: Option<ConfigDrift>,
 }
 
 impl Home {
@@ -32,7 +32,7 @@ impl Home {
     pub(in crate::cli) fn of(status: Option<Status>, clients: Option<Vec<ClientEntry>>) -> Self {
         let home = Self {
             running: status.is_some(),
-            verdict: Verdict::of(&[]),
+            verdict: HomeVerdict::of(&[]),
             status,
             clients,
             service: None,
@@ -42,7 +42,7 @@ impl Home {
     }
 
     /// With what of its file the daemon has not applied.
-    pub(in crate::cli) fn with_pending(self, pending: Option<Pending>) -> Self {
+    pub(in crate::cli) fn with_pending(self, pending: Option<ConfigDrift>) -> Self {
         Self { pending, ..self }.judged()
     }
 
@@ -52,9 +52,9 @@ impl Home {
     }
 
     /// A daemon that did not answer as it should.
-    pub(super) fn unknown(failure: &Failure) -> Self {
+    pub(super) fn unknown(failure: &CommandFailure) -> Self {
         Self {
-            verdict: Verdict::of(&[judge::no_answer(failure.message())]),
+            verdict: HomeVerdict::of(&[judge::no_answer(failure.message())]),
             ..Self::of(None, None)
         }
     }
@@ -67,7 +67,7 @@ impl Home {
                 installed: service.installed,
                 last_failure: service.last_failure.as_deref(),
             });
-            self.verdict = Verdict::of(&[judge::not_running(idle)]);
+            self.verdict = HomeVerdict::of(&[judge::not_running(idle)]);
             return self;
         };
         let runs_as = service.and_then(|service| service.pid);
@@ -75,7 +75,7 @@ impl Home {
         let of_file = self.pending.as_ref();
         let of_file = of_file.map(|pending| judge::of_file(pending, is_service));
         let findings = judge::with(status, of_file);
-        self.verdict = Verdict::of(&findings);
+        self.verdict = HomeVerdict::of(&findings);
         status.findings = Some(findings);
         self
     }

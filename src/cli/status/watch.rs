@@ -11,10 +11,10 @@ use tokio::time::sleep;
 use super::look::look;
 use super::render;
 use super::view::Home;
-use crate::cli::output::{Exit, Failure, Output};
+use crate::cli::output::{CommandFailure, CommandOutput, Exit};
 use crate::cli::platform::interrupted;
 use crate::cli::screen;
-use crate::cli::text::{self, Style, Tone};
+use crate::cli::text::{self, Style, TextTone};
 
 /// Another screen, where nothing scrolls, without a cursor and without broken lines.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
@@ -22,7 +22,10 @@ const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
 const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 
 /// Shows it every so many seconds until Ctrl-C.
-pub(super) async fn watch(seconds: u64, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn watch(
+    seconds: u64,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let pause = Duration::from_secs(seconds);
     let mut ended = pin!(interrupted());
     let mut canvas = if output.is_json() || screen::size().is_none() {
@@ -91,7 +94,7 @@ fn without_clock(value: &mut Value) {
 }
 
 /// In a pipe: blocks with an empty line between them.
-fn block(home: &Home, first: bool, output: &mut Output) -> io::Result<()> {
+fn block(home: &Home, first: bool, output: &mut CommandOutput) -> io::Result<()> {
     output.answer(home, |home, style| {
         let text = render::home(home, &Local, style);
         if first { text } else { format!("\n{text}") }
@@ -146,7 +149,7 @@ fn frame(text: &str, foot: &str, (rows, columns): (usize, usize), style: Style) 
         frame += "…\u{1b}[K\r\n";
     }
     frame += "\u{1b}[K\r\n";
-    frame += &style.paint(Tone::Label, &text::cut(foot, columns));
+    frame += &style.paint(TextTone::Label, &text::cut(foot, columns));
     frame += "\u{1b}[J";
     frame
 }

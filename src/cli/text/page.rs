@@ -11,7 +11,7 @@ pub(in crate::cli) struct Style {
 
 /// What a text means to the reader.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cli) enum Tone {
+pub(in crate::cli) enum TextTone {
     Heading,
     Good,
     Waiting,
@@ -62,7 +62,7 @@ impl Style {
         width: usize,
         value: &str,
     ) -> String {
-        let label = self.paint(Tone::Label, &format!("{label:width$}"));
+        let label = self.paint(TextTone::Label, &format!("{label:width$}"));
         self.hanging(&format!("{indent}{label}"), indent.len() + width, value)
     }
 
@@ -109,16 +109,16 @@ impl Style {
     }
 
     /// The text in its tone's colour.
-    pub(in crate::cli) fn paint(self, tone: Tone, text: &str) -> String {
+    pub(in crate::cli) fn paint(self, tone: TextTone, text: &str) -> String {
         if !self.coloured {
             return text.to_owned();
         }
         let code = match tone {
-            Tone::Heading => "1",
-            Tone::Good => "32",
-            Tone::Waiting => "33",
-            Tone::Bad => "31",
-            Tone::Label => "2",
+            TextTone::Heading => "1",
+            TextTone::Good => "32",
+            TextTone::Waiting => "33",
+            TextTone::Bad => "31",
+            TextTone::Label => "2",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn colours_take_no_columns() {
-        let painted = Style::COLOURED.paint(Tone::Bad, "bad m");
+        let painted = Style::COLOURED.paint(TextTone::Bad, "bad m");
         assert_eq!((visible(&painted), visible("bad m")), (5, 5));
         assert_eq!(visible("a\u{1b}[1mb\u{1b}[0mc"), 3);
     }

@@ -6,11 +6,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::Now;
+use super::TopOutput;
 use crate::cli::connection::connect;
-use crate::cli::output::{Exit, Failure};
-use crate::control::client::{Client, ClientError};
-use crate::control::flights::InFlightQuery;
+use crate::cli::output::{CommandFailure, Exit};
+use crate::control::client::{ClientError, ControlClient};
+use crate::control::in_flight::InFlightQuery;
 use crate::control::protocol::ErrorCode;
 use crate::control::protocol::calls;
 
@@ -18,18 +18,18 @@ use crate::control::protocol::calls;
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What comes of a look.
-pub(super) type News = Result<Box<Now>, Failure>;
+pub(super) type FeedUpdate = Result<Box<TopOutput>, CommandFailure>;
 
 /// The looks that are to come.
 #[derive(Debug)]
 pub(super) struct Feed {
-    news: mpsc::Receiver<News>,
+    news: mpsc::Receiver<FeedUpdate>,
     query: watch::Sender<InFlightQuery>,
 }
 
 impl Feed {
     /// Goes on with a connection that has answered once.
-    pub(super) fn start(client: Client, query: InFlightQuery, interval: Duration) -> Self {
+    pub(super) fn start(client: ControlClient, query: InFlightQuery, interval: Duration) -> Self {
         let (sender, news) = mpsc::channel(1);
         let (query, asked) = watch::channel(query);
         // It ends with hermesctl.
@@ -38,7 +38,7 @@ impl Feed {
     }
 
     /// What the next look has found. Loses nothing when dropped half-way.
-    pub(super) async fn next(&mut self) -> Option<News> {
+    pub(super) async fn next(&mut self) -> Option<FeedUpdate> {
         self.news.recv().await
     }
 
@@ -53,8 +53,8 @@ impl Feed {
 }
 
 async fn look_on(
-    client: Client,
-    (news, mut asked): (mpsc::Sender<News>, watch::Receiver<InFlightQuery>),
+    client: ControlClient,
+    (news, mut asked): (mpsc::Sender<FeedUpdate>, watch::Receiver<InFlightQuery>),
     interval: Duration,
 ) {
     let mut client = Some(client);
@@ -76,7 +76,10 @@ async fn look_on(
     }
 }
 
-async fn look_again(client: &mut Option<Client>, query: InFlightQuery) -> Result<Now, Failure> {
+async fn look_again(
+    client: &mut Option<ControlClient>,
+    query: InFlightQuery,
+) -> Result<TopOutput, CommandFailure> {
     let mut connection = match client.take() {
         Some(connection) => connection,
         None => connect().await?,
@@ -87,7 +90,10 @@ async fn look_again(client: &mut Option<Client>, query: InFlightQuery) -> Result
 }
 
 /// Looks once.
-pub(super) async fn look(client: &mut Client, query: InFlightQuery) -> Result<Now, Failure> {
+pub(super) async fn look(
+    client: &mut ControlClient,
+    query: InFlightQuery,
+) -> Result<TopOutput, CommandFailure> {
     let flights = match client.call(calls::InFlight(query)).await {
         Err(ClientError::Daemon(error)) if error.code == ErrorCode::UnknownOperation => {
             return Err(too_old(&client.daemon().version));
@@ -95,14 +101,14 @@ pub(super) async fn look(client: &mut Client, query: InFlightQuery) -> Result<No
         flights => flights?,
     };
     let status = client.call(calls::Status).await?;
-    Ok(Now::of(status, flights))
+    Ok(TopOutput::of(status, flights))
 }
 
-fn too_old(version: &str) -> Failure {
+fn too_old(version: &str) -> CommandFailure {
     let message = format!(
         "The running hermes-proxyd {version} is older than this hermesctl and does not list requests in flight."
     );
-    Failure::new(message)
+    CommandFailure::new(message)
         .with_code(Exit::Failed, "unknown_operation")
         .with_hint(
             "Restart it: `hermesctl proxy restart`. Until then `hermesctl proxy status --watch` shows its state.",

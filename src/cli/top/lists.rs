@@ -3,13 +3,13 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::page::{MIDDLE, Page, Tone, WIDE, WIDEST, lines, tone};
+use super::page::{MIDDLE, ScreenTone, TopScreen, WIDE, WIDEST, lines, tone};
 use super::rates::Rate;
-use super::table::{Cell, Column, Room, Table, put};
+use super::table::{Cell, Column, ColumnTable, ColumnWidth, put};
 use super::words::{age, bytes, rate, several, time};
 use crate::cli::text::width;
-use crate::control::flights::{MOST, RequestInFlight, RequestPhase};
 use crate::control::human::{count, duration};
+use crate::control::in_flight::{MOST, RequestInFlight, RequestPhase};
 use crate::control::judge;
 use crate::control::protocol::{Finding, ProviderStatus, QuotaWindow};
 
@@ -17,7 +17,7 @@ use crate::control::protocol::{Finding, ProviderStatus, QuotaWindow};
 const NEARLY: u64 = 80;
 const NOTHING: &str = "–";
 
-impl Page<'_> {
+impl TopScreen<'_> {
     pub(super) fn providers(&self, area: Rect, buffer: &mut Buffer) {
         let room = usize::from(area.width);
         let mut lines = lines(area).skip(1);
@@ -30,8 +30,8 @@ impl Page<'_> {
             .unwrap_or_default()
             .clamp(9, if room >= WIDE { 20 } else { 12 });
         let mut columns = vec![
-            Column::left("PROVIDERS", Room::Fixed(name)),
-            Column::left("", Room::Part(1)),
+            Column::left("PROVIDERS", ColumnWidth::Fixed(name)),
+            Column::left("", ColumnWidth::Part(1)),
         ];
         if room >= MIDDLE {
             columns.push(Column::right("SERVED", 7));
@@ -42,9 +42,12 @@ impl Page<'_> {
             MIDDLE.. => 22,
             _ => 20,
         };
-        columns.push(Column::left("QUOTA", Room::Fixed(quota)));
-        let table = Table::new(columns, room);
-        let styles = (self.style(Tone::Heading), self.style(Tone::Label));
+        columns.push(Column::left("QUOTA", ColumnWidth::Fixed(quota)));
+        let table = ColumnTable::new(columns, room);
+        let styles = (
+            self.style(ScreenTone::Heading),
+            self.style(ScreenTone::Label),
+        );
         table.head(styles, head, buffer);
         let rows = usize::from(area.height).saturating_sub(2);
         let is_cut = providers.len() > rows;
@@ -57,10 +60,10 @@ impl Page<'_> {
         };
         if providers.is_empty() {
             let text = "None is configured: `hermesctl setup` sets one up.";
-            put(buffer, line, 0, (text, self.style(Tone::Label)));
+            put(buffer, line, 0, (text, self.style(ScreenTone::Label)));
         } else if is_cut {
             let text = format!("… {} more", providers.len() - shown);
-            put(buffer, line, 0, (&text, self.style(Tone::Label)));
+            put(buffer, line, 0, (&text, self.style(ScreenTone::Label)));
         }
     }
 
@@ -68,25 +71,25 @@ impl Page<'_> {
         let findings = judge::findings(&self.0.now.status);
         let worst = judge::about(&findings, &provider.name);
         let worst = worst.first().copied();
-        let tone = worst.map_or(Tone::Good, tone);
+        let tone = worst.map_or(ScreenTone::Good, tone);
         let counts = provider.requests;
         let mut cells = vec![
-            self.cell(Tone::Plain, &*provider.name),
+            self.cell(ScreenTone::Plain, &*provider.name),
             self.cell(tone, state(provider, worst)),
         ];
         if room >= MIDDLE {
             let failed = if counts.failed > 0 {
-                Tone::Plain
+                ScreenTone::Plain
             } else {
-                Tone::Label
+                ScreenTone::Label
             };
-            cells.push(self.cell(Tone::Plain, count(counts.served)));
+            cells.push(self.cell(ScreenTone::Plain, count(counts.served)));
             cells.push(self.cell(failed, count(counts.failed)));
         }
         let windows = provider.quota.iter().flat_map(|quota| &quota.windows);
         cells.push(match windows.max_by_key(|window| window.used_percent) {
             Some(window) => self.quota(window, room),
-            None => self.cell(Tone::Label, NOTHING),
+            None => self.cell(ScreenTone::Label, NOTHING),
         });
         cells
     }
@@ -95,9 +98,9 @@ impl Page<'_> {
     fn quota(&self, window: &QuotaWindow, room: usize) -> Cell {
         let used = window.used_percent;
         let tone = match used {
-            100.. => Tone::Bad,
-            NEARLY.. => Tone::Waiting,
-            _ => Tone::Plain,
+            100.. => ScreenTone::Bad,
+            NEARLY.. => ScreenTone::Waiting,
+            _ => ScreenTone::Plain,
         };
         let length = window.length_seconds.filter(|_| window.limit.is_none());
         let name = length.map_or_else(|| window.name.replace('_', " "), duration);
@@ -116,13 +119,18 @@ impl Page<'_> {
             return;
         };
         let flights = &self.0.now.flights;
-        let x = put(buffer, title, 0, ("IN FLIGHT", self.style(Tone::Heading)));
+        let x = put(
+            buffer,
+            title,
+            0,
+            ("IN FLIGHT", self.style(ScreenTone::Heading)),
+        );
         let rows = usize::from(area.height).saturating_sub(3);
         put(
             buffer,
             title,
             x,
-            (&self.summary(rows), self.style(Tone::Label)),
+            (&self.summary(rows), self.style(ScreenTone::Label)),
         );
         let Some(head) = lines.next() else {
             return;
@@ -131,7 +139,7 @@ impl Page<'_> {
             let next = "The next request appears here as soon as it is sent on.";
             let texts = std::iter::once(next.to_owned()).chain(self.how_to_connect());
             for (text, line) in texts.zip(std::iter::once(head).chain(lines)) {
-                put(buffer, line, 0, (&text, self.style(Tone::Label)));
+                put(buffer, line, 0, (&text, self.style(ScreenTone::Label)));
             }
             return;
         }
@@ -143,8 +151,8 @@ impl Page<'_> {
             .map(|one| width(&one.provider))
             .max();
         let name = names.unwrap_or_default().clamp(8, 14);
-        let table = Table::new(columns(room, name, has_logins), room);
-        let style = self.style(Tone::Label);
+        let table = ColumnTable::new(columns(room, name, has_logins), room);
+        let style = self.style(ScreenTone::Label);
         table.head((style, style), head, buffer);
         let requests = flights.requests.iter().skip(self.0.passed);
         for (request, line) in requests.zip(lines) {
@@ -196,43 +204,43 @@ impl Page<'_> {
 
     fn request(&self, request: &RequestInFlight, room: usize, has_logins: bool) -> Vec<Cell> {
         let known = |text: Option<&String>| match text {
-            Some(text) => self.cell(Tone::Plain, text.as_str()),
-            None => self.cell(Tone::Label, NOTHING),
+            Some(text) => self.cell(ScreenTone::Plain, text.as_str()),
+            None => self.cell(ScreenTone::Label, NOTHING),
         };
         let mut cells = vec![
-            self.cell(Tone::Plain, age(request.age_ms)),
-            self.cell(Tone::Plain, request.client.as_str()),
+            self.cell(ScreenTone::Plain, age(request.age_ms)),
+            self.cell(ScreenTone::Plain, request.client.as_str()),
             known(request.model.as_ref()),
         ];
         if room >= MIDDLE {
-            cells.push(self.cell(Tone::Plain, request.provider.as_str()));
+            cells.push(self.cell(ScreenTone::Plain, request.provider.as_str()));
         }
         if has_logins {
             cells.push(known(request.login.as_ref()));
         }
         if room >= WIDEST {
-            cells.push(self.cell(Tone::Label, request.path.as_str()));
+            cells.push(self.cell(ScreenTone::Label, request.path.as_str()));
         }
         cells.push(match (&request.phase, request.first_byte_ms) {
-            (_, Some(first)) => self.cell(Tone::Plain, time(first)),
-            (RequestPhase::Sending, None) => self.cell(Tone::Waiting, "sending"),
+            (_, Some(first)) => self.cell(ScreenTone::Plain, time(first)),
+            (RequestPhase::Sending, None) => self.cell(ScreenTone::Waiting, "sending"),
             (
                 RequestPhase::Waiting
                 | RequestPhase::Streaming
                 | RequestPhase::Answering
                 | RequestPhase::Other(_),
                 None,
-            ) => self.cell(Tone::Waiting, "waiting"),
+            ) => self.cell(ScreenTone::Waiting, "waiting"),
         });
         cells.push(match self.0.rates.of(request) {
-            Rate::Unknown => self.cell(Tone::Label, NOTHING),
-            Rate::Tokens(tenths) => self.cell(Tone::Plain, rate(tenths) + " tok/s"),
-            Rate::About(tenths) => self.cell(Tone::Plain, format!("~{} tok/s", rate(tenths))),
-            Rate::Events(tenths) => self.cell(Tone::Plain, rate(tenths) + " ev/s"),
-            Rate::Bytes(each) => self.cell(Tone::Plain, bytes(each) + "/s"),
+            Rate::Unknown => self.cell(ScreenTone::Label, NOTHING),
+            Rate::Tokens(tenths) => self.cell(ScreenTone::Plain, rate(tenths) + " tok/s"),
+            Rate::About(tenths) => self.cell(ScreenTone::Plain, format!("~{} tok/s", rate(tenths))),
+            Rate::Events(tenths) => self.cell(ScreenTone::Plain, rate(tenths) + " ev/s"),
+            Rate::Bytes(each) => self.cell(ScreenTone::Plain, bytes(each) + "/s"),
         });
         if room >= WIDE {
-            cells.push(self.cell(Tone::Plain, bytes(request.bytes_out)));
+            cells.push(self.cell(ScreenTone::Plain, bytes(request.bytes_out)));
         }
         cells
     }
@@ -241,17 +249,17 @@ impl Page<'_> {
 fn columns(room: usize, provider: usize, has_logins: bool) -> Vec<Column> {
     let mut columns = vec![
         Column::right("AGE", 7),
-        Column::left("CLIENT", Room::Part(4)),
-        Column::left("MODEL", Room::Part(5)),
+        Column::left("CLIENT", ColumnWidth::Part(4)),
+        Column::left("MODEL", ColumnWidth::Part(5)),
     ];
     if room >= MIDDLE {
-        columns.push(Column::left("PROVIDER", Room::Fixed(provider)));
+        columns.push(Column::left("PROVIDER", ColumnWidth::Fixed(provider)));
     }
     if has_logins {
-        columns.push(Column::left("LOGIN", Room::Fixed(10)));
+        columns.push(Column::left("LOGIN", ColumnWidth::Fixed(10)));
     }
     if room >= WIDEST {
-        columns.push(Column::left("PATH", Room::Fixed(17)));
+        columns.push(Column::left("PATH", ColumnWidth::Fixed(17)));
     }
     columns.push(Column::right("TTFB", 7));
     columns.push(Column::right("RATE", 11));

@@ -17,16 +17,16 @@ use chrono::{Local, TimeZone};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use self::feed::{Feed, News, look};
+use self::feed::{Feed, FeedUpdate, look};
 use self::scene::Scene;
-use self::terminal::{Key, Screen};
+use self::terminal::{KeyPress, Screen};
 use super::args::TopFlags;
 use super::connection::connect;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use super::platform::interrupted;
 use super::screen;
 use super::text::Style;
-use crate::control::flights::{InFlightQuery, InFlightReport};
+use crate::control::in_flight::{InFlightQuery, InFlightReport};
 use crate::control::protocol::Status;
 
 /// A daemon that has gone is waited for this long, since most that go come back.
@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// What a look finds, as `hermesctl top --json` prints it.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Now {
+pub(super) struct TopOutput {
     /// Requests in flight, listed or not.
     in_flight: u64,
     /// Connections that are open, on all listeners.
@@ -49,7 +49,10 @@ pub(super) struct Now {
 }
 
 /// Shows it once, or again and again until the user quits.
-pub(super) async fn top(flags: TopFlags, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn top(
+    flags: TopFlags,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let is_once = flags.once || output.is_json();
     if !is_once {
         can_be_painted()?;
@@ -73,7 +76,7 @@ pub(super) async fn top(flags: TopFlags, output: &mut Output) -> Result<Exit, Fa
 }
 
 /// Whether standard output is a terminal that can be painted on.
-fn can_be_painted() -> Result<(), Failure> {
+fn can_be_painted() -> Result<(), CommandFailure> {
     let message = if !screen::is_read_by_a_person() {
         "`hermesctl top` needs a terminal, and standard output is not one."
     } else if screen::size().is_none() {
@@ -81,7 +84,7 @@ fn can_be_painted() -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(Failure::new(message)
+    Err(CommandFailure::new(message)
         .with_code(Exit::Usage, "no_terminal")
         .with_hint(
             "`hermesctl top --once` prints it once, `hermesctl top --json` as JSON for a script; \
@@ -89,10 +92,10 @@ fn can_be_painted() -> Result<(), Failure> {
         ))
 }
 
-async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
+async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, CommandFailure> {
     let mut ended = pin!(interrupted());
-    let mut resumed = platform::Heard::resumed();
-    let mut quit = platform::Heard::quit();
+    let mut resumed = platform::HeardSignal::resumed();
+    let mut quit = platform::HeardSignal::quit();
     let mut screen = Screen::open()?;
     loop {
         scene.clock = Local::now().format("%H:%M:%S").to_string();
@@ -104,14 +107,14 @@ async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
             () = quit.next() => return Ok(Exit::Interrupted),
             Some(key) = screen.key() => {
                 match key {
-                    Key::Quit => return Ok(Exit::Ok),
-                    Key::Interrupt => return Ok(Exit::Interrupted),
-                    Key::Suspend => platform::suspend(&mut screen)?,
-                    Key::Repaint => screen.repaint()?,
-                    Key::Order => scene.turn(),
-                    Key::Scroll(rows) => scene.scroll(rows),
-                    Key::Top => scene.scroll(isize::MIN),
-                    Key::Defect => defect(),
+                    KeyPress::Quit => return Ok(Exit::Ok),
+                    KeyPress::Interrupt => return Ok(Exit::Interrupted),
+                    KeyPress::Suspend => platform::suspend(&mut screen)?,
+                    KeyPress::Repaint => screen.repaint()?,
+                    KeyPress::Order => scene.turn(),
+                    KeyPress::Scroll(rows) => scene.scroll(rows),
+                    KeyPress::Top => scene.scroll(isize::MIN),
+                    KeyPress::Defect => defect(),
                 }
             }
             () = resumed.next() => platform::again(&mut screen)?,
@@ -125,7 +128,7 @@ async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// When the daemon has gone and does not come back.
-fn take(scene: &mut Scene, news: News) -> Result<(), Failure> {
+fn take(scene: &mut Scene, news: FeedUpdate) -> Result<(), CommandFailure> {
     match news {
         Ok(now) => scene.see(*now),
         Err(failure) => {
@@ -144,7 +147,7 @@ fn defect() {
     panic!("F12 was pressed in a debug build")
 }
 
-impl Now {
+impl TopOutput {
     /// What the daemon has told.
     pub(super) fn of(status: Status, flights: InFlightReport) -> Self {
         let listed = u64::try_from(flights.requests.len()).unwrap_or(u64::MAX);
@@ -159,7 +162,7 @@ impl Now {
 }
 
 /// The one look that there is, as text.
-pub(super) fn text<Z>(now: &Now, zone: &Z, style: Style) -> String
+pub(super) fn text<Z>(now: &TopOutput, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -196,9 +199,9 @@ mod platform {
     }
 
     /// Tells when a signal comes.
-    pub(super) struct Heard(Option<unix::Signal>);
+    pub(super) struct HeardSignal(Option<unix::Signal>);
 
-    impl Heard {
+    impl HeardSignal {
         /// hermesctl was stopped and goes on.
         pub(super) fn resumed() -> Self {
             let kind = SignalKind::from_raw(Signal::CONT.as_raw());
@@ -238,7 +241,7 @@ mod platform {
 
     pub(super) struct Heard;
 
-    impl Heard {
+    impl HeardSignal {
         pub(super) fn resumed() -> Self {
             Self
         }

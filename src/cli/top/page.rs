@@ -6,7 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::bar;
 
 use super::patience_left;
-use super::scene::{Link, Scene};
+use super::scene::{DaemonLink, Scene};
 use super::table::{Cell, put};
 use super::words::several;
 use crate::cli::text as render;
@@ -28,7 +28,7 @@ const WIDEST_PAGE: u16 = 240;
 
 /// What a text means to the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum ScreenTone {
     Plain,
     Heading,
     Good,
@@ -38,7 +38,7 @@ pub(super) enum Tone {
 }
 
 /// Where the parts are; one without room has no lines.
-struct Plan {
+struct ScreenLayout {
     head: Rect,
     hour: Rect,
     providers: Rect,
@@ -48,7 +48,7 @@ struct Plan {
 
 /// Paints a screen.
 pub(super) fn paint(scene: &mut Scene, area: Rect, buffer: &mut Buffer) {
-    let plan = Plan::of_a_screen(scene, area);
+    let plan = ScreenLayout::of_a_screen(scene, area);
     let rows = usize::from(plan.requests.height.saturating_sub(3));
     scene.shows(rows);
     fill(scene, &plan, buffer);
@@ -57,7 +57,7 @@ pub(super) fn paint(scene: &mut Scene, area: Rect, buffer: &mut Buffer) {
 /// The same as text, as long as it takes.
 pub(super) fn text(scene: &Scene, page: render::Style) -> String {
     let width = u16::try_from(page.columns()).unwrap_or(u16::MAX);
-    let plan = Plan::of_a_page(scene, width.min(WIDEST_PAGE));
+    let plan = ScreenLayout::of_a_page(scene, width.min(WIDEST_PAGE));
     let height = plan.requests.bottom();
     let mut buffer = Buffer::empty(Rect::new(0, 0, plan.requests.width, height));
     fill(scene, &plan, &mut buffer);
@@ -68,7 +68,7 @@ pub(super) fn text(scene: &Scene, page: render::Style) -> String {
 
 /// A line of a painted screen as text.
 fn line(buffer: &Buffer, y: u16, page: render::Style) -> String {
-    let mut runs: Vec<(Tone, String)> = Vec::new();
+    let mut runs: Vec<(ScreenTone, String)> = Vec::new();
     let mut hidden = 0;
     for x in 0..buffer.area().width {
         let Some(cell) = buffer.cell((x, y)) else {
@@ -80,7 +80,7 @@ fn line(buffer: &Buffer, y: u16, page: render::Style) -> String {
             continue;
         }
         hidden = width(cell.symbol()).saturating_sub(1);
-        let tone = Tone::of(cell.fg, cell.modifier);
+        let tone = ScreenTone::of(cell.fg, cell.modifier);
         match runs.last_mut() {
             Some((last, text)) if *last == tone || cell.symbol() == " " => *text += cell.symbol(),
             Some(_) | None => runs.push((tone, cell.symbol().to_owned())),
@@ -109,7 +109,7 @@ pub(super) fn rows(buffer: &Buffer) -> Vec<String> {
         .collect()
 }
 
-impl Tone {
+impl ScreenTone {
     /// What a cell is painted for.
     fn of(colour: Color, modifier: Modifier) -> Self {
         if colour == Color::Green {
@@ -128,20 +128,20 @@ impl Tone {
     }
 
     /// The same in the words of the other commands.
-    fn on_a_page(self) -> Option<render::Tone> {
+    fn on_a_page(self) -> Option<render::TextTone> {
         match self {
             Self::Plain => None,
-            Self::Heading => Some(render::Tone::Heading),
-            Self::Good => Some(render::Tone::Good),
-            Self::Waiting => Some(render::Tone::Waiting),
-            Self::Bad => Some(render::Tone::Bad),
-            Self::Label => Some(render::Tone::Label),
+            Self::Heading => Some(render::TextTone::Heading),
+            Self::Good => Some(render::TextTone::Good),
+            Self::Waiting => Some(render::TextTone::Waiting),
+            Self::Bad => Some(render::TextTone::Bad),
+            Self::Label => Some(render::TextTone::Label),
         }
     }
 }
 
-fn fill(scene: &Scene, plan: &Plan, buffer: &mut Buffer) {
-    let page = Page(scene);
+fn fill(scene: &Scene, plan: &ScreenLayout, buffer: &mut Buffer) {
+    let page = TopScreen(scene);
     page.hour(plan.hour, buffer);
     page.providers(plan.providers, buffer);
     page.requests(plan.requests, buffer);
@@ -153,7 +153,7 @@ fn fill(scene: &Scene, plan: &Plan, buffer: &mut Buffer) {
     page.foot(plan.foot, buffer);
 }
 
-impl Plan {
+impl ScreenLayout {
     fn of_a_screen(scene: &Scene, area: Rect) -> Self {
         let height = usize::from(area.height);
         let head = if height < 6 { 0 } else { 2 };
@@ -205,10 +205,10 @@ pub(super) fn lines(area: Rect) -> impl Iterator<Item = Rect> {
     area.rows()
 }
 
-pub(super) struct Page<'s>(pub(super) &'s Scene);
+pub(super) struct TopScreen<'s>(pub(super) &'s Scene);
 
-impl Page<'_> {
-    pub(super) fn style(&self, tone: Tone) -> Style {
+impl TopScreen<'_> {
+    pub(super) fn style(&self, tone: ScreenTone) -> Style {
         let style = Style::new();
         let coloured = |style: Style, color| {
             if self.0.is_coloured {
@@ -218,22 +218,22 @@ impl Page<'_> {
             }
         };
         match tone {
-            Tone::Plain => style,
-            Tone::Heading => style.add_modifier(Modifier::BOLD),
-            Tone::Good => coloured(style, Color::Green),
-            Tone::Waiting => coloured(style, Color::Yellow),
-            Tone::Bad => coloured(style, Color::Red),
-            Tone::Label => style.add_modifier(Modifier::DIM),
+            ScreenTone::Plain => style,
+            ScreenTone::Heading => style.add_modifier(Modifier::BOLD),
+            ScreenTone::Good => coloured(style, Color::Green),
+            ScreenTone::Waiting => coloured(style, Color::Yellow),
+            ScreenTone::Bad => coloured(style, Color::Red),
+            ScreenTone::Label => style.add_modifier(Modifier::DIM),
         }
     }
 
-    pub(super) fn cell(&self, tone: Tone, text: impl Into<String>) -> Cell {
+    pub(super) fn cell(&self, tone: ScreenTone, text: impl Into<String>) -> Cell {
         (text.into(), self.style(tone))
     }
 
     /// Whether the last look was answered, and in time.
     fn is_alive(&self) -> bool {
-        self.0.link == Link::Alive && self.0.lateness().is_none()
+        self.0.link == DaemonLink::Alive && self.0.lateness().is_none()
     }
 
     fn head(&self, area: Rect, buffer: &mut Buffer) {
@@ -243,21 +243,21 @@ impl Page<'_> {
         };
         let daemon = &self.0.now.status.daemon;
         let name = format!("hermes-proxyd {}", daemon.version);
-        let x = put(buffer, first, 0, (&name, self.style(Tone::Heading)));
+        let x = put(buffer, first, 0, (&name, self.style(ScreenTone::Heading)));
         let up = format!("  up {}", duration(daemon.uptime_seconds));
-        let x = put(buffer, first, x, (&up, self.style(Tone::Label)));
+        let x = put(buffer, first, x, (&up, self.style(ScreenTone::Label)));
         let clock = &self.0.clock;
         let at = usize::from(first.width).saturating_sub(width(clock));
         if at > x {
-            put(buffer, first, at, (clock, self.style(Tone::Label)));
+            put(buffer, first, at, (clock, self.style(ScreenTone::Label)));
         }
         let (tone, text) = self.verdict();
         put(buffer, second, 0, (&text, self.style(tone)));
     }
 
     /// How all is, in one line.
-    fn verdict(&self) -> (Tone, String) {
-        if let Link::Lost {
+    fn verdict(&self) -> (ScreenTone, String) {
+        if let DaemonLink::Lost {
             since,
             why,
             is_gone,
@@ -269,16 +269,16 @@ impl Page<'_> {
             } else {
                 format!("… reconnecting: {why}")
             };
-            return (Tone::Waiting, text);
+            return (ScreenTone::Waiting, text);
         }
         if let Some(late) = self.0.lateness() {
             let (pid, seconds) = (self.0.now.status.daemon.pid, late.as_secs());
             let text = format!("… hermes-proxyd (process {pid}) has not answered for {seconds} s");
-            return (Tone::Waiting, text);
+            return (ScreenTone::Waiting, text);
         }
         let findings = judge::findings(&self.0.now.status);
         let Some(worst) = findings.first() else {
-            return (Tone::Good, "✓ All is well".to_owned());
+            return (ScreenTone::Good, "✓ All is well".to_owned());
         };
         let command = worst.command.as_ref();
         let command = command.map_or_else(String::new, |command| format!(": `{command}`"));
@@ -297,16 +297,25 @@ impl Page<'_> {
         let sum = |numbers: &[u32]| numbers.iter().map(|number| u64::from(*number)).sum::<u64>();
         let (all, failed) = (sum(&hour.requests), sum(&hour.failed));
         let peak = hour.requests.iter().copied().max().unwrap_or_default();
-        let x = put(buffer, title, 0, ("LAST HOUR", self.style(Tone::Heading)));
+        let x = put(
+            buffer,
+            title,
+            0,
+            ("LAST HOUR", self.style(ScreenTone::Heading)),
+        );
         let text = format!("  {}", several(all, "request"));
-        let x = put(buffer, title, x, (&text, self.style(Tone::Label)));
+        let x = put(buffer, title, x, (&text, self.style(ScreenTone::Label)));
         if all + failed > 0 {
-            let tone = if failed > 0 { Tone::Bad } else { Tone::Label };
-            let x = put(buffer, title, x, (", ", self.style(Tone::Label)));
+            let tone = if failed > 0 {
+                ScreenTone::Bad
+            } else {
+                ScreenTone::Label
+            };
+            let x = put(buffer, title, x, (", ", self.style(ScreenTone::Label)));
             let text = format!("{} failed", count(failed));
             let x = put(buffer, title, x, (&text, self.style(tone)));
             let text = format!(", at most {} a minute", count(u64::from(peak)));
-            put(buffer, title, x, (&text, self.style(Tone::Label)));
+            put(buffer, title, x, (&text, self.style(ScreenTone::Label)));
         }
         let each = if usize::from(area.width) >= WIDEST {
             2
@@ -328,18 +337,18 @@ impl Page<'_> {
                 let symbol = bar_at(*number, peak, BARS - 1 - row);
                 let (symbol, tone) = match (*number, failed) {
                     (0, 0) if place < unknown => {
-                        (if row + 1 == BARS { " " } else { "" }, Tone::Label)
+                        (if row + 1 == BARS { " " } else { "" }, ScreenTone::Label)
                     }
                     (0, 0) => (
                         if row + 1 == BARS { bar::ONE_EIGHTH } else { "" },
-                        Tone::Label,
+                        ScreenTone::Label,
                     ),
                     (0, _) => (
                         if row + 1 == BARS { bar::ONE_EIGHTH } else { "" },
-                        Tone::Bad,
+                        ScreenTone::Bad,
                     ),
-                    (_, 0) => (symbol, Tone::Good),
-                    (_, _) => (symbol, Tone::Bad),
+                    (_, 0) => (symbol, ScreenTone::Good),
+                    (_, _) => (symbol, ScreenTone::Bad),
                 };
                 let x = (place - skipped) * each;
                 put(buffer, line, x, (&symbol.repeat(each), self.style(tone)));
@@ -348,9 +357,9 @@ impl Page<'_> {
         if let Some(axis) = lines.next() {
             let shown = hour.requests.len() - skipped;
             let from = format!("{shown} min ago");
-            put(buffer, axis, 0, (&from, self.style(Tone::Label)));
+            put(buffer, axis, 0, (&from, self.style(ScreenTone::Label)));
             let end = (shown * each).saturating_sub(3);
-            put(buffer, axis, end, ("now", self.style(Tone::Label)));
+            put(buffer, axis, end, ("now", self.style(ScreenTone::Label)));
         }
     }
 
@@ -364,12 +373,12 @@ impl Page<'_> {
             "newest"
         };
         let keys = format!("q quit   o {order} first   ↑ ↓ scroll");
-        let x = put(buffer, line, 0, (&keys, self.style(Tone::Label)));
+        let x = put(buffer, line, 0, (&keys, self.style(ScreenTone::Label)));
         let every = self.0.interval.map_or(0, |interval| interval.as_secs());
         let every = format!("every {every} s");
         let at = usize::from(line.width).saturating_sub(width(&every));
         if at > x {
-            put(buffer, line, at, (&every, self.style(Tone::Label)));
+            put(buffer, line, at, (&every, self.style(ScreenTone::Label)));
         }
     }
 }
@@ -390,10 +399,10 @@ fn bar_at(number: u32, peak: u32, line: u16) -> &'static str {
     }
 }
 
-pub(super) fn tone(finding: &Finding) -> Tone {
+pub(super) fn tone(finding: &Finding) -> ScreenTone {
     match finding.severity {
-        Severity::Bad => Tone::Bad,
-        Severity::Attention | Severity::Other(_) => Tone::Waiting,
+        Severity::Bad => ScreenTone::Bad,
+        Severity::Attention | Severity::Other(_) => ScreenTone::Waiting,
     }
 }
 

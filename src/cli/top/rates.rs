@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::control::flights::{InFlightReport, RequestInFlight};
+use crate::control::in_flight::{InFlightReport, RequestInFlight};
 
 /// A rate is that of the last so many milliseconds, so that it neither jumps nor lags.
 const WINDOW: u64 = 5_000;
@@ -29,7 +29,7 @@ pub(super) enum Rate {
 
 /// What was seen of the requests in flight.
 #[derive(Debug, Default)]
-pub(super) struct Rates(HashMap<String, VecDeque<Sample>>);
+pub(super) struct StreamRates(HashMap<String, VecDeque<Sample>>);
 
 /// An answer at an age of its request, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl Sample {
     }
 }
 
-impl Rates {
+impl StreamRates {
     /// Takes another look, and forgets what has ended.
     pub(super) fn learn(&mut self, report: &InFlightReport) {
         let mut before = std::mem::take(&mut self.0);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_of_the_last_seconds() {
-        let mut rates = Rates::default();
+        let mut rates = StreamRates::default();
         let mut next = |age, events, bytes| {
             let report = look(age, events, bytes);
             rates.learn(&report);
@@ -173,13 +173,17 @@ mod tests {
         ] {
             let mut report = look(3000, 40, 100);
             report.requests[0].path = path.to_owned();
-            assert_eq!(Rates::default().of(&report.requests[0]), rate, "{path}");
+            assert_eq!(
+                StreamRates::default().of(&report.requests[0]),
+                rate,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn tokens_that_are_told_while_they_are_made_are_no_estimate() {
-        let mut rates = Rates::default();
+        let mut rates = StreamRates::default();
         let mut next = |age, events, tokens| {
             let mut report = look(age, events, 0);
             report.requests[0].tokens_out = tokens;
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(next(41_000, 200, Some(780)), Rate::About(0));
 
         // A stream that tells of one token when it begins and of all at its end, as Messages do.
-        let mut rates = Rates::default();
+        let mut rates = StreamRates::default();
         let mut next = |age, events, tokens| {
             let mut report = look(age, events, 0);
             report.requests[0].tokens_out = tokens;
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_events_has_bytes_and_what_has_ended_is_forgotten() {
-        let mut rates = Rates::default();
+        let mut rates = StreamRates::default();
         let report = look(3000, 0, 5000);
         assert_eq!(rates.of(&report.requests[0]), Rate::Bytes(2500));
         rates.learn(&report);

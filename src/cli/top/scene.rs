@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Now;
-use super::rates::Rates;
-use crate::control::flights::{InFlightQuery, MOST};
+use super::TopOutput;
+use super::rates::StreamRates;
+use crate::control::in_flight::{InFlightQuery, MOST};
 
 /// A look that takes longer than this beyond its interval is told.
 const LATE: Duration = Duration::from_secs(2);
@@ -14,9 +14,9 @@ const LATE: Duration = Duration::from_secs(2);
 /// What is to be seen.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) now: Now,
-    pub(super) rates: Rates,
-    pub(super) link: Link,
+    pub(super) now: TopOutput,
+    pub(super) rates: StreamRates,
+    pub(super) link: DaemonLink,
     /// Whether the requests that began last come first.
     pub(super) is_newest_first: bool,
     /// Requests that are scrolled past.
@@ -35,7 +35,7 @@ pub(super) struct Scene {
 
 /// How the looks go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum DaemonLink {
     /// The last one was answered.
     Alive,
     /// The last one failed.
@@ -50,7 +50,7 @@ pub(super) enum Link {
 
 impl Scene {
     /// The one look that there is.
-    pub(super) fn once(now: Now, clock: String) -> Self {
+    pub(super) fn once(now: TopOutput, clock: String) -> Self {
         Self {
             interval: None,
             clock,
@@ -60,16 +60,16 @@ impl Scene {
 
     /// The first look of many.
     pub(super) fn new(
-        now: Now,
+        now: TopOutput,
         (is_newest_first, interval): (bool, Duration),
         is_coloured: bool,
     ) -> Self {
-        let mut rates = Rates::default();
+        let mut rates = StreamRates::default();
         rates.learn(&now.flights);
         Self {
             now,
             rates,
-            link: Link::Alive,
+            link: DaemonLink::Alive,
             is_newest_first,
             passed: 0,
             wanted: 0,
@@ -82,10 +82,10 @@ impl Scene {
     }
 
     /// Another look.
-    pub(super) fn see(&mut self, now: Now) {
+    pub(super) fn see(&mut self, now: TopOutput) {
         self.rates.learn(&now.flights);
         self.now = now;
-        self.link = Link::Alive;
+        self.link = DaemonLink::Alive;
         self.looked_at = Instant::now();
     }
 
@@ -93,14 +93,14 @@ impl Scene {
     pub(super) fn misses(&mut self, why: &str, is_gone: bool) -> Instant {
         let since = match &self.link {
             // One that answered no more and has gone since then is waited for from now on.
-            Link::Lost {
+            DaemonLink::Lost {
                 since,
                 is_gone: was_gone,
                 ..
             } if *was_gone || !is_gone => *since,
-            Link::Alive | Link::Lost { .. } => Instant::now(),
+            DaemonLink::Alive | DaemonLink::Lost { .. } => Instant::now(),
         };
-        self.link = Link::Lost {
+        self.link = DaemonLink::Lost {
             since,
             why: why.to_owned(),
             is_gone,

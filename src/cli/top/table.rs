@@ -14,14 +14,14 @@ const GAP: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    pub(super) room: Room,
+    pub(super) room: ColumnWidth,
     /// Numbers stand at the right.
     pub(super) is_right: bool,
 }
 
 /// How wide a column is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Room {
+pub(super) enum ColumnWidth {
     /// So many.
     Fixed(usize),
     /// This part of what is left by the others.
@@ -33,12 +33,12 @@ pub(super) type Cell = (String, Style);
 
 /// Columns laid out side by side.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ColumnTable {
     columns: Vec<(Column, usize)>,
 }
 
 impl Column {
-    pub(super) const fn left(title: &'static str, room: Room) -> Self {
+    pub(super) const fn left(title: &'static str, room: ColumnWidth) -> Self {
         let is_right = false;
         Self {
             title,
@@ -50,27 +50,27 @@ impl Column {
     pub(super) const fn right(title: &'static str, width: usize) -> Self {
         Self {
             title,
-            room: Room::Fixed(width),
+            room: ColumnWidth::Fixed(width),
             is_right: true,
         }
     }
 }
 
-impl Table {
+impl ColumnTable {
     /// These columns in so much room.
     pub(super) fn new(columns: Vec<Column>, room: usize) -> Self {
         let (mut fixed, mut parts) = (GAP * columns.len().saturating_sub(1), 0);
         for column in &columns {
             match column.room {
-                Room::Fixed(width) => fixed += width,
-                Room::Part(part) => parts += part,
+                ColumnWidth::Fixed(width) => fixed += width,
+                ColumnWidth::Part(part) => parts += part,
             }
         }
         let mut left = room.saturating_sub(fixed);
         let columns = columns.into_iter().map(|column| {
             let width = match column.room {
-                Room::Fixed(width) => width,
-                Room::Part(part) => {
+                ColumnWidth::Fixed(width) => width,
+                ColumnWidth::Part(part) => {
                     let width = left * part / parts.max(1);
                     left -= width;
                     parts -= part;
@@ -133,10 +133,10 @@ mod tests {
     fn columns_share_what_is_left_and_hold_their_cells() {
         let columns = vec![
             Column::right("AGE", 5),
-            Column::left("CLIENT", Room::Part(1)),
-            Column::left("MODEL", Room::Part(2)),
+            Column::left("CLIENT", ColumnWidth::Part(1)),
+            Column::left("MODEL", ColumnWidth::Part(2)),
         ];
-        let table = Table::new(columns, 27);
+        let table = ColumnTable::new(columns, 27);
         let area = Rect::new(0, 0, 27, 1);
         let plain = |text: &str| (text.to_owned(), Style::new());
         for (cells, line) in [
@@ -152,6 +152,11 @@ mod tests {
             // A wide letter hides the cell behind it.
             assert_eq!(shown.replace("型 ", "型").replace("模 ", "模"), line);
         }
-        assert!(Table::new(vec![Column::right("AGE", 5)], 0).columns.len() == 1);
+        assert!(
+            ColumnTable::new(vec![Column::right("AGE", 5)], 0)
+                .columns
+                .len()
+                == 1
+        );
     }
 }

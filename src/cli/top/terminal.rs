@@ -24,13 +24,13 @@ const MOST_CELLS: u32 = 4_000_000;
 /// The other screen, until it is dropped.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
-    keys: mpsc::Receiver<Key>,
-    _guard: Guard,
+    keys: mpsc::Receiver<KeyPress>,
+    _guard: TerminalGuard,
 }
 
 /// What a person wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum KeyPress {
     Quit,
     /// Ctrl-C: in raw mode a key like any other.
     Interrupt,
@@ -55,9 +55,9 @@ impl fmt::Debug for Screen {
 }
 
 /// Leaves when it is dropped, also where entering has failed halfway.
-struct Guard;
+struct TerminalGuard;
 
-impl Drop for Guard {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         leave();
     }
@@ -68,7 +68,7 @@ impl Screen {
     pub(super) fn open() -> io::Result<Self> {
         leave_at_a_panic();
         can_be_held()?;
-        let guard = Guard;
+        let guard = TerminalGuard;
         enter()?;
         let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, stdout()));
         let terminal = Terminal::new(backend)?;
@@ -87,7 +87,7 @@ impl Screen {
     }
 
     /// The next key; `None` when no more can come. Loses nothing when dropped half-way.
-    pub(super) async fn key(&mut self) -> Option<Key> {
+    pub(super) async fn key(&mut self) -> Option<KeyPress> {
         self.keys.recv().await
     }
 
@@ -154,7 +154,7 @@ fn leave_at_a_panic() {
 }
 
 /// Reads keys in a thread of its own, which ends with hermesctl.
-fn listen() -> mpsc::Receiver<Key> {
+fn listen() -> mpsc::Receiver<KeyPress> {
     let (sender, keys) = mpsc::channel(64);
     let listening = thread::Builder::new().name("keys".to_owned());
     let heard = listening.spawn(move || {
@@ -171,10 +171,10 @@ fn listen() -> mpsc::Receiver<Key> {
     keys
 }
 
-fn meaning(event: &Event) -> Option<Key> {
+fn meaning(event: &Event) -> Option<KeyPress> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => of_key(*key),
-        Event::Resize(..) => Some(Key::Repaint),
+        Event::Resize(..) => Some(KeyPress::Repaint),
         Event::Key(_)
         | Event::FocusGained
         | Event::FocusLost
@@ -183,7 +183,7 @@ fn meaning(event: &Event) -> Option<Key> {
     }
 }
 
-fn of_key(key: KeyEvent) -> Option<Key> {
+fn of_key(key: KeyEvent) -> Option<KeyPress> {
     let is_held = |modifier| key.modifiers.contains(modifier);
     let is_alone = !key
         .modifiers
@@ -193,20 +193,20 @@ fn of_key(key: KeyEvent) -> Option<Key> {
         reason = "a keyboard has many other keys"
     )]
     Some(match key.code {
-        KeyCode::Char('c') if is_held(KeyModifiers::CONTROL) => Key::Interrupt,
-        KeyCode::Char('z') if is_held(KeyModifiers::CONTROL) => Key::Suspend,
-        KeyCode::Char('l') if is_held(KeyModifiers::CONTROL) => Key::Repaint,
+        KeyCode::Char('c') if is_held(KeyModifiers::CONTROL) => KeyPress::Interrupt,
+        KeyCode::Char('z') if is_held(KeyModifiers::CONTROL) => KeyPress::Suspend,
+        KeyCode::Char('l') if is_held(KeyModifiers::CONTROL) => KeyPress::Repaint,
         // Ctrl-Q is what a terminal sends to go on after Ctrl-S.
         KeyCode::Char(_) if !is_alone => return None,
-        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Key::Quit,
-        KeyCode::Char('o') => Key::Order,
-        KeyCode::Up | KeyCode::Char('k') => Key::Scroll(-1),
-        KeyCode::Down | KeyCode::Char('j') => Key::Scroll(1),
-        KeyCode::PageUp => Key::Scroll(-10),
-        KeyCode::PageDown | KeyCode::Char(' ') => Key::Scroll(10),
-        KeyCode::Home | KeyCode::Char('g') => Key::Top,
-        KeyCode::End | KeyCode::Char('G') => Key::Scroll(isize::MAX),
-        KeyCode::F(12) if cfg!(debug_assertions) => Key::Defect,
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => KeyPress::Quit,
+        KeyCode::Char('o') => KeyPress::Order,
+        KeyCode::Up | KeyCode::Char('k') => KeyPress::Scroll(-1),
+        KeyCode::Down | KeyCode::Char('j') => KeyPress::Scroll(1),
+        KeyCode::PageUp => KeyPress::Scroll(-10),
+        KeyCode::PageDown | KeyCode::Char(' ') => KeyPress::Scroll(10),
+        KeyCode::Home | KeyCode::Char('g') => KeyPress::Top,
+        KeyCode::End | KeyCode::Char('G') => KeyPress::Scroll(isize::MAX),
+        KeyCode::F(12) if cfg!(debug_assertions) => KeyPress::Defect,
         _ => return None,
     })
 }
@@ -218,15 +218,15 @@ mod tests {
     #[test]
     fn a_letter_with_another_key_held_is_another_key() {
         for (letter, modifiers, meant) in [
-            ('q', KeyModifiers::NONE, Some(Key::Quit)),
-            ('Q', KeyModifiers::SHIFT, Some(Key::Quit)),
+            ('q', KeyModifiers::NONE, Some(KeyPress::Quit)),
+            ('Q', KeyModifiers::SHIFT, Some(KeyPress::Quit)),
             ('q', KeyModifiers::CONTROL, None),
             ('o', KeyModifiers::CONTROL, None),
             ('o', KeyModifiers::ALT, None),
-            ('G', KeyModifiers::SHIFT, Some(Key::Scroll(isize::MAX))),
-            ('c', KeyModifiers::CONTROL, Some(Key::Interrupt)),
+            ('G', KeyModifiers::SHIFT, Some(KeyPress::Scroll(isize::MAX))),
+            ('c', KeyModifiers::CONTROL, Some(KeyPress::Interrupt)),
             ('c', KeyModifiers::NONE, None),
-            ('z', KeyModifiers::CONTROL, Some(Key::Suspend)),
+            ('z', KeyModifiers::CONTROL, Some(KeyPress::Suspend)),
         ] {
             let key = KeyEvent::new(KeyCode::Char(letter), modifiers);
             assert_eq!(of_key(key), meant, "{letter} {modifiers:?}");

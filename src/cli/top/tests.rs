@@ -8,12 +8,12 @@ use tokio::time::advance;
 
 use super::page::{paint, rows};
 use super::scene::Scene;
-use super::{Now, take};
-use crate::cli::output::{Exit, Failure};
+use super::{TopOutput, take};
+use crate::cli::output::{CommandFailure, Exit};
 use crate::cli::shown::samples;
-use crate::control::flights::RequestInFlight;
+use crate::control::in_flight::RequestInFlight;
 
-fn scene(now: Now) -> Scene {
+fn scene(now: TopOutput) -> Scene {
     let mut scene = Scene::new(now, (false, Duration::from_secs(1)), true);
     scene.clock = "20:31:07".to_owned();
     scene
@@ -28,8 +28,8 @@ fn screen(scene: &mut Scene, columns: u16, lines: u16) -> Vec<String> {
 }
 
 /// So many requests of this client and model.
-fn crowd(count: usize, client: &str, model: &str) -> Now {
-    let Now {
+fn crowd(count: usize, client: &str, model: &str) -> TopOutput {
+    let TopOutput {
         mut flights,
         status,
         ..
@@ -44,7 +44,7 @@ fn crowd(count: usize, client: &str, model: &str) -> Now {
             ..one.clone()
         })
         .collect();
-    Now::of(status, flights)
+    TopOutput::of(status, flights)
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn no_more_is_asked_for_than_is_shown_and_scrolled_to() {
         let mut now = crowd(500, "app", "m");
         now.flights.unlisted = 500 - u64::try_from(most.min(500)).unwrap();
         now.flights.requests.truncate(most);
-        scene.see(Now::of(now.status, now.flights));
+        scene.see(TopOutput::of(now.status, now.flights));
         (most, rows)
     };
     let mut scene = scene(crowd(24, "app", "m"));
@@ -172,7 +172,7 @@ async fn a_daemon_that_stands_still_or_goes_is_told_and_one_that_stays_away_is_n
     let late = verdict(&mut scene);
     assert!(late.contains("has not answered for 7 s"), "{late}");
 
-    let failure = |exit| Failure::new("why").with_code(exit, "x");
+    let failure = |exit| CommandFailure::new("why").with_code(exit, "x");
     take(&mut scene, Err(failure(Exit::Failed))).unwrap();
     advance(Duration::from_mins(10)).await;
     take(&mut scene, Err(failure(Exit::Failed))).unwrap();

@@ -4,14 +4,17 @@ pub(in crate::cli) mod render;
 
 use chrono::NaiveDate;
 
-use super::args::{Usage, UsageBy};
+use super::args::{UsageArgs, UsageBy};
 use super::connection::ask;
-use super::output::{Exit, Failure, Output};
+use super::output::{CommandFailure, CommandOutput, Exit};
 use crate::control::protocol::calls;
 use crate::control::usage::{UsageBy as By, UsageQuery};
 
 /// Shows who used how much.
-pub(super) async fn usage(flags: Usage, output: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn usage(
+    flags: UsageArgs,
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let query = query(&flags)?;
     let config = flags.config.as_deref();
     let report = ask(config, async |daemon| {
@@ -26,7 +29,7 @@ pub(super) async fn usage(flags: Usage, output: &mut Output) -> Result<Exit, Fai
     Ok(Exit::Ok)
 }
 
-fn query(flags: &Usage) -> Result<UsageQuery, Failure> {
+fn query(flags: &UsageArgs) -> Result<UsageQuery, CommandFailure> {
     let by = match flags.by {
         UsageBy::Client => By::Client,
         UsageBy::Model => By::Model,
@@ -44,7 +47,7 @@ fn query(flags: &Usage) -> Result<UsageQuery, Failure> {
     let day = text.parse::<NaiveDate>().ok();
     if day.is_none() && days.is_none_or(|days: u32| days == 0) {
         let message = format!("{text:?} is not a day.");
-        return Err(Failure::new(message)
+        return Err(CommandFailure::new(message)
             .with_code(Exit::Usage, "invalid_time")
             .with_hint("Write 1d, 7d, today, yesterday or 2026-11-23."));
     }

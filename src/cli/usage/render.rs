@@ -1,6 +1,6 @@
 //! The table of usage.
 
-use crate::cli::text::{Style, Tone, inline, visible};
+use crate::cli::text::{Style, TextTone, inline, visible};
 use crate::cli::top::words::cut;
 use crate::control::usage::{UsageBy, UsageReport, UsageRow, UsageSums};
 
@@ -39,7 +39,7 @@ pub(in crate::cli) fn report(report: &UsageReport, style: Style) -> String {
         );
     }
     if let Some(fault) = &report.fault {
-        let why = style.paint(Tone::Bad, "not saved:");
+        let why = style.paint(TextTone::Bad, "not saved:");
         text += &style.prose(&format!("The last requests are {why} {}.", inline(fault)));
     }
     if report.dropped > 0 {
@@ -92,13 +92,13 @@ fn table(report: &UsageReport, style: Style) -> String {
         line.trim_end().to_owned() + "\n"
     };
     let heads = HEADS.map(str::to_owned);
-    let mut text = style.paint(Tone::Label, line("", &heads, "").trim_end()) + "\n";
+    let mut text = style.paint(TextTone::Label, line("", &heads, "").trim_end()) + "\n";
     for ((row, name), cells) in report.rows.iter().zip(&names).zip(&cells) {
         let bar = self::bar(weight(row), most, bar);
         let painted = if bar.is_empty() {
             bar
         } else {
-            style.paint(Tone::Good, &bar)
+            style.paint(TextTone::Good, &bar)
         };
         text += &line(name, cells, &painted);
     }

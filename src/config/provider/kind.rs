@@ -8,15 +8,15 @@ use url::Url;
 use super::super::changes::Changes;
 use super::super::form::{Form, Optional, Path, Text, Word};
 use super::super::oauth2::OAuth2;
-use super::super::reader::Section;
+use super::super::reader::TableReader;
 use super::super::table::{Table, table};
-use super::super::writer::Writer;
+use super::super::writer::SettingsWriter;
 use super::super::written::keys_written;
 use super::super::{ProviderName, values};
 
 /// The types of providers, as the file calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+pub(in super::super) enum ProviderType {
     Nous,
     Xai,
     Codex,
@@ -24,25 +24,36 @@ pub(in super::super) enum Kind {
     Static,
 }
 
-pub(in super::super) const KINDS: [(&str, Kind); 5] = [
-    ("nous", Kind::Nous),
-    ("xai", Kind::Xai),
-    ("openai-codex", Kind::Codex),
-    ("oauth2", Kind::OAuth2),
-    ("static", Kind::Static),
+pub(in super::super) const KINDS: [(&str, ProviderType); 5] = [
+    ("nous", ProviderType::Nous),
+    ("xai", ProviderType::Xai),
+    ("openai-codex", ProviderType::Codex),
+    ("oauth2", ProviderType::OAuth2),
+    ("static", ProviderType::Static),
 ];
 /// The kinds with a login, each with the one provider that has it: two keepers of one login would
 /// race for its single-use tokens.
-const LOGINS: [(&str, Kind); 3] = [
-    ("nous", Kind::Nous),
-    ("xai", Kind::Xai),
-    ("openai-codex", Kind::Codex),
+const LOGINS: [(&str, ProviderType); 3] = [
+    ("nous", ProviderType::Nous),
+    ("xai", ProviderType::Xai),
+    ("openai-codex", ProviderType::Codex),
 ];
 /// Keys that only some kinds have, besides all of [`OAuth2`] and [`KeyFields`].
-const OF_KIND: [(&str, &[Kind]); 3] = [
-    ("portal_url", &[Kind::Nous]),
-    ("issuer_url", &[Kind::Xai, Kind::Codex, Kind::OAuth2]),
-    ("pool", &[Kind::Nous, Kind::Xai, Kind::Codex, Kind::OAuth2]),
+const OF_KIND: [(&str, &[ProviderType]); 3] = [
+    ("portal_url", &[ProviderType::Nous]),
+    (
+        "issuer_url",
+        &[ProviderType::Xai, ProviderType::Codex, ProviderType::OAuth2],
+    ),
+    (
+        "pool",
+        &[
+            ProviderType::Nous,
+            ProviderType::Xai,
+            ProviderType::Codex,
+            ProviderType::OAuth2,
+        ],
+    ),
 ];
 /// Whether a server without a login wants a key.
 const NEEDS_KEY: [(&str, bool); 2] = [("key", true), ("none", false)];
@@ -142,10 +153,10 @@ pub fn login_table(name: &str) -> Option<String> {
 /// Whether a provider with a login of this name serves only apps with a client key.
 pub fn login_needs_key(name: &str) -> bool {
     let kind = LOGINS.iter().find(|(known, _)| *known == name);
-    matches!(kind, Some((_, Kind::Codex)))
+    matches!(kind, Some((_, ProviderType::Codex)))
 }
 
-impl Kind {
+impl ProviderType {
     pub(in super::super) fn of(kind: &ProviderKind) -> Self {
         match kind {
             ProviderKind::Nous { .. } => Self::Nous,
@@ -196,7 +207,7 @@ impl ProviderKind {
     }
 
     /// Writes the keys that only this kind has.
-    pub(super) fn write(&self, table: &mut Writer<'_>) {
+    pub(super) fn write(&self, table: &mut SettingsWriter<'_>) {
         self.login_urls().write(table);
         match self {
             Self::OAuth2(settings) => settings.write(table),
@@ -213,7 +224,9 @@ impl ProviderKind {
                     changes.reload(key, old, new);
                 }
             }
-            _ if Kind::of(self) != Kind::of(new) => changes.reload("type", self, new),
+            _ if ProviderType::of(self) != ProviderType::of(new) => {
+                changes.reload("type", self, new);
+            }
             (Self::OAuth2(old), Self::OAuth2(settings)) => {
                 self.login_urls().compare(&new.login_urls(), changes);
                 old.compare(settings, changes);
@@ -250,7 +263,7 @@ impl KeyFields {
     }
 
     /// One place for a key, or none where the server wants none.
-    fn check(&self, table: &Section<'_>) {
+    fn check(&self, table: &TableReader<'_>) {
         let needs_key = self.needs_key();
         let keys = ["api_key_file", "api_key_env", "api_key_credential"];
         let mut given = keys.into_iter().filter(|key| table.has(key));
@@ -272,8 +285,8 @@ impl KeyFields {
 }
 
 /// The kind of the provider in this table; `None` if it is unknown or something that it needs is missing.
-pub(super) fn read(table: &Section<'_>, name: Option<&ProviderName>) -> Option<ProviderKind> {
-    let kind: Option<Kind> = Word(&KINDS).read(table, "type");
+pub(super) fn read(table: &TableReader<'_>, name: Option<&ProviderName>) -> Option<ProviderKind> {
+    let kind: Option<ProviderType> = Word(&KINDS).read(table, "type");
     // All kinds' keys, so that a key of another kind is not called unknown.
     let LoginUrls {
         portal_url,
@@ -290,14 +303,14 @@ pub(super) fn read(table: &Section<'_>, name: Option<&ProviderName>) -> Option<P
         check_kind(table, kind, by_name);
     }
     match kind {
-        Some(Kind::Nous) => Some(ProviderKind::Nous { portal_url }),
-        Some(Kind::Xai) => Some(ProviderKind::Xai { issuer_url }),
-        Some(Kind::Codex) => Some(ProviderKind::Codex { issuer_url }),
-        Some(Kind::OAuth2) => {
+        Some(ProviderType::Nous) => Some(ProviderKind::Nous { portal_url }),
+        Some(ProviderType::Xai) => Some(ProviderKind::Xai { issuer_url }),
+        Some(ProviderType::Codex) => Some(ProviderKind::Codex { issuer_url }),
+        Some(ProviderType::OAuth2) => {
             let settings = oauth2.checked(table);
             settings.map(|settings| ProviderKind::OAuth2(Box::new(settings)))
         }
-        Some(Kind::Static) => {
+        Some(ProviderType::Static) => {
             key.check(table);
             key.source().map(|api_key| ProviderKind::Static { api_key })
         }
@@ -312,7 +325,7 @@ pub(super) fn read(table: &Section<'_>, name: Option<&ProviderName>) -> Option<P
 }
 
 /// Whether the provider's name and keys go with its kind.
-fn check_kind(table: &Section<'_>, kind: Kind, by_name: Option<Kind>) {
+fn check_kind(table: &TableReader<'_>, kind: ProviderType, by_name: Option<ProviderType>) {
     for (key, of) in of_some_kinds() {
         if !of.contains(&kind) && table.has(key) {
             let of = KINDS.iter().filter(|(_, kind)| of.contains(kind));
@@ -332,18 +345,18 @@ fn check_kind(table: &Section<'_>, kind: Kind, by_name: Option<Kind>) {
 }
 
 /// The keys that only some kinds have.
-fn of_some_kinds() -> impl Iterator<Item = (&'static str, &'static [Kind])> {
+fn of_some_kinds() -> impl Iterator<Item = (&'static str, &'static [ProviderType])> {
     let oauth2 = OAuth2::KEYS
         .iter()
-        .map(|(key, _)| (*key, &[Kind::OAuth2][..]));
+        .map(|(key, _)| (*key, &[ProviderType::OAuth2][..]));
     let fixed = KeyFields::KEYS
         .iter()
-        .map(|(key, _)| (*key, &[Kind::Static][..]));
+        .map(|(key, _)| (*key, &[ProviderType::Static][..]));
     OF_KIND.into_iter().chain(fixed).chain(oauth2)
 }
 
 /// The keys that this kind does not have.
-pub(super) fn keys_of_others(kind: Kind) -> Vec<&'static str> {
+pub(super) fn keys_of_others(kind: ProviderType) -> Vec<&'static str> {
     let others = of_some_kinds().filter(|(_, of)| !of.contains(&kind));
     others.map(|(key, _)| key).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ProviderName;
 use super::super::provider::unknown_provider;
-use super::super::reader::{Place, Section, TOP_ADVICE, Wrong, dotted, is_top};
+use super::super::reader::{KeyLocation, TOP_ADVICE, TableReader, Wrong, dotted, is_top};
 use super::super::table::Table;
 use super::{ModelGlob, RouteRule, Routing};
 
@@ -16,14 +16,14 @@ const MOST_TOLD: usize = 8;
 
 /// What the file says, with the places at which it can be wrong as a whole.
 #[derive(Debug, Default)]
-pub(in super::super) struct Read {
+pub(in super::super) struct RoutingRead {
     pub(in super::super) routing: Routing,
     /// The provider of every route.
-    providers: Vec<Place>,
-    globs: Vec<(ModelGlob, Place)>,
+    providers: Vec<KeyLocation>,
+    globs: Vec<(ModelGlob, KeyLocation)>,
 }
 
-impl Read {
+impl RoutingRead {
     /// Whether a route names this provider.
     pub(in super::super) fn names(&self, provider: &ProviderName) -> bool {
         let mut routes = self.routing.routes.iter();
@@ -32,10 +32,10 @@ impl Read {
 }
 
 /// Reads them at the file's top level.
-pub(in super::super) fn read(root: &Section<'_>) -> Read {
-    let mut read = Read {
+pub(in super::super) fn read(root: &TableReader<'_>) -> RoutingRead {
+    let mut read = RoutingRead {
         routing: Routing::read(root, Routing::default()),
-        ..Read::default()
+        ..RoutingRead::default()
     };
     for one in root.sections("route", route).into_iter().flatten() {
         read.globs.extend(one.globs);
@@ -48,7 +48,11 @@ pub(in super::super) fn read(root: &Section<'_>) -> Read {
 }
 
 /// What only shows with everything read: providers that there are not, and names that lead nowhere.
-pub(in super::super) fn check(read: &Read, root: &Section<'_>, names: &BTreeSet<ProviderName>) {
+pub(in super::super) fn check(
+    read: &RoutingRead,
+    root: &TableReader<'_>,
+    names: &BTreeSet<ProviderName>,
+) {
     let report = root.report();
     let Routing {
         routes, aliases, ..
@@ -102,14 +106,14 @@ fn cycle<'a>(
 }
 
 /// A route whose provider is not checked yet.
-struct Unchecked {
+struct UncheckedRoute {
     route: RouteRule,
     /// `None` if it is missing or wrong.
-    provider: Option<Place>,
-    globs: Vec<(ModelGlob, Place)>,
+    provider: Option<KeyLocation>,
+    globs: Vec<(ModelGlob, KeyLocation)>,
 }
 
-fn route(table: &Section<'_>) -> Unchecked {
+fn route(table: &TableReader<'_>) -> UncheckedRoute {
     let route = RouteRule::read(table, RouteRule::with_defaults());
 
     if !table.has("paths") && !table.has("models") {
@@ -128,7 +132,7 @@ fn route(table: &Section<'_>) -> Unchecked {
         table.report().add(&table.place("provider"), message);
     }
     let models = route.models.iter().cloned();
-    Unchecked {
+    UncheckedRoute {
         globs: models.zip(table.right_items("models")).collect(),
         provider: table.right("provider"),
         route,

@@ -41,7 +41,7 @@ fn the_example_holds_every_key_and_no_other() {
     let mut shown = BTreeSet::new();
     keys("", DeTable::parse(&text).unwrap().get_ref(), &mut shown);
     let patterns =
-        |keys: Vec<Key>| -> BTreeSet<_> { keys.into_iter().map(|key| key.pattern).collect() };
+        |keys: Vec<ConfigKey>| -> BTreeSet<_> { keys.into_iter().map(|key| key.pattern).collect() };
     assert_eq!(shown, patterns(reading.keys));
     assert_eq!(shown, patterns(shape()));
 }
@@ -85,7 +85,7 @@ fn every_setting_reaches_the_configuration() {
     assert_eq!(config.log.format, LogFormat::Json);
     let program = home.join("bin/tell").to_str().unwrap().to_owned();
     let command = Hook {
-        events: vec![NoticeKind::LoginEnded, NoticeKind::LoginNotSaved],
+        events: vec![HookEvent::LoginEnded, HookEvent::LoginNotSaved],
         action: HookAction::Command(vec![program, "~".into(), String::new()]),
         timeout: Duration::from_mins(1),
     };

@@ -350,14 +350,20 @@ fn what_only_hermesctl_knows_takes_its_place() {
         last_failure,
     };
     let commands = [
-        (of_file(&Pending::Broken, false), "hermesctl config check"),
-        (of_file(&Pending::Reload, false), "hermesctl proxy reload"),
         (
-            of_file(&Pending::Restart(keys()), false),
+            of_file(&ConfigDrift::Broken, false),
+            "hermesctl config check",
+        ),
+        (
+            of_file(&ConfigDrift::Reload, false),
+            "hermesctl proxy reload",
+        ),
+        (
+            of_file(&ConfigDrift::Restart(keys()), false),
             "hermesctl proxy restart",
         ),
         (
-            of_file(&Pending::Restart(keys()), true),
+            of_file(&ConfigDrift::Restart(keys()), true),
             "hermesctl service restart",
         ),
         (not_running(Some(idle(None))), "hermesctl service start"),
@@ -375,19 +381,19 @@ fn what_only_hermesctl_knows_takes_its_place() {
     }
     assert_eq!(not_running(None).command, None);
     // A restart would lose what is in use.
-    assert_eq!(of_file(&Pending::Gone, true).command, None);
+    assert_eq!(of_file(&ConfigDrift::Gone, true).command, None);
 
     let mut status = status(json!({
         "daemon": {"needs_restart": ["log.format"]}, "refused_apps": mishap(1, "11:59:00"),
     }));
-    let more = of_file(&Pending::Restart(keys()), true);
+    let more = of_file(&ConfigDrift::Restart(keys()), true);
     let found = with(&status, Some(more));
     assert_eq!(told(&found), "restart_needed requests_refused");
     assert!(found[0].text.ends_with("listen"), "{}", found[0].text);
     // What a newer daemon finds is shown as it is.
     let strange = json!({"code": "of_tomorrow", "severity": "dire", "text": "The moon is full"});
     status.findings = Some(vec![serde_json::from_value(strange).unwrap()]);
-    let found = with(&status, Some(of_file(&Pending::Broken, false)));
+    let found = with(&status, Some(of_file(&ConfigDrift::Broken, false)));
     assert_eq!(told(&found), "of_tomorrow config_broken");
 }
 

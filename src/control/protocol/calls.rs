@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::ControlError;
 use super::{client, daemon, login, provider, status};
-use crate::control::{flights, pools, usage};
+use crate::control::{in_flight, pools, usage};
 
 /// A question to the daemon, whose type says what answers it.
 pub trait Call {
@@ -17,7 +17,7 @@ pub trait Call {
     type Reply: Serialize + DeserializeOwned + Send + Sync;
 
     /// How long the daemon may take.
-    const PATIENCE: Patience;
+    const PATIENCE: CallTimeout;
 
     /// As it goes over the wire.
     fn operation(self) -> Operation;
@@ -25,7 +25,7 @@ pub trait Call {
 
 /// How long the daemon may take for one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum CallTimeout {
     /// It answers from memory.
     Short,
     /// It answers after two seconds by itself, or reads a disk.
@@ -34,7 +34,7 @@ pub enum Patience {
     Long,
 }
 
-impl Patience {
+impl CallTimeout {
     /// As a time limit.
     pub fn limit(self) -> Duration {
         match self {
@@ -65,7 +65,7 @@ macro_rules! calls {
 
             impl Call for $name {
                 type Reply = $reply;
-                const PATIENCE: Patience = Patience::$patience;
+                const PATIENCE: CallTimeout = CallTimeout::$patience;
 
                 fn operation(self) -> Operation {
                     Operation::$name $((<$arguments>::from(self.0)))?
@@ -89,13 +89,13 @@ calls! {
     /// The same, after the providers were asked for lists of models that are not known.
     Models = "models", Short => provider::Providers;
     /// What shows that a request on the port is the client's own and no app's.
-    OwnMark = "own_mark", Short => daemon::OwnMark;
+    OwnMark = "own_mark", Short => daemon::OwnMarkValue;
     /// The last lines of the log.
     Log(daemon::LogFrom) = "log", Short => daemon::LogTail;
     /// Stop once running requests have finished.
-    Stop = "stop", Short => daemon::Ending;
+    Stop = "stop", Short => daemon::StopNotice;
     /// The same, and start again as it was started.
-    Restart = "restart", Short => daemon::Ending;
+    Restart = "restart", Short => daemon::StopNotice;
     /// Read the configuration and the logins again.
     Reload = "reload", Long => daemon::ReloadReport;
     /// Begin a login with a code that the user enters.
@@ -117,7 +117,7 @@ calls! {
     /// Forget one of several logins.
     LoginRemove(pools::LoginChoice) = "login_remove", Long => login::LogoutReport;
     /// Which apps have a key.
-    Clients = "clients", Short => client::Clients;
+    Clients = "clients", Short => client::ClientList;
     /// Make a key for an app.
     ClientAdd(client::ClientAdd) = "client_add", Long => client::NewKey;
     /// Revoke an app's key.
@@ -131,7 +131,7 @@ calls! {
     /// Who used how much.
     Usage(usage::UsageQuery) = "usage", Wait => usage::UsageReport;
     /// The requests in flight.
-    InFlight(flights::InFlightQuery) = "in_flight", Short => flights::InFlightReport;
+    InFlight(in_flight::InFlightQuery) = "in_flight", Short => in_flight::InFlightReport;
 }
 
 /// The name in `"name"` or `{"name":…}`.
@@ -150,7 +150,7 @@ fn unknown_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 
 /// One request: `{"id":1,"op":"status"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct ControlRequest {
     /// The client's number, given back with the reply.
     pub id: u64,
     /// What is asked.
@@ -164,13 +164,13 @@ pub struct Reply<T> {
     pub id: Option<u64>,
     /// The result.
     #[serde(flatten)]
-    pub outcome: Outcome<T>,
+    pub outcome: CallOutcome<T>,
 }
 
 /// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome<T> {
+pub enum CallOutcome<T> {
     /// The answer.
     Ok(T),
     /// Why there is none.

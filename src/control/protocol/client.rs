@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
+use super::key::IssuedKey;
 use super::login::is_default;
 use super::time::Timestamp;
 
 /// Which apps have a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clients {
+pub struct ClientList {
     /// The daemon's wall clock when it answered; what all relative times refer to.
     pub now: Timestamp,
     /// The apps by name.
@@ -156,7 +156,7 @@ pub struct NewKey {
     /// The app.
     pub client: ClientEntry,
     /// The key, which can't be shown again.
-    pub key: Key,
+    pub key: IssuedKey,
     /// What the user may want to look at again; whole sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -188,7 +188,7 @@ pub struct ImportedKey {
     /// Whose it is, in the other proxy's words.
     pub label: String,
     /// The token, which stays what it is.
-    pub key: Key,
+    pub key: IssuedKey,
 }
 
 /// What became of tokens, in their order.

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::key::Key;
+use super::key::IssuedKey;
 
 /// What a request on the port shows in `x-hermes-own`, so that it counts as no app's. It is known to
 /// this user alone and good until the daemon ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnMark {
+pub struct OwnMarkValue {
     /// The field's value.
-    pub mark: Key,
+    pub mark: IssuedKey,
 }
 
 /// The daemon is about to stop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ending {
+pub struct StopNotice {
     /// Requests under way, which may finish first.
     pub in_flight: u64,
 }

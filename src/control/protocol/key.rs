@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 
 /// The key of an app, in JSON a string. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(Zeroizing<String>);
+pub struct IssuedKey(Zeroizing<String>);
 
-impl Key {
+impl IssuedKey {
     /// Takes the text over.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -21,19 +21,19 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for IssuedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl Serialize for Key {
+impl Serialize for IssuedKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for IssuedKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)
     }

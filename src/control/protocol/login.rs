@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
+use super::key::IssuedKey;
 use super::provider::RefreshResult;
 use super::time::Timestamp;
 
@@ -142,7 +142,7 @@ pub struct LoginPaste {
     /// The number in [`LoginPage`].
     pub session: u64,
     /// The text as it was pasted.
-    pub text: Key,
+    pub text: IssuedKey,
 }
 
 /// What was pasted is an answer to this login; [`LoginWait`](super::calls::LoginWait) tells what comes of it.

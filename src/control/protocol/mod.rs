@@ -13,7 +13,7 @@ pub(super) mod provider;
 mod status;
 pub(super) mod time;
 
-pub use self::calls::{Call, Operation, Outcome, Patience, Reply, Request};
+pub use self::calls::{Call, CallOutcome, CallTimeout, ControlRequest, Operation, Reply};
 pub use self::client::*;
 pub use self::daemon::*;
 pub use self::error::*;
@@ -24,4 +24,4 @@ pub use self::login::*;
 pub use self::provider::*;
 pub use self::status::*;
 pub use self::time::*;
-pub use super::wires::PathEntry;
+pub use super::chat_apis::PathEntry;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use super::time::Timestamp;
-use crate::control::wires::{PathEntry, Wires};
+use crate::control::chat_apis::{ChatApis, PathEntry};
 
 /// Which providers are served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,8 @@ pub struct ProviderEntry {
     /// What is forwarded.
     pub paths: Vec<PathEntry>,
     /// Which APIs for chats these are; an older daemon does not say.
-    #[serde(default, skip_serializing_if = "Wires::is_empty")]
-    pub wires: Wires,
+    #[serde(default, skip_serializing_if = "ChatApis::is_empty")]
+    pub wires: ChatApis,
     /// The ids of its models, as far as an app has asked for them lately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,

@@ -24,11 +24,11 @@ pub struct Status {
     /// Requests that were refused before any provider was asked, since the daemon started; `None`
     /// where there was none, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Mishaps>,
+    pub refused: Option<RequestFailures>,
     /// Of these, those that an app may miss: what a browser or a monitor asks for by itself and pages
     /// of other sites are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused_apps: Option<Mishaps>,
+    pub refused_apps: Option<RequestFailures>,
     /// How many apps have a client key; `None` with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys: Option<u64>,
@@ -73,7 +73,7 @@ pub struct UnreadableLogin {
 
 /// Requests that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mishaps {
+pub struct RequestFailures {
     /// How many.
     pub count: u64,
     /// When the last one ended.
@@ -214,7 +214,7 @@ pub struct ProviderStatus {
     /// Requests that the provider failed, one after another until now; `None` where the last one
     /// went well, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing: Option<Mishaps>,
+    pub failing: Option<RequestFailures>,
     /// The login in use; `None` without one, with a fixed key, and with an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,

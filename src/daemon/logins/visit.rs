@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::redirect::{self, LoginResult, RedirectListener};
 use super::{LoginSessions, SessionState, SessionWork, ended, stopping};
-use crate::control::protocol::{ControlError, ErrorCode, Key};
+use crate::control::protocol::{ControlError, ErrorCode, IssuedKey};
 use crate::provider::{
     AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, DeviceError, Grant, Poll, Stray,
 };
@@ -48,7 +48,7 @@ pub(super) struct PasteReceiver {
 
 impl PasteReceiver {
     /// Accepts an answer to the login.
-    pub(super) fn take(&self, text: &Key) -> Result<(), ControlError> {
+    pub(super) fn take(&self, text: &IssuedKey) -> Result<(), ControlError> {
         let callback = self.attempt.pasted(text.expose());
         let callback = callback.map_err(refused)?;
         // A full queue holds an answer already.

@@ -16,7 +16,7 @@ use crate::clients::Client;
 use crate::control::judge;
 use crate::control::protocol::{Severity, Status};
 use crate::credentials::{MAIN, PoolEntry, StandingKind};
-use crate::metrics::{self, Family, Format, Page, Value};
+use crate::metrics::{self, Family, MetricsFormat, MetricsPage, Value};
 use crate::provider::ReportedWindow;
 use crate::proxy::{self, Amounts, Upstream};
 use crate::usage::Book;
@@ -32,7 +32,7 @@ const LONGEST: usize = 100;
 type Number<T> = (&'static Family, fn(&T) -> u64);
 
 impl proxy::Exporter for ControlHandler {
-    fn export(&self, format: Format, client: Option<&Client>) -> String {
+    fn export(&self, format: MetricsFormat, client: Option<&Client>) -> String {
         let view = self.view.load();
         let is_open = |report: &&ProviderReport| {
             let name = report.upstream.name.as_str();
@@ -40,7 +40,7 @@ impl proxy::Exporter for ControlHandler {
         };
         let status = self.picture();
         let reports: Vec<_> = view.reports.iter().filter(is_open).collect();
-        let mut page = Page::new(format);
+        let mut page = MetricsPage::new(format);
         let version = env!("CARGO_PKG_VERSION");
         page.family(&metrics::BUILD)
             .add(&[("version", version)], true);
@@ -63,7 +63,7 @@ impl proxy::Exporter for ControlHandler {
 }
 
 /// What came of requests.
-fn add_requests(page: &mut Page, reports: &[&ProviderReport]) {
+fn add_requests(page: &mut MetricsPage, reports: &[&ProviderReport]) {
     let mut samples = page.family(&metrics::REQUESTS);
     for report in reports {
         let upstream = &report.upstream;
@@ -117,7 +117,7 @@ fn add_requests(page: &mut Page, reports: &[&ProviderReport]) {
     }
 }
 
-fn add_providers(page: &mut Page, reports: &[&ProviderReport], status: &Status) {
+fn add_providers(page: &mut MetricsPage, reports: &[&ProviderReport], status: &Status) {
     let mut samples = page.family(&metrics::PROVIDER_READY);
     for report in reports {
         let name = report.upstream.name.as_str();
@@ -161,7 +161,7 @@ fn logins(report: &ProviderReport) -> Vec<(String, PoolEntry)> {
     named.collect()
 }
 
-fn add_logins(page: &mut Page, reports: &[&ProviderReport]) {
+fn add_logins(page: &mut MetricsPage, reports: &[&ProviderReport]) {
     let all: Vec<_> = reports
         .iter()
         .filter(|report| report.adapter.layout().is_some())
@@ -219,7 +219,7 @@ fn add_logins(page: &mut Page, reports: &[&ProviderReport]) {
 /// A number of a window of a quota, if the provider reports it.
 type OfWindow = fn(&ReportedWindow) -> Option<Value>;
 
-fn add_quotas(page: &mut Page, reports: &[&ProviderReport], now: DateTime<Utc>) {
+fn add_quotas(page: &mut MetricsPage, reports: &[&ProviderReport], now: DateTime<Utc>) {
     let mut all = Vec::new();
     for report in reports {
         for (login, entry) in logins(report) {
@@ -260,7 +260,7 @@ fn add_quotas(page: &mut Page, reports: &[&ProviderReport], now: DateTime<Utc>) 
 
 /// Codes without their texts, which may name files.
 fn add_findings(
-    page: &mut Page,
+    page: &mut MetricsPage,
     status: &Status,
     reports: &[&ProviderReport],
     limited: Option<&Client>,
@@ -299,7 +299,7 @@ fn add_findings(
 }
 
 impl ControlHandler {
-    fn add_tokens(&self, page: &mut Page, reports: &[&ProviderReport]) {
+    fn add_tokens(&self, page: &mut MetricsPage, reports: &[&ProviderReport]) {
         let mut all = self.usage.book().map_or_else(Vec::new, Book::totals);
         all.retain(|total| {
             let mut open = reports.iter().map(|report| &report.upstream.label);
@@ -326,7 +326,7 @@ impl ControlHandler {
     }
 
     /// Each app's own numbers; one with a limited key sees itself alone.
-    fn add_clients(&self, page: &mut Page, alone: Option<&Client>) {
+    fn add_clients(&self, page: &mut MetricsPage, alone: Option<&Client>) {
         let is_seen = |client: &Arc<Client>| alone.is_none_or(|one| one.name() == client.name());
         let mut clients: Vec<_> = self.clients.all();
         clients.retain(is_seen);
@@ -352,7 +352,7 @@ impl ControlHandler {
     }
 
     /// The daemon itself.
-    fn add_rest(&self, page: &mut Page) {
+    fn add_rest(&self, page: &mut MetricsPage) {
         let refused = self
             .ledger
             .refusals()

@@ -1,12 +1,12 @@
 //! Prometheus' standard process metrics; on Linux, from `/proc`.
 
-use crate::metrics::{self, Page, Value};
+use crate::metrics::{self, MetricsPage, Value};
 
 /// The kernel's unit of CPU time for user space (`USER_HZ`), independent of its own ticks.
 const TICKS_A_SECOND: u64 = 100;
 
 /// Of this process.
-pub(super) fn add_to(page: &mut Page, started_at: i64) {
+pub(super) fn add_to(page: &mut MetricsPage, started_at: i64) {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).ok();
     if let Some(ticks) = read("stat").as_deref().and_then(ticks) {
         let micros = ticks.saturating_mul(1_000_000 / TICKS_A_SECOND);

@@ -20,7 +20,7 @@ use super::notices::Notices;
 use super::providers::ProviderReport;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
-use crate::hooks::{HookNotice, NoticeKind, QuotaNotice};
+use crate::hooks::{HookEvent, HookNotice, QuotaNotice};
 use crate::provider::ReportedWindow;
 
 /// A provider is asked again after this time.
@@ -173,15 +173,15 @@ fn notice(
         QuotaReport::Low => {
             let message =
                 format!("{name}: {used_percent:.0} % of the quota{of} ({which}) are used{again}");
-            (NoticeKind::QuotaLow, message)
+            (HookEvent::QuotaLow, message)
         }
         QuotaReport::Spent => {
             let message = format!("{name}: the quota{of} ({which}) is used up{again}");
-            (NoticeKind::QuotaSpent, message)
+            (HookEvent::QuotaSpent, message)
         }
         QuotaReport::Free => {
             let message = format!("{name}: the quota{of} ({which}) has room again");
-            (NoticeKind::QuotaFree, message)
+            (HookEvent::QuotaFree, message)
         }
     };
     HookNotice {

@@ -32,8 +32,9 @@ use super::probe::ProbeTarget;
 use super::tabled::{Tabled, inner};
 use super::token_client::{TokenClient, TokenResponse};
 use super::{
-    Adapter, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Heard, Layout, Login,
-    ProviderReply, Quotas, ReadError, Remedy, Renewal, SharedLoginFile, Skew, TokenError, Verdict,
+    Adapter, AnswerContext, Assessment, BaseUrl, Credential, Dialect, Forwards, Grant, Layout,
+    Login, ProviderReply, Quotas, ReadError, Remedy, Renewal, SharedLoginFile, Skew, TokenError,
+    Verdict,
 };
 use crate::config::{AllowedPath, CODEX_BASE_URL, CODEX_TOKEN_TIMEOUT, Lookup, ProviderName};
 
@@ -270,7 +271,7 @@ impl Adapter for Codex {
         refusal::verdict(reply)
     }
 
-    fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, _shared: &dyn Fn() -> bool) {
+    fn hear(&self, reply: &ProviderReply<'_>, heard: AnswerContext, _shared: &dyn Fn() -> bool) {
         self.quotas
             .hold(heard.login, usage::of_fields(reply.fields, heard.at));
     }

@@ -17,7 +17,7 @@ use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::files::{self, Spot, Temporary};
-use crate::provider::{Heard, ProviderReply, rate_limits};
+use crate::provider::{AnswerContext, ProviderReply, rate_limits};
 
 /// How often the file is read, in milliseconds, while requests come.
 const LOOK: i64 = 3_000;
@@ -129,7 +129,12 @@ impl Limit {
 
     /// An inference request was answered. Nothing is shared about a separate login. A request that was sent
     /// before the limit was known says nothing about its end.
-    pub(super) fn hear(&self, reply: &ProviderReply<'_>, heard: Heard, shared: &dyn Fn() -> bool) {
+    pub(super) fn hear(
+        &self,
+        reply: &ProviderReply<'_>,
+        heard: AnswerContext,
+        shared: &dyn Fn() -> bool,
+    ) {
         let (status, fields) = (reply.status, reply.fields);
         let now = heard.at.timestamp_millis();
         if status.is_success() {
@@ -333,7 +338,7 @@ mod tests {
             start: None,
             is_whole: false,
         };
-        let heard = Heard {
+        let heard = AnswerContext {
             at: at(NOW),
             while_limited: limit.until(at(NOW)).is_some(),
             login: 0,
@@ -420,7 +425,7 @@ mod tests {
             start: None,
             is_whole: false,
         };
-        let before = Heard {
+        let before = AnswerContext {
             at: at(NOW),
             while_limited: false,
             login: 0,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{Aborted, Download, Step};
+use super::{Aborted, Download, NextPiece};
 
 /// A body, wherever it is from.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Aborted;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Step {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> NextPiece {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(download) => {

@@ -4,10 +4,10 @@
 use bytes::{Buf, BytesMut};
 use hyper::{Response, StatusCode, Version};
 
-use super::body::Body;
-use super::head::{self, Connection, Field, MOST_EMPTY_LINES};
-use super::lines::{self, Line};
-use super::{Length, MOST_FIELDS, Piece, Violation, make_room, reuse, take_free};
+use super::body::BodyReader;
+use super::head::{self, ConnectionOptions, FieldRange, MOST_EMPTY_LINES};
+use super::lines::{self, LineProgress};
+use super::{BodyPiece, Length, MOST_FIELDS, Violation, make_room, reuse, take_free};
 
 /// An answer's head.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ impl AnswerHead {
 pub struct AnswerReader {
     /// What has come and was not handed out.
     bytes: BytesMut,
-    place: Place,
-    line: Line,
-    head: Progress,
-    body: Body,
+    place: AnswerPosition,
+    line: LineProgress,
+    head: AnswerHeadProgress,
+    body: BodyReader,
     /// The largest head.
     limit: usize,
     /// It answers HEAD.
@@ -42,7 +42,7 @@ pub struct AnswerReader {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum AnswerPosition {
     Head,
     Body,
     Refused(Violation),
@@ -53,10 +53,10 @@ impl AnswerReader {
     pub fn new(limit: usize, to_head: bool) -> Self {
         Self {
             bytes: BytesMut::new(),
-            place: Place::Head,
-            line: Line::default(),
-            head: Progress::default(),
-            body: Body::default(),
+            place: AnswerPosition::Head,
+            line: LineProgress::default(),
+            head: AnswerHeadProgress::default(),
+            body: BodyReader::default(),
             limit,
             to_head,
         }
@@ -89,11 +89,11 @@ impl AnswerReader {
     /// What is wrong, and every time from then on.
     pub fn head(&mut self) -> Result<Option<AnswerHead>, Violation> {
         let result = match self.place {
-            Place::Head => self.read_head(),
-            Place::Body => Ok(None),
-            Place::Refused(violation) => Err(violation),
+            AnswerPosition::Head => self.read_head(),
+            AnswerPosition::Body => Ok(None),
+            AnswerPosition::Refused(violation) => Err(violation),
         };
-        result.inspect_err(|violation| self.place = Place::Refused(*violation))
+        result.inspect_err(|violation| self.place = AnswerPosition::Refused(*violation))
     }
 
     fn read_head(&mut self) -> Result<Option<AnswerHead>, Violation> {
@@ -107,7 +107,7 @@ impl AnswerReader {
         let head = progress.take(&mut self.bytes)?;
         if !head.is_interim() {
             progress.begin_body(&mut self.body, self.to_head)?;
-            self.place = Place::Body;
+            self.place = AnswerPosition::Body;
         }
         reuse::give_back_places(progress.fields);
         let persists = head.persists && self.body.is_delimited();
@@ -118,23 +118,23 @@ impl AnswerReader {
     ///
     /// # Errors
     /// What is wrong, and every time from then on.
-    pub fn body(&mut self) -> Result<Piece, Violation> {
+    pub fn body(&mut self) -> Result<BodyPiece, Violation> {
         let result = match self.place {
-            Place::Head => Ok(Piece::Lacking),
-            Place::Body => self.body.read(&mut self.bytes, head::any_trailer),
-            Place::Refused(violation) => Err(violation),
+            AnswerPosition::Head => Ok(BodyPiece::Lacking),
+            AnswerPosition::Body => self.body.read(&mut self.bytes, head::any_trailer),
+            AnswerPosition::Refused(violation) => Err(violation),
         };
-        result.inspect_err(|violation| self.place = Place::Refused(*violation))
+        result.inspect_err(|violation| self.place = AnswerPosition::Refused(*violation))
     }
 
     /// Whether the whole answer has been read.
     pub fn is_over(&self) -> bool {
-        self.place == Place::Body && self.body.is_over()
+        self.place == AnswerPosition::Body && self.body.is_over()
     }
 
     /// The connection has ended in order; whether the answer ends with it.
     pub fn ends(&mut self) -> bool {
-        self.place == Place::Body && self.bytes.is_empty() && self.body.ends()
+        self.place == AnswerPosition::Body && self.bytes.is_empty() && self.body.ends()
     }
 
     /// How many bytes of the body are still to come, where that is known.
@@ -150,7 +150,7 @@ impl AnswerReader {
 
 /// What is known of the head under way.
 #[derive(Debug, Default)]
-struct Progress {
+struct AnswerHeadProgress {
     /// Where the line under way begins.
     at: usize,
     /// The empty lines before it, which are thrown away: how many, and their bytes.
@@ -158,20 +158,20 @@ struct Progress {
     skipped: usize,
     status: StatusCode,
     is_http10: bool,
-    fields: Vec<Field>,
+    fields: Vec<FieldRange>,
     length: Option<u64>,
     is_chunked: bool,
     /// What is wrong with the framing, which matters where there is a body.
     flaw: Option<Violation>,
-    connection: Connection,
+    connection: ConnectionOptions,
 }
 
-impl Progress {
+impl AnswerHeadProgress {
     /// Reads on; whether its last line has come.
     fn read(
         &mut self,
         bytes: &mut BytesMut,
-        line: &mut Line,
+        line: &mut LineProgress,
         limit: usize,
     ) -> Result<bool, Violation> {
         loop {
@@ -240,7 +240,7 @@ impl Progress {
         if self.fields.capacity() == 0 {
             self.fields = reuse::places();
         }
-        let field = Field::at(self.at, (name, value, value_at))?;
+        let field = FieldRange::at(self.at, (name, value, value_at))?;
         self.fields.push(field);
         Ok(())
     }
@@ -286,7 +286,7 @@ impl Progress {
     }
 
     /// Says how the body behind the head ends (RFC 9112 §6.3).
-    fn begin_body(&self, body: &mut Body, to_head: bool) -> Result<(), Violation> {
+    fn begin_body(&self, body: &mut BodyReader, to_head: bool) -> Result<(), Violation> {
         let has_none = to_head
             || self.status.is_informational()
             || matches!(

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::lines::{self, Line};
-use super::{Length, MOST_FIELDS, Piece, ROOM, Violation};
+use super::lines::{self, LineProgress};
+use super::{BodyPiece, Length, MOST_FIELDS, ROOM, Violation};
 
 /// The room that is made at once where a body of known length is under way.
 const LARGE_ROOM: usize = 64 * 1024;
@@ -18,9 +18,9 @@ const MOST_TRAILERS: usize = 8 * 1024;
 
 /// A body under way, or none.
 #[derive(Debug, Default)]
-pub(super) struct Body {
-    place: Place,
-    line: Line,
+pub(super) struct BodyReader {
+    place: BodyPosition,
+    line: LineProgress,
     extensions: usize,
     trailers: usize,
     /// Fields of its head and of its trailer section.
@@ -28,7 +28,7 @@ pub(super) struct Body {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum BodyPosition {
     #[default]
     Over,
     /// So many bytes are left.
@@ -42,13 +42,13 @@ enum Place {
     Trailers,
 }
 
-impl Body {
+impl BodyReader {
     /// Behind a head with so many fields.
     pub(super) fn begin(&mut self, length: Length, fields: usize) {
         let place = match length {
-            Length::Empty | Length::Known(0) => Place::Over,
-            Length::Known(length) => Place::Known(length),
-            Length::Chunked => Place::ChunkSize,
+            Length::Empty | Length::Known(0) => BodyPosition::Over,
+            Length::Known(length) => BodyPosition::Known(length),
+            Length::Chunked => BodyPosition::ChunkSize,
         };
         *self = Self {
             place,
@@ -60,54 +60,54 @@ impl Body {
     /// Behind a head that says nothing of its length.
     pub(super) fn begin_to_end(&mut self) {
         *self = Self {
-            place: Place::ToEnd,
+            place: BodyPosition::ToEnd,
             ..Self::default()
         };
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.place == Place::Over
+        self.place == BodyPosition::Over
     }
 
     /// Whether its end can be told from what comes.
     pub(super) fn is_delimited(&self) -> bool {
-        self.place != Place::ToEnd
+        self.place != BodyPosition::ToEnd
     }
 
     /// How many bytes are still to come, where that is known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.place {
-            Place::Over => Some(0),
-            Place::Known(left) => Some(left),
-            Place::ToEnd
-            | Place::ChunkSize
-            | Place::Chunk(_)
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers => None,
+            BodyPosition::Over => Some(0),
+            BodyPosition::Known(left) => Some(left),
+            BodyPosition::ToEnd
+            | BodyPosition::ChunkSize
+            | BodyPosition::Chunk(_)
+            | BodyPosition::ChunkCr
+            | BodyPosition::ChunkLf
+            | BodyPosition::Trailers => None,
         }
     }
 
     /// The connection has ended in order; whether the body ends with it.
     pub(super) fn ends(&mut self) -> bool {
-        if self.place == Place::ToEnd {
-            self.place = Place::Over;
+        if self.place == BodyPosition::ToEnd {
+            self.place = BodyPosition::Over;
         }
-        self.place == Place::Over
+        self.place == BodyPosition::Over
     }
 
     /// How much room its next bytes should find.
     pub(super) fn wanted(&self) -> usize {
         match self.place {
-            Place::Known(left) | Place::Chunk(left) => {
+            BodyPosition::Known(left) | BodyPosition::Chunk(left) => {
                 usize::try_from(left).map_or(LARGE_ROOM, |left| left.clamp(ROOM, LARGE_ROOM))
             }
-            Place::Over
-            | Place::ToEnd
-            | Place::ChunkSize
-            | Place::ChunkCr
-            | Place::ChunkLf
-            | Place::Trailers => ROOM,
+            BodyPosition::Over
+            | BodyPosition::ToEnd
+            | BodyPosition::ChunkSize
+            | BodyPosition::ChunkCr
+            | BodyPosition::ChunkLf
+            | BodyPosition::Trailers => ROOM,
         }
     }
 
@@ -116,36 +116,36 @@ impl Body {
         &mut self,
         bytes: &mut BytesMut,
         judge: fn(&[u8]) -> Result<(), Violation>,
-    ) -> Result<Piece, Violation> {
+    ) -> Result<BodyPiece, Violation> {
         loop {
             match self.place {
-                Place::Over => return Ok(Piece::End),
-                _ if bytes.is_empty() => return Ok(Piece::Lacking),
-                Place::ToEnd => return Ok(Piece::Data(bytes.split().freeze())),
-                Place::Known(left) => {
+                BodyPosition::Over => return Ok(BodyPiece::End),
+                _ if bytes.is_empty() => return Ok(BodyPiece::Lacking),
+                BodyPosition::ToEnd => return Ok(BodyPiece::Data(bytes.split().freeze())),
+                BodyPosition::Known(left) => {
                     let (data, left) = take(bytes, left);
                     self.place = if left == 0 {
-                        Place::Over
+                        BodyPosition::Over
                     } else {
-                        Place::Known(left)
+                        BodyPosition::Known(left)
                     };
-                    return Ok(Piece::Data(data));
+                    return Ok(BodyPiece::Data(data));
                 }
-                Place::Chunk(left) => {
+                BodyPosition::Chunk(left) => {
                     let (data, left) = take(bytes, left);
                     self.place = if left == 0 {
-                        Place::ChunkCr
+                        BodyPosition::ChunkCr
                     } else {
-                        Place::Chunk(left)
+                        BodyPosition::Chunk(left)
                     };
-                    return Ok(Piece::Data(data));
+                    return Ok(BodyPiece::Data(data));
                 }
-                Place::ChunkCr => self.expect(bytes, b'\r', Place::ChunkLf)?,
-                Place::ChunkLf => self.expect(bytes, b'\n', Place::ChunkSize)?,
-                Place::ChunkSize => {
+                BodyPosition::ChunkCr => self.expect(bytes, b'\r', BodyPosition::ChunkLf)?,
+                BodyPosition::ChunkLf => self.expect(bytes, b'\n', BodyPosition::ChunkSize)?,
+                BodyPosition::ChunkSize => {
                     let long = Violation::LongExtension;
                     let Some(size) = self.line.next(bytes, LONGEST_SIZE_LINE, long)? else {
-                        return Ok(Piece::Lacking);
+                        return Ok(BodyPiece::Lacking);
                     };
                     let line = bytes.get(..size).unwrap_or_default();
                     let (size_of_chunk, extension) = chunk_size(lines::text(line)?)?;
@@ -155,20 +155,20 @@ impl Body {
                     }
                     bytes.advance(size);
                     self.place = match size_of_chunk {
-                        0 => Place::Trailers,
-                        size => Place::Chunk(size),
+                        0 => BodyPosition::Trailers,
+                        size => BodyPosition::Chunk(size),
                     };
                 }
-                Place::Trailers => {
+                BodyPosition::Trailers => {
                     let room = MOST_TRAILERS.saturating_sub(self.trailers);
                     let long = Violation::LargeTrailers;
                     let Some(size) = self.line.next(bytes, room, long)? else {
-                        return Ok(Piece::Lacking);
+                        return Ok(BodyPiece::Lacking);
                     };
                     let line = bytes.get(..size).unwrap_or_default();
                     let text = lines::text(line)?;
                     if text.is_empty() {
-                        self.place = Place::Over;
+                        self.place = BodyPosition::Over;
                     } else {
                         self.fields += 1;
                         if self.fields > MOST_FIELDS {
@@ -183,7 +183,12 @@ impl Body {
         }
     }
 
-    fn expect(&mut self, bytes: &mut BytesMut, byte: u8, next: Place) -> Result<(), Violation> {
+    fn expect(
+        &mut self,
+        bytes: &mut BytesMut,
+        byte: u8,
+        next: BodyPosition,
+    ) -> Result<(), Violation> {
         if bytes.first() != Some(&byte) {
             return Err(Violation::ChunkEnd);
         }

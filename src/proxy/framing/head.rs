@@ -8,8 +8,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 use memchr::memchr;
 
-use super::lines::{self, Line};
-use super::{Head, Length, MOST_FIELDS, Violation, reuse};
+use super::lines::{self, LineProgress};
+use super::{Length, MOST_FIELDS, RequestHead, Violation, reuse};
 
 /// The longest method; IANA's longest, `UPDATEREDIRECTREF`, has 17 letters.
 const LONGEST_METHOD: usize = 20;
@@ -45,7 +45,7 @@ const MEANINGFUL_PREFIXES: [&str; 4] = ["proxy-", "sec-fetch-", "x-forwarded-", 
 
 /// What is known of the head under way. Places are counted from its first byte.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct RequestHeadProgress {
     /// Where the line under way begins.
     at: usize,
     /// The empty lines before it, which are thrown away: how many, and their bytes.
@@ -55,13 +55,13 @@ pub(super) struct Progress {
     method: usize,
     target: Range<usize>,
     is_http10: bool,
-    fields: Vec<Field>,
+    fields: Vec<FieldRange>,
     count: usize,
     length: Option<u64>,
     is_chunked: bool,
     follows: Follows,
     expects_continue: bool,
-    connection: Connection,
+    connection: ConnectionOptions,
 }
 
 /// What may stand behind a request.
@@ -76,19 +76,19 @@ enum Follows {
 
 /// Where a field's name and value stand.
 #[derive(Debug)]
-pub(super) struct Field {
+pub(super) struct FieldRange {
     name: Range<u32>,
     value: Range<u32>,
 }
 
 /// What the `Connection` fields say of it.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Connection {
+pub(super) struct ConnectionOptions {
     close: bool,
     keep_alive: bool,
 }
 
-impl Progress {
+impl RequestHeadProgress {
     /// Another head begins.
     pub(super) fn begin(&mut self) {
         *self = Self::default();
@@ -113,7 +113,7 @@ impl Progress {
     pub(super) fn read(
         &mut self,
         bytes: &mut BytesMut,
-        line: &mut Line,
+        line: &mut LineProgress,
         limit: usize,
     ) -> Result<bool, Violation> {
         loop {
@@ -229,7 +229,7 @@ impl Progress {
         if self.is_chunked && self.length.is_some() {
             return Err(Violation::LengthAndEncoding);
         }
-        let field = Field::at(self.at, (name, value, value_at))?;
+        let field = FieldRange::at(self.at, (name, value, value_at))?;
         if self.fields.capacity() == 0 {
             self.fields = reuse::places();
         }
@@ -238,7 +238,7 @@ impl Progress {
     }
 
     /// The head, which is whole, and is taken out of the bytes.
-    pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<Head, Violation> {
+    pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<RequestHead, Violation> {
         let bytes = bytes.split_to(self.at).freeze();
         let mut request = Request::new(());
         let method = bytes.get(..self.method).unwrap_or_default();
@@ -257,7 +257,7 @@ impl Progress {
             None | Some(0) => Length::Empty,
             Some(length) => Length::Known(length),
         };
-        Ok(Head {
+        Ok(RequestHead {
             request,
             length,
             expects_continue: self.expects_continue && length != Length::Empty && !self.is_http10,
@@ -269,7 +269,7 @@ impl Progress {
         let read = |place: &Range<u32>| bytes.get(usize_range(place)).unwrap_or_default();
         let mut origins = self.fields.iter();
         let mut next = || {
-            let is_origin = |field: &&Field| read(&field.name).eq_ignore_ascii_case(b"origin");
+            let is_origin = |field: &&FieldRange| read(&field.name).eq_ignore_ascii_case(b"origin");
             origins.find(is_origin).map(|field| read(&field.value))
         };
         let (first, second) = (next(), next());
@@ -282,7 +282,7 @@ impl Progress {
 }
 
 /// The fields that stand at these places.
-pub(super) fn read_fields(places: &[Field], bytes: &Bytes) -> Result<HeaderMap, Violation> {
+pub(super) fn read_fields(places: &[FieldRange], bytes: &Bytes) -> Result<HeaderMap, Violation> {
     let mut fields = reuse::map(places.len());
     for field in places {
         let (name, value) = field.read(bytes)?;
@@ -291,7 +291,7 @@ pub(super) fn read_fields(places: &[Field], bytes: &Bytes) -> Result<HeaderMap, 
     Ok(fields)
 }
 
-impl Field {
+impl FieldRange {
     /// In the line that begins there, as [`name_and_value`] has read it.
     pub(super) fn at(
         line: usize,
@@ -320,7 +320,7 @@ fn usize_range(range: &Range<u32>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
 
-impl Connection {
+impl ConnectionOptions {
     /// Whether it goes on behind a message of this version (RFC 9112 §9.3).
     pub(super) fn persists(self, is_http10: bool) -> bool {
         !self.close && (self.keep_alive || !is_http10)

@@ -6,13 +6,13 @@ use super::Violation;
 
 /// How much of the current line was read, so that no byte is read again for each piece of a line.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct LineProgress {
     seen: usize,
     /// It is a request's first one.
     pub(super) begins: bool,
 }
 
-impl Line {
+impl LineProgress {
     /// The length of the line at the start of `bytes`, its end included; `None` until that has come. It
     /// may have this many bytes, its end included. The result must not depend on how a line was cut: so
     /// the first byte that is wrong by itself counts, then the length, then the rest.

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
-use super::head::Field;
+use super::head::FieldRange;
 
 /// Names that are remembered; each has a group of places in which it may be.
 const PLACES: usize = 128;
@@ -20,20 +20,20 @@ const ROOM: usize = 32;
 const USUAL: usize = 24;
 
 thread_local! {
-    static NAMES: RefCell<Vec<Option<Known>>> = const { RefCell::new(Vec::new()) };
+    static NAMES: RefCell<Vec<Option<KnownFieldName>>> = const { RefCell::new(Vec::new()) };
     static KEPT: Cell<Vec<HeaderMap>> = const { Cell::new(Vec::new()) };
-    static FIELDS: Cell<Vec<Field>> = const { Cell::new(Vec::new()) };
+    static FIELDS: Cell<Vec<FieldRange>> = const { Cell::new(Vec::new()) };
 }
 
 /// A list for the places of fields. No head keeps it when it is whole, so one is enough for all.
-pub(super) fn places() -> Vec<Field> {
+pub(super) fn places() -> Vec<FieldRange> {
     let mut places = FIELDS.take();
     places.reserve(USUAL);
     places
 }
 
 /// A list that is not needed any more.
-pub(super) fn give_back_places(mut places: Vec<Field>) {
+pub(super) fn give_back_places(mut places: Vec<FieldRange>) {
     if (1..=USUAL).contains(&places.capacity()) {
         places.clear();
         FIELDS.set(places);
@@ -41,7 +41,7 @@ pub(super) fn give_back_places(mut places: Vec<Field>) {
 }
 
 /// A name as clients write it, and what it is.
-struct Known(Box<[u8]>, HeaderName);
+struct KnownFieldName(Box<[u8]>, HeaderName);
 
 /// The name that these bytes are, in whatever case; `None` where they are none.
 pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
@@ -56,7 +56,7 @@ pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
         let mut free = group;
         for at in group..group + GROUP {
             match names.get(at) {
-                Some(Some(Known(written, name))) if **written == *bytes => {
+                Some(Some(KnownFieldName(written, name))) if **written == *bytes => {
                     return Some(name.clone());
                 }
                 Some(None) => free = at,
@@ -65,7 +65,7 @@ pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
         }
         let name = HeaderName::from_bytes(bytes).ok()?;
         if let Some(place) = names.get_mut(free) {
-            *place = Some(Known(bytes.into(), name.clone()));
+            *place = Some(KnownFieldName(bytes.into(), name.clone()));
         }
         Some(name)
     })
@@ -164,7 +164,10 @@ mod tests {
         }
         let is_known = |text: &&str| {
             NAMES.with_borrow(|names| {
-                let written = names.iter().flatten().map(|Known(written, _)| &**written);
+                let written = names
+                    .iter()
+                    .flatten()
+                    .map(|KnownFieldName(written, _)| &**written);
                 { written }.any(|written| *written == *text.as_bytes())
             })
         };

@@ -3,7 +3,7 @@ use super::*;
 /// What a reader makes of the bytes, given in pieces of these sizes, over and over: how many heads, whether one
 /// is under way, and what was wrong, in a head or in a body.
 fn scan(bytes: &[u8], sizes: &[usize]) -> (u64, bool, Option<(Violation, bool)>) {
-    let mut reader = Reader::new(8 * 1024);
+    let mut reader = RequestReader::new(8 * 1024);
     let mut rest = bytes;
     for size in sizes.iter().cycle() {
         let (piece, later) = rest.split_at((*size).min(rest.len()));
@@ -21,14 +21,14 @@ fn scan(bytes: &[u8], sizes: &[usize]) -> (u64, bool, Option<(Violation, bool)>)
 }
 
 /// Reads as far as the bytes go; the bodies.
-fn read_all(reader: &mut Reader) -> Result<Vec<Bytes>, Violation> {
+fn read_all(reader: &mut RequestReader) -> Result<Vec<Bytes>, Violation> {
     let mut pieces = Vec::new();
     loop {
         if reader.is_in_body() {
             match reader.body()? {
-                Piece::Data(data) => pieces.push(data),
-                Piece::Lacking => return Ok(pieces),
-                Piece::End => {}
+                BodyPiece::Data(data) => pieces.push(data),
+                BodyPiece::Lacking => return Ok(pieces),
+                BodyPiece::End => {}
             }
         } else if reader.head()?.is_none() {
             return Ok(pieces);
@@ -79,7 +79,7 @@ fn nothing_behind_an_upgrade_is_read() {
         assert_eq!(verdict(request), None);
         let text = format!("{request}{behind}");
         assert_eq!(verdict(&text), Some(Violation::BehindUpgrade), "{request}");
-        let mut reader = Reader::new(8192);
+        let mut reader = RequestReader::new(8192);
         reader.room().extend_from_slice(text.as_bytes());
         read_all(&mut reader).unwrap_err();
         assert!(!reader.is_in_body() && reader.is_unfinished() && reader.requests() == 1);
@@ -89,7 +89,7 @@ fn nothing_behind_an_upgrade_is_read() {
 
 #[test]
 fn the_page_of_a_request_is_known_as_soon_as_it_is_named() {
-    let mut reader = Reader::new(8192);
+    let mut reader = RequestReader::new(8192);
     for (bytes, origin) in [
         ("GET / HTTP/1.1\r\n", None),
         ("ORIGIN:  https://a.example \r\n", Some("https://a.example")),
@@ -106,7 +106,7 @@ fn the_page_of_a_request_is_known_as_soon_as_it_is_named() {
 
 #[test]
 fn a_head_has_begun_with_its_first_byte() {
-    let mut reader = Reader::new(8 * 1024);
+    let mut reader = RequestReader::new(8 * 1024);
     for (bytes, in_head) in [
         ("\r", false),
         ("\n\r\n", false),
@@ -123,7 +123,7 @@ fn a_head_has_begun_with_its_first_byte() {
 
 #[test]
 fn a_refused_connection_stays_refused() {
-    let mut reader = Reader::new(8192);
+    let mut reader = RequestReader::new(8192);
     reader.room().extend_from_slice(b"GET /\r\n");
     assert_eq!(reader.head().unwrap_err(), Violation::RequestLine);
     reader.room().extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
@@ -136,13 +136,14 @@ fn a_head_is_handed_out_as_it_came() {
     let text = "POST /v1/x?a=%20b HTTP/1.0\r\nHost: a\r\nX-A:\tb\u{e9} \r\nx-a:\r\nExpect: 100-Continue\r\n\
                 Connection: x, Keep-Alive\r\ncontent-length: 4\r\n\r\nabcdGET";
     for size in [1, 7, text.len()] {
-        let mut reader = Reader::new(8192);
+        let mut reader = RequestReader::new(8192);
         let mut heads = Vec::new();
         let mut body = Vec::new();
         for piece in text.as_bytes().chunks(size) {
             reader.room().extend_from_slice(piece);
             heads.extend(reader.head().unwrap());
-            while let (true, Piece::Data(data)) = (reader.is_in_body(), reader.body().unwrap()) {
+            while let (true, BodyPiece::Data(data)) = (reader.is_in_body(), reader.body().unwrap())
+            {
                 body.extend_from_slice(&data);
             }
         }
@@ -189,7 +190,7 @@ fn a_connection_persists_as_its_request_says() {
         ("1.0", "Connection: keep-alive\r\n", true),
         ("1.0", "Connection: keep-alive, close\r\n", false),
     ] {
-        let mut reader = Reader::new(8192);
+        let mut reader = RequestReader::new(8192);
         let text = format!("GET / HTTP/{version}\r\n{fields}\r\n");
         reader.room().extend_from_slice(text.as_bytes());
         let head = reader.head().unwrap().unwrap();
@@ -199,7 +200,7 @@ fn a_connection_persists_as_its_request_says() {
 
 #[test]
 fn a_quiet_reader_holds_no_buffer() {
-    let mut reader = Reader::new(8192);
+    let mut reader = RequestReader::new(8192);
     assert!(reader.has_no_buffer() && reader.give_back().is_none());
     reader
         .room()

@@ -15,14 +15,17 @@ fn rules() -> Guard {
     }
 }
 
-const ARRIVAL: Arrival = Arrival {
+const ARRIVAL: RequestContext = RequestContext {
     local: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 7, 1))),
     peer: Peer::Ours,
     needs_key: false,
     presented: Presented::Nothing,
 };
 
-fn admitted_at(arrival: Arrival, fields: &[(&'static str, &str)]) -> Result<bool, ErrorKind> {
+fn admitted_at(
+    arrival: RequestContext,
+    fields: &[(&'static str, &str)],
+) -> Result<bool, ErrorKind> {
     admit(&Method::GET, &headers(fields), &arrival, &rules())
         .map(|admitted| admitted.origin.is_some())
         .map_err(|error| error.kind)
@@ -115,10 +118,10 @@ fn another_user_is_refused_unless_it_has_a_key() {
         Peer::Stranger(Some(65534)),
         Peer::Untold,
     ] {
-        let arrival = Arrival { peer, ..ARRIVAL };
+        let arrival = RequestContext { peer, ..ARRIVAL };
         let refused = admitted_at(arrival, &local);
         assert_eq!(refused, Err(ErrorKind::PeerNotAllowed));
-        let arrival = Arrival {
+        let arrival = RequestContext {
             presented: Presented::Valid,
             ..arrival
         };
@@ -128,11 +131,11 @@ fn another_user_is_refused_unless_it_has_a_key() {
 
 #[test]
 fn where_a_key_is_needed_only_a_key_lets_in_and_then_under_any_name() {
-    let needs = Arrival {
+    let needs = RequestContext {
         needs_key: true,
         ..ARRIVAL
     };
-    let has = Arrival {
+    let has = RequestContext {
         presented: Presented::Valid,
         ..needs
     };
@@ -151,7 +154,7 @@ fn where_a_key_is_needed_only_a_key_lets_in_and_then_under_any_name() {
 
 #[test]
 fn the_order_is_host_page_peer_key() {
-    let worst = Arrival {
+    let worst = RequestContext {
         peer: Peer::Stranger(None),
         needs_key: true,
         ..ARRIVAL
@@ -173,7 +176,7 @@ fn the_order_is_host_page_peer_key() {
 
 #[test]
 fn a_listed_pages_browser_may_ask_without_a_key() {
-    let needs = Arrival {
+    let needs = RequestContext {
         needs_key: true,
         ..ARRIVAL
     };
@@ -214,7 +217,7 @@ fn what_came_through_a_reverse_proxy_needs_a_key_whatever_the_address() {
             Err(ErrorKind::InvalidClientKey),
             "{field}"
         );
-        let has = Arrival {
+        let has = RequestContext {
             presented: Presented::Valid,
             ..ARRIVAL
         };
@@ -244,7 +247,7 @@ fn what_begins_like_a_key_and_is_none_is_refused_where_none_is_needed() {
         (Presented::Revoked, false),
         (Presented::Valid, true),
     ] {
-        let arrival = Arrival {
+        let arrival = RequestContext {
             presented,
             ..ARRIVAL
         };

@@ -5,43 +5,43 @@ use hyper::body::Body;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 
-use super::super::download::{AnswerBody, Download, Listener};
+use super::super::download::{AnswerBody, Download, QuotaListener};
 use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
-use super::super::events::Events;
-use super::super::gateway::{Rules, Upstream};
+use super::super::events::PassingEvents;
+use super::super::gateway::{GatewayRules, Upstream};
 use super::super::headers;
-use super::super::pool::Answer;
-use super::super::record::{End, RequestId, Underway};
-use super::super::server::Handle;
-use super::super::translation::{Crossed, Translated, Whole, is_encoded};
+use super::super::pool::UpstreamBody;
+use super::super::record::{RequestEnd, RequestId, Underway};
+use super::super::server::ConnectionHandle;
+use super::super::translation::{Crossed, Translated, WholeAnswer, is_encoded};
 use super::exchange::{Blocked, With};
 
 /// The provider's answer, its bytes untouched.
 pub(super) fn pass(
-    answer: Response<Answer>,
+    answer: Response<UpstreamBody>,
     underway: Box<Underway>,
-    of: (&Rules, &Upstream),
-    connection: &Handle,
+    of: (&GatewayRules, &Upstream),
+    connection: &ConnectionHandle,
 ) -> Response<AnswerBody> {
     passed(answer, underway, of, connection, None)
 }
 
 /// The provider's event stream on another wire.
 pub(super) fn pass_over(
-    answer: Response<Answer>,
+    answer: Response<UpstreamBody>,
     underway: Box<Underway>,
-    of: (&Rules, &Upstream),
-    connection: &Handle,
+    of: (&GatewayRules, &Upstream),
+    connection: &ConnectionHandle,
     crossed: Box<Crossed>,
 ) -> Response<AnswerBody> {
     passed(answer, underway, of, connection, Some(crossed))
 }
 
 fn passed(
-    answer: Response<Answer>,
+    answer: Response<UpstreamBody>,
     mut underway: Box<Underway>,
-    (rules, upstream): (&Rules, &Upstream),
-    connection: &Handle,
+    (rules, upstream): (&GatewayRules, &Upstream),
+    connection: &ConnectionHandle,
     crossed: Option<Box<Crossed>>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
@@ -63,14 +63,14 @@ fn passed(
     }
     let is_events = is_stream && !is_encoded(&head.headers);
     if body.is_end_stream() && crossed.is_none() {
-        underway.ended(End::Complete);
+        underway.ended(RequestEnd::Complete);
     }
     let ends = upstream.append_done && head.status == StatusCode::OK && crossed.is_none();
     let quota = upstream.adapter.quota_event();
     let reads = upstream.adapter.reads_errors().map(|reads| (reads, quota));
-    let events = is_events.then(|| Events::new(ends, reads));
+    let events = is_events.then(|| PassingEvents::new(ends, reads));
     let login = head.extensions.get::<With>().copied().unwrap_or_default();
-    let listener = quota.filter(|_| is_events).map(|_| Listener {
+    let listener = quota.filter(|_| is_events).map(|_| QuotaListener {
         adapter: upstream.adapter.clone(),
         login: login.0,
         clock: upstream.client.clock(),
@@ -85,19 +85,19 @@ fn passed(
 
 /// The head of the provider's answer to a GET, for a client that asked with HEAD.
 pub(super) fn pass_head(
-    answer: Response<Answer>,
+    answer: Response<UpstreamBody>,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let (mut head, _) = answer.into_parts();
     clean(&mut head);
     underway.answered(head.status);
-    underway.ended(End::Complete);
+    underway.ended(RequestEnd::Complete);
     identify(&mut head.headers, underway.id());
     Response::from_parts(head, AnswerBody::Whole(None))
 }
 
 /// An answer that the translation stage has made.
-pub(super) fn pass_whole(made: Whole, mut underway: Box<Underway>) -> Response<AnswerBody> {
+pub(super) fn pass_whole(made: WholeAnswer, mut underway: Box<Underway>) -> Response<AnswerBody> {
     if let Some(code) = made.blocked {
         underway.blocked(code);
     }
@@ -106,7 +106,11 @@ pub(super) fn pass_whole(made: Whole, mut underway: Box<Underway>) -> Response<A
     // It tells the usage of the one that it was made of.
     underway.begins(head.status, &head.headers);
     underway.reads(&body);
-    whole(Response::from_parts(head, body), underway, End::Complete)
+    whole(
+        Response::from_parts(head, body),
+        underway,
+        RequestEnd::Complete,
+    )
 }
 
 /// The head as the client gets it.
@@ -127,7 +131,7 @@ pub(super) fn refuse(
     underway: Box<Underway>,
     is_over: bool,
 ) -> Response<AnswerBody> {
-    let end = End::Refused(error.kind.code());
+    let end = RequestEnd::Refused(error.kind.code());
     let mut response = whole(error.response(underway.error_format()), underway, end);
     // A request for another host may be meant for another server, and so may the bytes after it. A
     // client without the right to ask gets one answer per connection: otherwise pipelined requests
@@ -150,7 +154,7 @@ pub(super) fn refuse(
 pub(super) fn whole(
     response: Response<Bytes>,
     mut underway: Box<Underway>,
-    end: End,
+    end: RequestEnd,
 ) -> Response<AnswerBody> {
     let (mut head, body) = response.into_parts();
     underway.answered(head.status);

@@ -11,25 +11,27 @@ use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
 use super::super::headers;
-use super::super::model_field::{Boundary, Flaw, Form, Model, Scanner, Search};
+use super::super::model_field::{
+    AmbiguousModel, Boundary, FormSearch, ModelSearch, RequestedModel, Scanner,
+};
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
 use super::super::server::RequestBody;
 use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
-use super::admission::{limited, may_use};
 use super::answer::refuse;
+use super::authorization::{limited, may_use};
 use super::exchange::upload_error;
 use super::forward::forward;
-use super::{PAUSE, Request, defect, goes_to};
+use super::{AdmittedRequest, PAUSE, defect, goes_to};
 use crate::config::AllowedPath;
-use crate::usage::Body;
+use crate::usage::EstimatedBody;
 
 /// How to have a body forwarded without a look into it.
 const UNREAD: &str = "; with the base URL /NAME/v1 it goes to the provider NAME unread";
 
 /// Whether its app may ask for some models alone.
-fn is_limited(request: &Request<'_>) -> bool {
+fn is_limited(request: &AdmittedRequest<'_>) -> bool {
     request.client.is_some_and(|client| client.is_for_models())
 }
 
@@ -39,7 +41,7 @@ const COUNTS: &str = "/count_tokens";
 /// Finds out where the request goes, and sends it there. `allowed` is its path as one of the providers lists it,
 /// `default` the provider of the address.
 pub(super) async fn find_and_forward(
-    request: Request<'_>,
+    request: AdmittedRequest<'_>,
     (allowed, default): (&AllowedPath, Option<usize>),
     (mut head, body): (Parts, RequestBody),
     mut underway: Box<Underway>,
@@ -56,7 +58,7 @@ pub(super) async fn find_and_forward(
     };
     let routing = rules.routing.as_ref();
     let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
-    let name = read.model.as_ref().and_then(Model::name);
+    let name = read.model.as_ref().and_then(RequestedModel::name);
     let destination = routing.map(|routing| routing.find(&allowed.path, name, is_provider));
     let found = destination.as_ref().map_or_else(
         || Err(defect()),
@@ -109,7 +111,7 @@ pub(super) async fn find_and_forward(
 
 /// Whether an app's key is for the models that its request names. One that only looks is for none.
 fn limits<'n>(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     (head, upload): (&Parts, Option<&Upload>),
     names: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<(), ProxyError> {
@@ -126,7 +128,7 @@ pub(super) fn only_looks(method: &Method) -> bool {
 
 /// Forwards a request whose provider is known, if its model is one of the key's.
 pub(super) async fn check_and_forward(
-    request: Request<'_>,
+    request: AdmittedRequest<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
     (head, upload): (Parts, Option<Upload>),
     mut underway: Box<Underway>,
@@ -138,7 +140,7 @@ pub(super) async fn check_and_forward(
     let read = read(&request, (allowed, &head), upload.as_ref()).await;
     let checked = match read {
         Ok(read) => {
-            let name = read.model.as_ref().and_then(Model::name);
+            let name = read.model.as_ref().and_then(RequestedModel::name);
             underway.asks_for(name);
             may_use(request.client, name.into_iter())
         }
@@ -175,31 +177,31 @@ pub(super) fn hear(
     };
     let is_other = headers::keeps_type(fields, allowed.body) && !headers::says_json(fields);
     if !is_other {
-        upload.hear_model(Search::Json(Scanner::default()));
+        upload.hear_model(ModelSearch::Json(Scanner::default()));
     } else if let Some(boundary) = boundary(fields).filter(|_| headers::is_form(fields)) {
-        upload.hear_model(Search::Form(Form::new(&boundary)));
+        upload.hear_model(ModelSearch::Form(FormSearch::new(&boundary)));
     }
 }
 
 /// What the body is, as far as its length says how many tokens it takes.
-pub(super) fn kind(upstream: &Upstream, path: usize, head: &Parts) -> Body {
+pub(super) fn kind(upstream: &Upstream, path: usize, head: &Parts) -> EstimatedBody {
     let fields = &head.headers;
     let allowed = upstream.paths.get(path);
     let keeps = allowed.is_some_and(|allowed| headers::keeps_type(fields, allowed.body));
     let only_counts = allowed.is_some_and(|allowed| allowed.path.ends_with(COUNTS));
     if only_counts || (keeps && !headers::says_json(fields)) {
-        Body::Other
+        EstimatedBody::Other
     } else if is_encoded(fields) {
-        Body::Packed
+        EstimatedBody::Packed
     } else {
-        Body::Text
+        EstimatedBody::Text
     }
 }
 
 /// What the body says of where it goes.
-struct Read {
+struct BodyRead {
     /// `None` where it can name none.
-    model: Option<Model>,
+    model: Option<RequestedModel>,
     /// What separates its parts, where it is a form.
     boundary: Option<Boundary>,
     /// Whether it is a form, or of another type than JSON.
@@ -208,14 +210,14 @@ struct Read {
 
 /// Reads the body as far as that matters. A form names its model in a part of its own, and other bodies name none.
 async fn read(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     (allowed, head): (&AllowedPath, &Parts),
     upload: Option<&Upload>,
-) -> Result<Read, ProxyError> {
+) -> Result<BodyRead, ProxyError> {
     let fields = &head.headers;
     let is_other = headers::keeps_type(fields, allowed.body) && !headers::says_json(fields);
     let is_form = is_other && headers::is_form(fields);
-    let mut read = Read {
+    let mut read = BodyRead {
         model: None,
         boundary: None,
         is_other,
@@ -225,10 +227,11 @@ async fn read(
     };
     let search = if is_form {
         let boundary = boundary(fields);
-        let boundary = boundary.ok_or_else(|| unclear(Flaw::NotAForm, is_limited(request)))?;
-        Search::Form(Form::new(read.boundary.insert(boundary)))
+        let boundary =
+            boundary.ok_or_else(|| unclear(AmbiguousModel::NotAForm, is_limited(request)))?;
+        ModelSearch::Form(FormSearch::new(read.boundary.insert(boundary)))
     } else {
-        Search::Json(if is_limited(request) {
+        ModelSearch::Json(if is_limited(request) {
             Scanner::alone()
         } else {
             Scanner::default()
@@ -260,7 +263,7 @@ fn boundary(fields: &HeaderMap) -> Option<Boundary> {
 fn rename(
     head: &mut Parts,
     upload: &Upload,
-    (model, boundary): (&Model, Option<&Boundary>),
+    (model, boundary): (&RequestedModel, Option<&Boundary>),
     wanted: &str,
 ) {
     if model.name() == Some(wanted) {
@@ -279,10 +282,10 @@ fn rename(
 
 /// The model that the body names.
 async fn model(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     head: &Parts,
-    (upload, search): (&Upload, Search),
-) -> Result<Model, ProxyError> {
+    (upload, search): (&Upload, ModelSearch),
+) -> Result<RequestedModel, ProxyError> {
     if is_encoded(&head.headers) {
         let (why, unread) = why(is_limited(request));
         let message = format!(
@@ -329,7 +332,7 @@ fn why(is_limited: bool) -> (&'static str, &'static str) {
 }
 
 /// A body whose model can be read in two ways.
-pub(super) fn unclear(flaw: Flaw, is_limited: bool) -> ProxyError {
+pub(super) fn unclear(flaw: AmbiguousModel, is_limited: bool) -> ProxyError {
     let (why, unread) = why(is_limited);
     let message =
         format!("hermes-proxyd: {why} its model, which its body does not tell: {flaw}{unread}");

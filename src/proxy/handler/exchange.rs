@@ -10,17 +10,17 @@ use hyper::{Method, Response, StatusCode, Uri};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
 use super::super::headers::{self, Onward, Passing};
-use super::super::pool::{Answer, Ask};
+use super::super::pool::{Ask, UpstreamBody};
 use super::super::record::Underway;
 use super::super::translation::is_encoded;
 use super::super::upload::{Upload, UploadError};
 use super::super::upstream::SendError;
-use super::admission::too_large;
-use super::blame::{Blame, Mark, Outcome, blame};
+use super::authorization::too_large;
+use super::quota_blame::{Blame, ErrorMark, LoginOutcome, blame};
 use super::{by_model, defect};
 use crate::config::AllowedPath;
 use crate::credentials::{Lease, NoCredential, NotReplaced};
-use crate::provider::{Heard, ProviderReply, Verdict};
+use crate::provider::{AnswerContext, ProviderReply, Verdict};
 
 /// So much of an answer's body is enough to know what it is about.
 const START: usize = 8 * 1024;
@@ -32,16 +32,16 @@ const START_LIMIT: Duration = Duration::from_secs(2);
 struct Settled {
     /// The credential that the answer is about.
     lease: Lease,
-    answer: Response<Answer>,
+    answer: Response<UpstreamBody>,
     verdict: Verdict,
     /// The login had a newer credential, which was refused too.
     is_refused_twice: bool,
 }
 
 /// A login that was asked, and what it is held back for where it could not serve the request.
-struct Asked {
+struct TriedLogin {
     lease: Lease,
-    outcome: Outcome,
+    outcome: LoginOutcome,
     /// `None` if the answer says nothing about the login yet.
     suspicion: Option<(Verdict, StatusCode)>,
 }
@@ -63,7 +63,7 @@ impl With {
 }
 
 /// An answer, and the credential that it came with.
-pub(in crate::proxy) type Attempt = (Lease, Response<Answer>);
+pub(in crate::proxy) type AuthorizedAnswer = (Lease, Response<UpstreamBody>);
 
 /// One request to one provider, ready to be sent as often as needed.
 pub(in crate::proxy) struct Exchange<'r> {
@@ -96,14 +96,14 @@ impl Exchange<'_> {
     /// a row it is sent with the same credential before that is replaced: the provider may refuse at random. If the
     /// login's quota is used up and the provider has other logins, it is sent once more with the next one; if its token
     /// is refused, with each of the others until one is accepted.
-    pub(in crate::proxy) async fn run(&self) -> Result<Response<Answer>, ProxyError> {
+    pub(in crate::proxy) async fn run(&self) -> Result<Response<UpstreamBody>, ProxyError> {
         let (lease, answer) = self.attempts().await?;
         self.login.store(lease.stamp().0, Ordering::Relaxed);
         Ok(answer)
     }
 
     /// The same, with the credential that the answer came with.
-    pub(in crate::proxy) async fn attempts(&self) -> Result<Attempt, ProxyError> {
+    pub(in crate::proxy) async fn attempts(&self) -> Result<AuthorizedAnswer, ProxyError> {
         let credentials = &self.upstream.credentials;
         let lease = if self.uses_something_up() {
             credentials.lease().await
@@ -140,11 +140,11 @@ impl Exchange<'_> {
     async fn reconsider(
         &self,
         lease: Lease,
-        first: Response<Answer>,
-    ) -> Result<Attempt, ProxyError> {
+        first: Response<UpstreamBody>,
+    ) -> Result<AuthorizedAnswer, ProxyError> {
         let credentials = &self.upstream.credentials;
         let may_be_another = self.uses_something_up();
-        let mut asked: Vec<Asked> = Vec::new();
+        let mut asked: Vec<TriedLogin> = Vec::new();
         let mut last = self.settled(lease, first).await;
         loop {
             let one = self.asked(&last);
@@ -176,33 +176,36 @@ impl Exchange<'_> {
     }
 
     /// What a login made of the request.
-    fn asked(&self, settled: &Settled) -> Asked {
+    fn asked(&self, settled: &Settled) -> TriedLogin {
         let (verdict, status) = (settled.verdict, settled.answer.status());
         let lease = settled.lease.clone();
         match verdict {
             Verdict::NextLogin {
                 may_be_request: true,
                 ..
-            } if self.upstream.credentials.has_rows() => Asked {
+            } if self.upstream.credentials.has_rows() => TriedLogin {
                 lease,
-                outcome: Outcome::Doubtful(Mark::of(status, settled.answer.body().start())),
+                outcome: LoginOutcome::Doubtful(ErrorMark::of(
+                    status,
+                    settled.answer.body().start(),
+                )),
                 suspicion: Some((verdict, status)),
             },
-            Verdict::RenewAndRetry => Asked {
+            Verdict::RenewAndRetry => TriedLogin {
                 lease,
-                outcome: Outcome::Untold,
+                outcome: LoginOutcome::Untold,
                 suspicion: settled
                     .is_refused_twice
                     .then_some((verdict, StatusCode::UNAUTHORIZED)),
             },
-            Verdict::NextLogin { .. } | Verdict::Blocked(_) => Asked {
+            Verdict::NextLogin { .. } | Verdict::Blocked(_) => TriedLogin {
                 lease,
-                outcome: Outcome::Untold,
+                outcome: LoginOutcome::Untold,
                 suspicion: None,
             },
-            Verdict::Pass | Verdict::ReadOn => Asked {
+            Verdict::Pass | Verdict::ReadOn => TriedLogin {
                 lease,
-                outcome: Outcome::of_status(status),
+                outcome: LoginOutcome::of_status(status),
                 suspicion: None,
             },
         }
@@ -210,7 +213,7 @@ impl Exchange<'_> {
 
     /// Holds those back that could not serve the request, where that is their fault. A token's refusal is where a later
     /// login did not refuse its own.
-    fn blames(&self, asked: Vec<Asked>, are_all_refused: bool) {
+    fn blames(&self, asked: Vec<TriedLogin>, are_all_refused: bool) {
         let credentials = &self.upstream.credentials;
         let outcomes: Vec<_> = asked.iter().map(|one| one.outcome.clone()).collect();
         for (place, one) in asked.into_iter().enumerate() {
@@ -228,7 +231,7 @@ impl Exchange<'_> {
 
     /// The result of an answer with the same login: if that refused the credential, the answer to the request sent once
     /// more with another one. With its credential, and what it says about that.
-    async fn settled(&self, lease: Lease, mut answer: Response<Answer>) -> Settled {
+    async fn settled(&self, lease: Lease, mut answer: Response<UpstreamBody>) -> Settled {
         let verdict = self.verdict(&mut answer).await;
         let mut settled = Settled {
             lease,
@@ -277,7 +280,7 @@ impl Exchange<'_> {
     }
 
     /// What the answer says counts for the login.
-    fn counts(&self, lease: &Lease, answer: &Response<Answer>, verdict: Verdict) {
+    fn counts(&self, lease: &Lease, answer: &Response<UpstreamBody>, verdict: Verdict) {
         let status = answer.status();
         if self.uses_something_up() {
             self.upstream.credentials.judged(lease, verdict, status);
@@ -287,7 +290,7 @@ impl Exchange<'_> {
     }
 
     /// What the answer says of its credential, as far as it is known.
-    fn judge(&self, answer: &Response<Answer>) -> Verdict {
+    fn judge(&self, answer: &Response<UpstreamBody>) -> Verdict {
         self.upstream.adapter.verdict(&ProviderReply {
             status: answer.status(),
             fields: answer.headers(),
@@ -298,7 +301,7 @@ impl Exchange<'_> {
 
     /// The same; if the head is not enough, or the answer is compared with other logins' answers, the beginning of the
     /// body is awaited for a moment.
-    async fn verdict(&self, answer: &mut Response<Answer>) -> Verdict {
+    async fn verdict(&self, answer: &mut Response<UpstreamBody>) -> Verdict {
         let verdict = self.judge(answer);
         let is_compared = matches!(
             verdict,
@@ -321,7 +324,7 @@ impl Exchange<'_> {
         verdict
     }
 
-    async fn send(&self, lease: &Lease) -> Result<Response<Answer>, ProxyError> {
+    async fn send(&self, lease: &Lease) -> Result<Response<UpstreamBody>, ProxyError> {
         let credential = lease.credential();
         let fields = Onward {
             client: &self.head.headers,
@@ -368,7 +371,7 @@ impl Exchange<'_> {
                 start: None,
                 is_whole: false,
             };
-            let heard = Heard {
+            let heard = AnswerContext {
                 at: self.upstream.client.now(),
                 while_limited: limited.is_some(),
                 login: lease.stamp().0,
@@ -429,7 +432,7 @@ fn authority(url: &Uri) -> &str {
 }
 
 /// Records why the provider refuses the account.
-fn note(answer: &mut Response<Answer>, verdict: Verdict) {
+fn note(answer: &mut Response<UpstreamBody>, verdict: Verdict) {
     let code = match verdict {
         Verdict::Blocked(code) => Some(code),
         Verdict::NextLogin { code, .. } => code,

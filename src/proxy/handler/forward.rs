@@ -14,21 +14,21 @@ use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::record::Underway;
 use super::super::route;
-use super::super::server::Handle;
-use super::super::translation::{self, Bridge, Reading, Turn, Whole};
+use super::super::server::ConnectionHandle;
+use super::super::translation::{self, AnswerTreatment, PathBridge, WholeAnswer, WholeReading};
 use super::super::upload::Upload;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
 use super::exchange::{Exchange, With, no_login, upload_error};
-use super::{Request, defect};
+use super::{AdmittedRequest, defect};
 use crate::provider::Dialect;
 
 pub(super) async fn forward(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
     (mut head, upload): (Parts, Option<Upload>),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
-    let Request {
+    let AdmittedRequest {
         rules, connection, ..
     } = *request;
     if let Some(bridge) = upstream.bridge(path) {
@@ -42,7 +42,7 @@ pub(super) async fn forward(
         // Tokens can't be read in each of the encodings that an app may take.
         headers::ask_for_plain(&mut head.headers);
     }
-    let mut turn = Turn::AsItCame;
+    let mut turn = AnswerTreatment::AsItCame;
     if let Some(dialect) = upstream.dialect(path) {
         let translating = translate(request, dialect, &mut head, upload.as_ref());
         match unless_cut(connection, Box::pin(translating)).await {
@@ -91,31 +91,33 @@ pub(super) async fn forward(
 
 /// Turns a request into what its provider takes.
 async fn translate(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     dialect: Dialect,
     head: &mut Parts,
     upload: Option<&Upload>,
-) -> Result<Turn, ProxyError> {
+) -> Result<AnswerTreatment, ProxyError> {
     let turned = translation::request(dialect, head, upload, &request.memory()).await;
     turned.map_err(|failure| failed(failure, upload))
 }
 
-fn failed(failure: translation::Failure, upload: Option<&Upload>) -> ProxyError {
+fn failed(failure: translation::TranslationFailure, upload: Option<&Upload>) -> ProxyError {
     match (failure, upload) {
-        (translation::Failure::Ours(error), _) => error,
-        (translation::Failure::Upload(error), Some(upload)) => upload_error(error, upload),
-        (translation::Failure::Upload(_), None) => defect(),
+        (translation::TranslationFailure::Ours(error), _) => error,
+        (translation::TranslationFailure::Upload(error), Some(upload)) => {
+            upload_error(error, upload)
+        }
+        (translation::TranslationFailure::Upload(_), None) => defect(),
     }
 }
 
 /// Serves a path in terms of another one: the request and its answer go over the bridge.
 async fn cross(
-    request: &Request<'_>,
-    (upstream, bridge): (&Arc<Upstream>, Bridge),
+    request: &AdmittedRequest<'_>,
+    (upstream, bridge): (&Arc<Upstream>, PathBridge),
     (mut head, upload): (Parts, Option<Upload>),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
-    let Request {
+    let AdmittedRequest {
         rules, connection, ..
     } = *request;
     let (Some(upload), Some(allowed)) = (upload, upstream.paths.get(bridge.target)) else {
@@ -161,7 +163,7 @@ async fn cross(
         let crossed = Box::new(crossing.stream(&memory));
         return pass_over(answer, underway, (rules, upstream), connection, crossed);
     }
-    let reading = Reading {
+    let reading = WholeReading {
         idle: rules.timeouts.idle,
         memory: &memory,
         reads: upstream.adapter.reads_errors(),
@@ -182,11 +184,11 @@ fn unix_seconds(now: DateTime<Utc>) -> u64 {
 /// Sends a request whose answer becomes another one.
 async fn answer_turned(
     exchange: &Exchange<'_>,
-    turn: Turn,
-    request: &Request<'_>,
+    turn: AnswerTreatment,
+    request: &AdmittedRequest<'_>,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
-    let Request {
+    let AdmittedRequest {
         rules, connection, ..
     } = *request;
     let upstream = exchange.upstream;
@@ -208,7 +210,7 @@ async fn answer_turned(
     if !turn.reads_whole(&answer) {
         return pass(answer, underway, (rules, upstream), connection);
     }
-    let reading = Reading {
+    let reading = WholeReading {
         idle: rules.timeouts.idle,
         memory: &request.memory(),
         reads: upstream.adapter.reads_errors(),
@@ -224,7 +226,7 @@ async fn answer_turned(
 
 /// An answer that was made whole, after the adapter has read its quota usage.
 fn pass_made(
-    made: Whole,
+    made: WholeAnswer,
     (upstream, with): (&Upstream, With),
     underway: Box<Underway>,
 ) -> Response<AnswerBody> {
@@ -238,7 +240,7 @@ fn pass_made(
 /// What `work` comes to, unless a shutdown cuts it, or its connection is needed for another. On the heap: it is not a
 /// part of every request's future.
 async fn unless_cut<T>(
-    connection: &Handle,
+    connection: &ConnectionHandle,
     work: Pin<Box<impl Future<Output = Result<T, ProxyError>>>>,
 ) -> Result<T, ProxyError> {
     tokio::select! {

@@ -8,24 +8,29 @@ use hyper::{Method, Response};
 
 use super::super::download::{AnswerBody, shutting_down};
 use super::super::error::ErrorKind;
-use super::super::gateway::{Rules, Upstream};
-use super::super::models::{self, Wanted, merged};
-use super::super::record::{End, Underway};
+use super::super::gateway::{GatewayRules, Upstream};
+use super::super::models::{self, ModelsQuery, merged};
+use super::super::record::{RequestEnd, Underway};
 use super::super::route::{self, Serves};
 use super::super::server::RequestBody;
 use super::answer::whole;
-use super::{Request, defect};
+use super::{AdmittedRequest, defect};
 use crate::clients::Client;
 
 /// Whether a request is for a list that everyone gets.
-pub(super) fn is_kept(rules: &Rules, upstream: &Upstream, path: usize, head: &Parts) -> bool {
+pub(super) fn is_kept(
+    rules: &GatewayRules,
+    upstream: &Upstream,
+    path: usize,
+    head: &Parts,
+) -> bool {
     head.method != Method::POST
         && models::is_list(upstream, path)
         && (!rules.models_cache.is_zero() || merges(rules, head))
         && models::is_plain(head, upstream)
 }
 
-impl Request<'_> {
+impl AdmittedRequest<'_> {
     /// Whether a request for this provider's list gets that of all providers, from memory.
     pub(super) fn lists_all(
         &self,
@@ -42,17 +47,17 @@ impl Request<'_> {
 }
 
 /// Whether the path means the models of all providers.
-pub(super) fn merges(rules: &Rules, head: &Parts) -> bool {
+pub(super) fn merges(rules: &GatewayRules, head: &Parts) -> bool {
     merged::is_wanted(rules) && !route::names_provider(head.uri.path(), &rules.upstreams)
 }
 
 /// Answers from a provider's list of models, or from that of all.
 pub(super) async fn from_list(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     head: &Parts,
     upstream: &Arc<Upstream>,
-    wanted: &Wanted,
-) -> models::Reply {
+    wanted: &ModelsQuery,
+) -> models::ModelsReply {
     let (rules, gateway) = (request.rules, request.gateway);
     let reply = async {
         if merges(rules, head) {
@@ -70,7 +75,7 @@ pub(super) async fn from_list(
     let reply = tokio::select! {
         biased;
         reply = reply => reply,
-        () = request.connection.cut() => models::Reply::Error(shutting_down()),
+        () = request.connection.cut() => models::ModelsReply::Error(shutting_down()),
     };
     match request.client.filter(|client| client.is_for_models()) {
         Some(client) if !request.is_own => {
@@ -82,7 +87,7 @@ pub(super) async fn from_list(
 }
 
 /// Whether an app's key is for the model of this name, or for the one that a route puts in its place.
-fn allows(client: &Client, rules: &Rules, (head, name): (&Parts, &str)) -> bool {
+fn allows(client: &Client, rules: &GatewayRules, (head, name): (&Parts, &str)) -> bool {
     let routing = rules.routing.as_ref();
     let is_routed = !route::names_provider(head.uri.path(), &rules.upstreams);
     let renamed = routing.filter(|_| is_routed).and_then(|routing| {
@@ -94,24 +99,31 @@ fn allows(client: &Client, rules: &Rules, (head, name): (&Parts, &str)) -> bool 
 }
 
 /// The answer, which says of the provider only what it has just done.
-pub(super) fn of_list(reply: models::Reply, underway: Box<Underway>) -> Response<AnswerBody> {
+pub(super) fn of_list(reply: models::ModelsReply, underway: Box<Underway>) -> Response<AnswerBody> {
     let format = underway.error_format();
     let (response, end) = match reply {
-        models::Reply::Answer { response, is_new } => {
-            let end = if is_new { End::Complete } else { End::Kept };
+        models::ModelsReply::Answer { response, is_new } => {
+            let end = if is_new {
+                RequestEnd::Complete
+            } else {
+                RequestEnd::Kept
+            };
             (response, end)
         }
-        models::Reply::Error(error) => {
+        models::ModelsReply::Error(error) => {
             let end = if error.kind == ErrorKind::ModelNotFound {
-                End::Kept
+                RequestEnd::Kept
             } else {
-                End::Refused(error.kind.code())
+                RequestEnd::Refused(error.kind.code())
             };
             (error.response(format), end)
         }
-        models::Reply::Forward => {
+        models::ModelsReply::Forward => {
             let error = defect();
-            (error.response(format), End::Refused(error.kind.code()))
+            (
+                error.response(format),
+                RequestEnd::Refused(error.kind.code()),
+            )
         }
     };
     whole(response, underway, end)

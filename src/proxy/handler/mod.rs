@@ -1,13 +1,13 @@
 //! One request, step by step.
 
-mod admission;
 mod answer;
-mod blame;
+mod authorization;
 mod by_model;
-mod entry;
 mod exchange;
 mod forward;
+mod incoming;
 mod list;
+mod quota_blame;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE, WWW_AU
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response};
 
-use self::admission::{Decision, decide, limited, take_places};
 use self::answer::{identify, refuse, whole};
-pub(super) use self::entry::Entry;
-use self::entry::{about_peer, matters};
+use self::authorization::{Decision, decide, limited, take_places};
 pub(super) use self::exchange::{Exchange, no_credential, no_login};
 use self::forward::forward;
+pub(super) use self::incoming::IncomingClient;
+use self::incoming::{about_peer, matters};
 use self::list::{from_list, is_kept, of_list};
 use super::api_key::{self, Presented};
 use super::download::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
-use super::gateway::{Gateway, Rules, Upstream};
-use super::models::{self, Wanted};
-use super::record::{End, Refusal, RequestId, Underway};
+use super::gateway::{Gateway, GatewayRules, Upstream};
+use super::models::{self, ModelsQuery};
+use super::record::{CountedRefusal, RequestEnd, RequestId, Underway};
 use super::route::Local;
-use super::server::{Handle, RequestBody};
-use super::translation::{Memory, of_requests};
+use super::server::{ConnectionHandle, RequestBody};
+use super::translation::{BodyMemory, of_requests};
 use super::upload::{Upload, UploadLimits};
 use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
@@ -47,11 +47,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A request that was let in, and what it goes by.
 #[derive(Debug, Clone, Copy)]
-struct Request<'r> {
+struct AdmittedRequest<'r> {
     gateway: &'r Gateway,
-    rules: &'r Rules,
-    entry: &'r Entry,
-    connection: &'r Handle,
+    rules: &'r GatewayRules,
+    entry: &'r IncomingClient,
+    connection: &'r ConnectionHandle,
     /// What it presents as its API key.
     presented: Presented,
     client: Option<&'r Arc<Client>>,
@@ -62,8 +62,8 @@ struct Request<'r> {
 /// Answers a request. Every way out has one log line and says truthfully how it ended.
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
-    entry: Arc<Entry>,
-    connection: Handle,
+    entry: Arc<IncomingClient>,
+    connection: ConnectionHandle,
     request: hyper::Request<RequestBody>,
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
@@ -113,8 +113,8 @@ pub(super) fn unharmed(
 
 async fn respond(
     gateway: Arc<Gateway>,
-    entry: Arc<Entry>,
-    (connection, id): (Handle, RequestId),
+    entry: Arc<IncomingClient>,
+    (connection, id): (ConnectionHandle, RequestId),
     request: hyper::Request<RequestBody>,
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
@@ -128,7 +128,7 @@ async fn respond(
     if let Some(client) = &client {
         underway.asked_by(client);
     }
-    let request = Request {
+    let request = AdmittedRequest {
         gateway: &gateway,
         rules: &rules,
         entry: &entry,
@@ -149,11 +149,11 @@ async fn respond(
     });
     match decision {
         Err(error) => turned_away(&request, &error, (&head, body.has_come()), underway),
-        Ok(Decision::Answer(response)) => whole(response, underway, End::Complete),
+        Ok(Decision::Answer(response)) => whole(response, underway, RequestEnd::Complete),
         Ok(Decision::Local(path, upstream)) => {
             underway.is_probe(request.is_stranger());
             let answer = answer_here(&request, &head.headers, (path, upstream)).await;
-            whole(answer, underway, End::Complete)
+            whole(answer, underway, RequestEnd::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
             goes_to(&mut underway, (upstream, path), &head);
@@ -166,8 +166,8 @@ async fn respond(
                 return refuse(&error, underway, body.has_come());
             }
             if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
-                let reply = Box::pin(from_list(&request, &head, upstream, &Wanted::All)).await;
-                if !matches!(reply, models::Reply::Forward) {
+                let reply = Box::pin(from_list(&request, &head, upstream, &ModelsQuery::All)).await;
+                if !matches!(reply, models::ModelsReply::Forward) {
                     return of_list(reply, underway);
                 }
             }
@@ -200,7 +200,7 @@ async fn respond(
 
 /// The answer to a request that is not let in, or goes nowhere.
 fn turned_away(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     error: &ProxyError,
     (head, is_read): (&Parts, bool),
     mut underway: Box<Underway>,
@@ -217,7 +217,7 @@ fn turned_away(
 
 /// What needs no provider: the status page, or how the service is.
 async fn answer_here(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     fields: &HeaderMap,
     (path, upstream): (Local, Option<&Arc<Upstream>>),
 ) -> Response<Bytes> {
@@ -243,7 +243,7 @@ async fn answer_here(
 
 /// The status page, or its JSON.
 async fn show(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     fields: &HeaderMap,
     (path, upstream): (Local, Option<&Arc<Upstream>>),
 ) -> Response<Bytes> {
@@ -253,7 +253,7 @@ async fn show(
         let from = (upstream, request.client.map(|client| &**client));
         return local::answer(path, fields, of, from, request.is_stranger());
     };
-    let reader = page::Reader {
+    let reader = page::PageReader {
         client: request.client.cloned(),
         origin: page::origin(fields),
         provider: upstream.map(|upstream| upstream.name.to_string()),
@@ -273,7 +273,7 @@ fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: 
     }
 }
 
-impl Request<'_> {
+impl AdmittedRequest<'_> {
     /// Whether its key, if it has one, is for this provider.
     fn is_open(&self, upstream: &Upstream) -> bool {
         let client = self.client;
@@ -290,7 +290,7 @@ impl Request<'_> {
             .map_or(&*self.entry.from, |client| client.name());
         let error = about_peer(error, self.entry);
         let is_listed = guard::listed_origin(&head.headers, &self.rules.guard).is_some();
-        underway.refused(Refusal {
+        underway.refused(CountedRefusal {
             kind: error.kind,
             from: app.into(),
             about: error.about.as_deref().map(Into::into),
@@ -299,8 +299,8 @@ impl Request<'_> {
     }
 
     /// The memory that bodies take which are held whole.
-    fn memory(&self) -> Memory {
-        Memory {
+    fn memory(&self) -> BodyMemory {
+        BodyMemory {
             total: self.rules.limits.replay_total,
             used: self.gateway.replay_used.clone(),
         }

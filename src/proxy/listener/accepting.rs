@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::super::bind::{Acceptor, SocketPath, Wide};
-use super::super::handler::Entry;
+use super::super::handler::IncomingClient;
+use super::super::resource_shortage;
 use super::super::server::{self, Stop};
 use super::super::socket::Socket;
-use super::super::want;
-use super::{LOOK, Service, Site};
+use super::{ConnectionService, LOOK, Site};
 use crate::config::Listener;
 use crate::files::Desk;
 
@@ -65,7 +65,7 @@ async fn made_again(path: Option<SocketPath>, site: &Site, look: &Notify) -> Acc
 pub(super) async fn accept(
     mut acceptor: Acceptor,
     site: Site,
-    service: Service,
+    service: ConnectionService,
     stop: CancellationToken,
 ) {
     let mut failing = false;
@@ -88,13 +88,13 @@ pub(super) async fn accept(
                 failing = false;
                 socket
             }
-            Err(error) if want::is_of_the_client(&error) => continue,
+            Err(error) if resource_shortage::is_of_the_client(&error) => continue,
             Err(error) => {
                 // Said once, not twenty times a second, while it lasts.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
-                if want::is_of_descriptors(&error) {
+                if resource_shortage::is_of_descriptors(&error) {
                     service.places.make_room().await;
                 } else {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -127,13 +127,13 @@ pub(super) async fn accept(
     }
 }
 
-fn entry(socket: &Socket, setting: &Listener) -> io::Result<Entry> {
+fn entry(socket: &Socket, setting: &Listener) -> io::Result<IncomingClient> {
     let ends = socket.ends()?;
     let from = match ends {
         Some((remote, _)) => remote.ip().to_canonical().to_string(),
         None => "unix socket".to_owned(),
     };
-    Ok(Entry {
+    Ok(IncomingClient {
         ends,
         from: from.into(),
         provider: setting.provider.clone(),

@@ -5,7 +5,7 @@
 
 use memchr::memmem;
 
-use super::{Flaw, LONGEST_NAME, Model};
+use super::{AmbiguousModel, LONGEST_NAME, RequestedModel};
 
 /// The longest head of a form field's part, in bytes.
 const LONGEST_HEAD: usize = 8 * 1024;
@@ -37,10 +37,16 @@ impl Boundary {
     }
 
     /// What to put where, so that the form names this model instead.
-    pub fn replacement(&self, model: &Model, name: &str) -> (std::ops::Range<u64>, String) {
+    pub fn replacement(
+        &self,
+        model: &RequestedModel,
+        name: &str,
+    ) -> (std::ops::Range<u64>, String) {
         match model {
-            Model::Named(_, place) | Model::Empty(place) => (place.clone(), name.to_owned()),
-            Model::Missing { .. } => {
+            RequestedModel::Named(_, place) | RequestedModel::Empty(place) => {
+                (place.clone(), name.to_owned())
+            }
+            RequestedModel::Missing { .. } => {
                 let head = "Content-Disposition: form-data; name=\"model\"";
                 (0..0, format!("--{}\r\n{head}\r\n\r\n{name}\r\n", self.0))
             }
@@ -49,7 +55,7 @@ impl Boundary {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FormState {
     /// Before the first delimiter, which the form begins with.
     Start,
     /// Behind one.
@@ -64,22 +70,22 @@ enum State {
 
 /// Reads a form piece by piece, to its end, since its last part could be another `model`.
 #[derive(Debug)]
-pub struct Form {
+pub struct FormSearch {
     delimiter: Vec<u8>,
-    state: State,
+    state: FormState,
     /// What has come and is not looked through, with its place. Of a part that is not ours not more than could be the
     /// beginning of a delimiter.
     rest: Vec<u8>,
     at: u64,
-    model: Option<Model>,
+    model: Option<RequestedModel>,
 }
 
-impl Form {
+impl FormSearch {
     /// A form whose parts are separated so.
     pub fn new(boundary: &Boundary) -> Self {
         Self {
             delimiter: format!("--{}", boundary.0).into_bytes(),
-            state: State::Start,
+            state: FormState::Start,
             rest: Vec::new(),
             at: 0,
             model: None,
@@ -87,7 +93,7 @@ impl Form {
     }
 
     /// The model, once it is certain except for a second one.
-    pub fn model(&self) -> Option<&Model> {
+    pub fn model(&self) -> Option<&RequestedModel> {
         self.model.as_ref()
     }
 
@@ -95,7 +101,7 @@ impl Form {
     ///
     /// # Errors
     /// What makes the model uncertain.
-    pub fn read(&mut self, piece: &[u8]) -> Result<(), Flaw> {
+    pub fn read(&mut self, piece: &[u8]) -> Result<(), AmbiguousModel> {
         self.rest.extend_from_slice(piece);
         while self.step()? {}
         Ok(())
@@ -105,47 +111,47 @@ impl Form {
     ///
     /// # Errors
     /// Where its last delimiter has not come.
-    pub fn finish(&self) -> Result<&Model, Flaw> {
-        self.model.as_ref().ok_or(Flaw::Incomplete)
+    pub fn finish(&self) -> Result<&RequestedModel, AmbiguousModel> {
+        self.model.as_ref().ok_or(AmbiguousModel::Incomplete)
     }
 
     /// Goes on, if that is possible with what has come.
-    fn step(&mut self) -> Result<bool, Flaw> {
+    fn step(&mut self) -> Result<bool, AmbiguousModel> {
         match self.state {
-            State::Start => {
+            FormState::Start => {
                 let known = self.rest.len().min(self.delimiter.len());
                 if self.rest.get(..known) != self.delimiter.get(..known) {
-                    return Err(Flaw::NotAForm);
+                    return Err(AmbiguousModel::NotAForm);
                 }
                 if known < self.delimiter.len() {
                     return Ok(false);
                 }
                 self.skip(known);
-                self.state = State::Delimiter;
+                self.state = FormState::Delimiter;
             }
-            State::Delimiter => {
+            FormState::Delimiter => {
                 let Some(next) = self.rest.first_chunk::<2>().copied() else {
                     return Ok(false);
                 };
                 self.skip(2);
                 self.state = match &next {
-                    b"\r\n" => State::Head,
+                    b"\r\n" => FormState::Head,
                     b"--" => {
-                        let none = Model::Missing {
+                        let none = RequestedModel::Missing {
                             at: 0,
                             has_others: true,
                         };
                         self.model.get_or_insert(none);
-                        State::End
+                        FormState::End
                     }
-                    _ => return Err(Flaw::NotAForm),
+                    _ => return Err(AmbiguousModel::NotAForm),
                 };
             }
-            State::Head => return self.head(),
-            State::Part(is_ours) => return self.part(is_ours),
-            State::End => {
+            FormState::Head => return self.head(),
+            FormState::Part(is_ours) => return self.part(is_ours),
+            FormState::End => {
                 if memmem::find(&self.rest, &self.delimiter).is_some() {
-                    return Err(Flaw::NotAForm);
+                    return Err(AmbiguousModel::NotAForm);
                 }
                 self.keep(self.delimiter.len());
                 return Ok(false);
@@ -154,54 +160,54 @@ impl Form {
         Ok(true)
     }
 
-    fn head(&mut self) -> Result<bool, Flaw> {
+    fn head(&mut self) -> Result<bool, AmbiguousModel> {
         let Some(end) = memmem::find(&self.rest, b"\r\n\r\n") else {
             if self.rest.len() > LONGEST_HEAD {
-                return Err(Flaw::NotAForm);
+                return Err(AmbiguousModel::NotAForm);
             }
             return Ok(false);
         };
         let head = self.rest.get(..end).unwrap_or_default();
         if memmem::find(head, &self.delimiter).is_some() {
-            return Err(Flaw::NotAForm);
+            return Err(AmbiguousModel::NotAForm);
         }
         let is_ours = is_model(head)?;
         if is_ours && self.model.is_some() {
-            return Err(Flaw::Twice);
+            return Err(AmbiguousModel::Twice);
         }
         self.skip(end + 4);
-        self.state = State::Part(is_ours);
+        self.state = FormState::Part(is_ours);
         Ok(true)
     }
 
-    fn part(&mut self, is_ours: bool) -> Result<bool, Flaw> {
+    fn part(&mut self, is_ours: bool) -> Result<bool, AmbiguousModel> {
         let Some(end) = memmem::find(&self.rest, &self.delimiter) else {
             if !is_ours {
                 self.keep(self.delimiter.len() + END.len());
             } else if self.rest.len() > LONGEST_NAME + END.len() + self.delimiter.len() {
-                return Err(Flaw::TooLong);
+                return Err(AmbiguousModel::TooLong);
             }
             return Ok(false);
         };
         let part = self.rest.get(..end).and_then(|part| part.strip_suffix(END));
-        let part = part.ok_or(Flaw::NotAForm)?;
+        let part = part.ok_or(AmbiguousModel::NotAForm)?;
         if is_ours {
             let place = self.at..self.at + part.len() as u64;
-            let name = std::str::from_utf8(part).map_err(|_| Flaw::Encoding)?;
+            let name = std::str::from_utf8(part).map_err(|_| AmbiguousModel::Encoding)?;
             if name.len() > LONGEST_NAME {
-                return Err(Flaw::TooLong);
+                return Err(AmbiguousModel::TooLong);
             }
             if name.chars().any(char::is_control) {
-                return Err(Flaw::NotText);
+                return Err(AmbiguousModel::NotText);
             }
             self.model = Some(if name.is_empty() {
-                Model::Empty(place)
+                RequestedModel::Empty(place)
             } else {
-                Model::Named(name.to_owned(), place)
+                RequestedModel::Named(name.to_owned(), place)
             });
         }
         self.skip(end + self.delimiter.len());
-        self.state = State::Delimiter;
+        self.state = FormState::Delimiter;
         Ok(true)
     }
 
@@ -217,14 +223,14 @@ impl Form {
 }
 
 /// Whether a part with this head is the model.
-fn is_model(head: &[u8]) -> Result<bool, Flaw> {
-    let head = std::str::from_utf8(head).map_err(|_| Flaw::Encoding)?;
+fn is_model(head: &[u8]) -> Result<bool, AmbiguousModel> {
+    let head = std::str::from_utf8(head).map_err(|_| AmbiguousModel::Encoding)?;
     let (mut disposition, mut kind, mut encoding) = (None, None, None);
     for line in head.split("\r\n") {
-        let (name, value) = line.split_once(':').ok_or(Flaw::NotAForm)?;
+        let (name, value) = line.split_once(':').ok_or(AmbiguousModel::NotAForm)?;
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if line.contains(['\r', '\n', '\0']) || name.is_empty() || !name.bytes().all(is_token) {
-            return Err(Flaw::NotAForm);
+            return Err(AmbiguousModel::NotAForm);
         }
         let place = match name.to_ascii_lowercase().as_str() {
             "content-disposition" => &mut disposition,
@@ -233,30 +239,30 @@ fn is_model(head: &[u8]) -> Result<bool, Flaw> {
             _ => continue,
         };
         if place.replace(value.trim()).is_some() {
-            return Err(Flaw::NotAForm);
+            return Err(AmbiguousModel::NotAForm);
         }
     }
     let (form_data, parameters) = disposition
         .and_then(|value: &str| value.split_once(';'))
-        .ok_or(Flaw::NotAForm)?;
+        .ok_or(AmbiguousModel::NotAForm)?;
     if !form_data.trim().eq_ignore_ascii_case("form-data") {
-        return Err(Flaw::NotAForm);
+        return Err(AmbiguousModel::NotAForm);
     }
     let (mut field, mut is_file) = (None, false);
-    for (name, value) in parameters_of(parameters).ok_or(Flaw::NotAForm)? {
+    for (name, value) in parameters_of(parameters).ok_or(AmbiguousModel::NotAForm)? {
         match name.as_str() {
             "name" if field.is_none() => field = Some(value),
             "filename" => is_file = true,
-            name if name.starts_with("name") => return Err(Flaw::Spelling),
+            name if name.starts_with("name") => return Err(AmbiguousModel::Spelling),
             _ => is_file |= name.starts_with("filename"),
         }
     }
-    let field = field.ok_or(Flaw::NotAForm)?;
+    let field = field.ok_or(AmbiguousModel::NotAForm)?;
     if field != "model" {
         let plain: String = field.chars().filter(|sign| *sign != '\\').collect();
         let plain = plain.trim_matches(|sign: char| sign.is_whitespace() || sign.is_control());
         if plain.eq_ignore_ascii_case("model") {
-            return Err(Flaw::Spelling);
+            return Err(AmbiguousModel::Spelling);
         }
         return Ok(false);
     }
@@ -268,7 +274,7 @@ fn is_model(head: &[u8]) -> Result<bool, Flaw> {
         )
     });
     if is_file || encoding.is_some() || !is_text {
-        return Err(Flaw::NotText);
+        return Err(AmbiguousModel::NotText);
     }
     Ok(true)
 }
@@ -320,8 +326,8 @@ mod tests {
 
     const KIND: &str = "multipart/form-data; boundary=XyZ";
 
-    fn scan(body: &[u8], size: usize) -> Result<Model, Flaw> {
-        let mut form = Form::new(&Boundary::of(KIND).unwrap());
+    fn scan(body: &[u8], size: usize) -> Result<RequestedModel, AmbiguousModel> {
+        let mut form = FormSearch::new(&Boundary::of(KIND).unwrap());
         for piece in body.chunks(size.max(1)) {
             form.read(piece)?;
         }
@@ -339,7 +345,7 @@ mod tests {
         )
     }
 
-    fn replaced(body: &str, model: &Model, name: &str) -> String {
+    fn replaced(body: &str, model: &RequestedModel, name: &str) -> String {
         let (place, text) = Boundary::of(KIND).unwrap().replacement(model, name);
         let at = |place: u64| usize::try_from(place).unwrap();
         format!(
@@ -392,44 +398,71 @@ mod tests {
         let of = |head: &str| part(head, "m") + "--XyZ--";
         let disposition = "Content-Disposition: form-data; name=\"model\"";
         for (body, flaw) in [
-            (format!("{m}{m}--XyZ--"), Flaw::Twice),
-            (format!("preamble\r\n{m}--XyZ--"), Flaw::NotAForm),
-            (m.replace("\r\n", "\n"), Flaw::NotAForm),
-            (m.replace("--XyZ\r\n", "--XyZ \r\n"), Flaw::NotAForm),
-            (format!("{m}--XyZ--\r\n{m}"), Flaw::NotAForm),
-            (field("\"a\"", "x\n--XyZ\ny") + "--XyZ--", Flaw::NotAForm),
-            (of("Content-Type: text/plain"), Flaw::NotAForm),
+            (format!("{m}{m}--XyZ--"), AmbiguousModel::Twice),
+            (format!("preamble\r\n{m}--XyZ--"), AmbiguousModel::NotAForm),
+            (m.replace("\r\n", "\n"), AmbiguousModel::NotAForm),
+            (
+                m.replace("--XyZ\r\n", "--XyZ \r\n"),
+                AmbiguousModel::NotAForm,
+            ),
+            (format!("{m}--XyZ--\r\n{m}"), AmbiguousModel::NotAForm),
+            (
+                field("\"a\"", "x\n--XyZ\ny") + "--XyZ--",
+                AmbiguousModel::NotAForm,
+            ),
+            (of("Content-Type: text/plain"), AmbiguousModel::NotAForm),
             (
                 of(&format!("{disposition}\r\n{disposition}")),
-                Flaw::NotAForm,
+                AmbiguousModel::NotAForm,
             ),
-            (of(&format!("{disposition}\r\n folded")), Flaw::NotAForm),
-            (of(&format!("{disposition}; name=\"a\"")), Flaw::Spelling),
+            (
+                of(&format!("{disposition}\r\n folded")),
+                AmbiguousModel::NotAForm,
+            ),
+            (
+                of(&format!("{disposition}; name=\"a\"")),
+                AmbiguousModel::Spelling,
+            ),
             (
                 of(&format!("{disposition}; name*=utf-8''a")),
-                Flaw::Spelling,
+                AmbiguousModel::Spelling,
             ),
-            (of(&format!("{disposition}; filename=\"a\"")), Flaw::NotText),
+            (
+                of(&format!("{disposition}; filename=\"a\"")),
+                AmbiguousModel::NotText,
+            ),
             (
                 of(&format!("{disposition}\r\nContent-Type: application/json")),
-                Flaw::NotText,
+                AmbiguousModel::NotText,
             ),
             (
                 of(&format!(
                     "{disposition}\r\nContent-Transfer-Encoding: base64"
                 )),
-                Flaw::NotText,
+                AmbiguousModel::NotText,
             ),
-            (field("\"Model\"", "m") + "--XyZ--", Flaw::Spelling),
-            (field("\"mo\\del\"", "m") + "--XyZ--", Flaw::Spelling),
-            (field("\" model\"", "m") + "--XyZ--", Flaw::Spelling),
-            (field("\"model\"", "a\r\nb") + "--XyZ--", Flaw::NotText),
+            (
+                field("\"Model\"", "m") + "--XyZ--",
+                AmbiguousModel::Spelling,
+            ),
+            (
+                field("\"mo\\del\"", "m") + "--XyZ--",
+                AmbiguousModel::Spelling,
+            ),
+            (
+                field("\" model\"", "m") + "--XyZ--",
+                AmbiguousModel::Spelling,
+            ),
+            (
+                field("\"model\"", "a\r\nb") + "--XyZ--",
+                AmbiguousModel::NotText,
+            ),
             (
                 field("\"model\"", &"x".repeat(5000)) + "--XyZ--",
-                Flaw::TooLong,
+                AmbiguousModel::TooLong,
             ),
-            (field("\"a\"", "x"), Flaw::Incomplete),
-            ("{\"model\":\"m\"}".to_owned(), Flaw::NotAForm),
+            (field("\"a\"", "x"), AmbiguousModel::Incomplete),
+            ("{\"model\":\"m\"}".to_owned(), AmbiguousModel::NotAForm),
         ] {
             for size in [1, 5, body.len()] {
                 assert_eq!(scan(body.as_bytes(), size), Err(flaw), "{body} by {size}");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Model;
+use super::RequestedModel;
 
 /// Whether a key ends as this one for a parser that takes a NUL for its end.
 pub(super) fn is_to_c(key: &[u8], raw: &[u8]) -> bool {
@@ -41,7 +41,7 @@ fn encode(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }
 
-impl Model {
+impl RequestedModel {
     /// What names it; `None` where nothing does.
     pub fn name(&self) -> Option<&str> {
         match self {

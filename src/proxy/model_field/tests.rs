@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 
 /// Reads a body in pieces of this size.
-fn scan(body: &[u8], size: usize) -> Result<Model, Flaw> {
+fn scan(body: &[u8], size: usize) -> Result<RequestedModel, AmbiguousModel> {
     let mut scanner = Scanner::default();
     for piece in body.chunks(size.max(1)) {
         scanner.read(piece)?;
@@ -12,7 +12,7 @@ fn scan(body: &[u8], size: usize) -> Result<Model, Flaw> {
     scanner.finish().cloned()
 }
 
-fn replaced(body: &[u8], model: &Model, name: &str) -> Vec<u8> {
+fn replaced(body: &[u8], model: &RequestedModel, name: &str) -> Vec<u8> {
     let (place, text) = model.replacement(name);
     let at = |place: u64| usize::try_from(place).unwrap();
     let mut new = body[..at(place.start)].to_vec();
@@ -77,56 +77,59 @@ fn the_model_is_found_wherever_it_stands() {
 #[test]
 fn what_can_be_read_in_two_ways_is_refused() {
     for (body, flaw) in [
-        (&br#"{"model":"a","model":"b"}"#[..], Flaw::Twice),
-        (br#"{"model":"a","x":[1],"mod\u0065l":"b"}"#, Flaw::Twice),
-        (br#"{"model":null,"model":"b"}"#, Flaw::Twice),
-        (br#"{"Model":"a"}"#, Flaw::Spelling),
-        (br#"{"model":"a","MODEL":"b"}"#, Flaw::Spelling),
-        (br#"{"\u004dodel":"a"}"#, Flaw::Spelling),
-        (br#"{"model":1}"#, Flaw::NotText),
-        (br#"{"model":nul}"#, Flaw::NotText),
-        (br#"{"model":nulll}"#, Flaw::NotText),
-        (br#"{"model":true}"#, Flaw::NotText),
-        (br#"{"model":["a"]}"#, Flaw::NotText),
-        (br#"{"model":{"a":1}}"#, Flaw::NotText),
-        (br#"{"model":"\ud800"}"#, Flaw::NotText),
-        (b"{\"model\":\"\xff\"}", Flaw::NotText),
-        (b"{\"model\":\"a\nb\"}", Flaw::NotText),
-        (b"\xef\xbb\xbf{\"model\":\"a\"}", Flaw::Encoding),
-        (b"\xff\xfe{\0", Flaw::Encoding),
-        (b"\xfe\xff\0{", Flaw::Encoding),
-        (b"\0{\0\"", Flaw::Encoding),
-        (b"{\0\"\0m\0", Flaw::NotJson),
-        (b"[{\"model\":\"a\"}]", Flaw::NotAnObject),
-        (b"\"model\"", Flaw::NotAnObject),
-        (b"model=a", Flaw::NotAnObject),
-        (b"--boundary\r\n", Flaw::NotAnObject),
-        (b"", Flaw::NotAnObject),
-        (b"  ", Flaw::NotAnObject),
-        (br#"{model:"a"}"#, Flaw::NotJson),
-        (br#"{'model':"a"}"#, Flaw::NotJson),
-        (br#"{"a":'"',"model":"b"}"#, Flaw::NotJson),
-        (br#"{/*"*/"model":"a"}"#, Flaw::NotJson),
-        (br#"{"a":[1/*"*/],"model":"a"}"#, Flaw::NotJson),
-        (br#"{"a":1,}"#, Flaw::NotJson),
-        (br#"{,"model":"a"}"#, Flaw::NotJson),
-        (br#"{"model" "a"}"#, Flaw::NotJson),
-        (br#"{"model":"a"}{"model":"b"}"#, Flaw::NotJson),
-        (br#"{"\x":1}"#, Flaw::NotJson),
-        (b"{\"model\\u0000\":\"a\"}", Flaw::Spelling),
-        (b"{\"model\0\":\"a\"}", Flaw::Spelling),
+        (&br#"{"model":"a","model":"b"}"#[..], AmbiguousModel::Twice),
+        (
+            br#"{"model":"a","x":[1],"mod\u0065l":"b"}"#,
+            AmbiguousModel::Twice,
+        ),
+        (br#"{"model":null,"model":"b"}"#, AmbiguousModel::Twice),
+        (br#"{"Model":"a"}"#, AmbiguousModel::Spelling),
+        (br#"{"model":"a","MODEL":"b"}"#, AmbiguousModel::Spelling),
+        (br#"{"\u004dodel":"a"}"#, AmbiguousModel::Spelling),
+        (br#"{"model":1}"#, AmbiguousModel::NotText),
+        (br#"{"model":nul}"#, AmbiguousModel::NotText),
+        (br#"{"model":nulll}"#, AmbiguousModel::NotText),
+        (br#"{"model":true}"#, AmbiguousModel::NotText),
+        (br#"{"model":["a"]}"#, AmbiguousModel::NotText),
+        (br#"{"model":{"a":1}}"#, AmbiguousModel::NotText),
+        (br#"{"model":"\ud800"}"#, AmbiguousModel::NotText),
+        (b"{\"model\":\"\xff\"}", AmbiguousModel::NotText),
+        (b"{\"model\":\"a\nb\"}", AmbiguousModel::NotText),
+        (b"\xef\xbb\xbf{\"model\":\"a\"}", AmbiguousModel::Encoding),
+        (b"\xff\xfe{\0", AmbiguousModel::Encoding),
+        (b"\xfe\xff\0{", AmbiguousModel::Encoding),
+        (b"\0{\0\"", AmbiguousModel::Encoding),
+        (b"{\0\"\0m\0", AmbiguousModel::NotJson),
+        (b"[{\"model\":\"a\"}]", AmbiguousModel::NotAnObject),
+        (b"\"model\"", AmbiguousModel::NotAnObject),
+        (b"model=a", AmbiguousModel::NotAnObject),
+        (b"--boundary\r\n", AmbiguousModel::NotAnObject),
+        (b"", AmbiguousModel::NotAnObject),
+        (b"  ", AmbiguousModel::NotAnObject),
+        (br#"{model:"a"}"#, AmbiguousModel::NotJson),
+        (br#"{'model':"a"}"#, AmbiguousModel::NotJson),
+        (br#"{"a":'"',"model":"b"}"#, AmbiguousModel::NotJson),
+        (br#"{/*"*/"model":"a"}"#, AmbiguousModel::NotJson),
+        (br#"{"a":[1/*"*/],"model":"a"}"#, AmbiguousModel::NotJson),
+        (br#"{"a":1,}"#, AmbiguousModel::NotJson),
+        (br#"{,"model":"a"}"#, AmbiguousModel::NotJson),
+        (br#"{"model" "a"}"#, AmbiguousModel::NotJson),
+        (br#"{"model":"a"}{"model":"b"}"#, AmbiguousModel::NotJson),
+        (br#"{"\x":1}"#, AmbiguousModel::NotJson),
+        (b"{\"model\\u0000\":\"a\"}", AmbiguousModel::Spelling),
+        (b"{\"model\0\":\"a\"}", AmbiguousModel::Spelling),
         (
             b"{\"MODEL\\u0000 and much more than matters to anyone\":1}",
-            Flaw::Spelling,
+            AmbiguousModel::Spelling,
         ),
         (
             br#"{"\u006d\u006f\u0064\u0065\u006c\u0000 and more":"a","model":"b"}"#,
-            Flaw::Spelling,
+            AmbiguousModel::Spelling,
         ),
-        (b"{\"a\":1,\"model\xff\":\"b\"}", Flaw::Encoding),
-        (b"{\"\xc3\":1,\"model\":\"b\"}", Flaw::Encoding),
-        (br#"{"a":1"#, Flaw::Incomplete),
-        (br#"{"a"#, Flaw::Incomplete),
+        (b"{\"a\":1,\"model\xff\":\"b\"}", AmbiguousModel::Encoding),
+        (b"{\"\xc3\":1,\"model\":\"b\"}", AmbiguousModel::Encoding),
+        (br#"{"a":1"#, AmbiguousModel::Incomplete),
+        (br#"{"a"#, AmbiguousModel::Incomplete),
     ] {
         for size in [1, 2, 5, 1000] {
             let shown = String::from_utf8_lossy(body);
@@ -137,7 +140,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         let body = format!("{{\"model\":\"{}\"}}", "x".repeat(length));
         scan(body.as_bytes(), 1000)
     };
-    assert_eq!(named(LONGEST_NAME + 1), Err(Flaw::TooLong));
+    assert_eq!(named(LONGEST_NAME + 1), Err(AmbiguousModel::TooLong));
     assert!(named(LONGEST_NAME).is_ok());
 }
 
@@ -150,11 +153,14 @@ fn a_nesting_that_no_server_reads_is_refused_at_its_first_level_too_many() {
         };
         for size in [1, 7, 100_000] {
             assert!(scan(&nested(512), size).is_ok());
-            assert_eq!(scan(&nested(513), size), Err(Flaw::TooDeep));
+            assert_eq!(scan(&nested(513), size), Err(AmbiguousModel::TooDeep));
         }
         let mut scanner = Scanner::default();
         let endless = format!("{{\"x\":{}", open.repeat(513));
-        assert_eq!(scanner.read(endless.as_bytes()), Err(Flaw::TooDeep));
+        assert_eq!(
+            scanner.read(endless.as_bytes()),
+            Err(AmbiguousModel::TooDeep)
+        );
     }
 }
 
@@ -164,9 +170,15 @@ fn the_model_is_known_as_soon_as_it_has_come() {
     scanner.read(br#"{"model":"m"#).unwrap();
     assert_eq!(scanner.model(), None);
     scanner.read(br#"""#).unwrap();
-    assert_eq!(scanner.model(), Some(&Model::Named("m".into(), 9..12)));
+    assert_eq!(
+        scanner.model(),
+        Some(&RequestedModel::Named("m".into(), 9..12))
+    );
     scanner.read(br#","messages":["model"#).unwrap();
-    assert_eq!(scanner.read(br#""],"model":"n"}"#), Err(Flaw::Twice));
+    assert_eq!(
+        scanner.read(br#""],"model":"n"}"#),
+        Err(AmbiguousModel::Twice)
+    );
 }
 
 /// JSON as serde writes it, and with more blanks and escapes than it would.
@@ -236,7 +248,7 @@ proptest! {
             match (object.get("model"), found) {
                 _ if object.keys().any(spelled) => {}
                 (None, Ok(model)) => {
-                    let is_missing = matches!(model, Model::Missing { .. });
+                    let is_missing = matches!(model, RequestedModel::Missing { .. });
                     prop_assert!(is_missing);
                     let new = replaced(body.as_bytes(), &model, &name);
                     let new: Value = serde_json::from_slice(&new).unwrap();
@@ -259,10 +271,10 @@ proptest! {
                     prop_assert_eq!(new, expected);
                 }
                 (Some(Value::Null), Ok(model)) => {
-                    let is_empty = matches!(model, Model::Empty(_));
+                    let is_empty = matches!(model, RequestedModel::Empty(_));
                     prop_assert!(is_empty);
                 }
-                (Some(_), found) => prop_assert_eq!(found, Err(Flaw::NotText)),
+                (Some(_), found) => prop_assert_eq!(found, Err(AmbiguousModel::NotText)),
                 (None, Err(flaw)) => prop_assert!(false, "{flaw:?}: {body}"),
             }
         }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::fetch::LARGEST;
-use super::list::List;
+use super::list::FetchedList;
 use crate::files::{self, Desk, Spot, Temporary};
 use crate::provider::BaseUrl;
 
@@ -45,14 +45,18 @@ impl Disk {
     }
 
     /// The list that was kept, if there is one that can be trusted.
-    pub(super) async fn read(&self) -> Option<List> {
+    pub(super) async fn read(&self) -> Option<FetchedList> {
         let file = self.file.clone();
         let reading = self.desk.run(move || read(&file));
         timeout(PATIENCE, reading).await.ok()?.ok()?
     }
 
     /// Keeps the list, unless `is_wanted` says at the last moment that it is not.
-    pub(super) async fn write(&self, list: &List, is_wanted: impl Fn() -> bool + Send + 'static) {
+    pub(super) async fn write(
+        &self,
+        list: &FetchedList,
+        is_wanted: impl Fn() -> bool + Send + 'static,
+    ) {
         let (file, line) = (self.file.clone(), line(list));
         let body = list.body.clone();
         self.may_be_there.store(true, Ordering::Relaxed);
@@ -80,7 +84,7 @@ impl Disk {
 }
 
 /// What goes before the list.
-fn line(list: &List) -> String {
+fn line(list: &FetchedList) -> String {
     let kind = list.fields.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
     json!({
@@ -102,7 +106,7 @@ fn write(file: &Path, line: &str, body: &[u8]) -> io::Result<()> {
     temporary.persist().map(drop).map_err(|failed| failed.error)
 }
 
-fn read(file: &Path) -> Option<List> {
+fn read(file: &Path) -> Option<FetchedList> {
     let place = Spot::of(file).ok()?;
     let handle = place.open().ok()?;
     let metadata = handle.metadata().ok()?;
@@ -124,18 +128,18 @@ fn read(file: &Path) -> Option<List> {
         fields.insert(CONTENT_TYPE, kind);
     }
     let body = Bytes::copy_from_slice(bytes.get(end + 1..)?);
-    List::recalled(&fields, body, base_url, came)
+    FetchedList::recalled(&fields, body, base_url, came)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn list(body: &'static str) -> List {
+    fn list(body: &'static str) -> FetchedList {
         let url = "https://api.example/v1".parse().unwrap();
         let came = "2026-11-30T01:02:03Z".parse().unwrap();
         let base_url = BaseUrl::new(&url).unwrap();
-        List::recalled(
+        FetchedList::recalled(
             &HeaderMap::new(),
             Bytes::from_static(body.as_bytes()),
             base_url,

@@ -12,14 +12,14 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::time::timeout;
 
-use super::list::{List, has_more_than};
-use super::shelf::Outcome;
+use super::cache::FetchOutcome;
+use super::list::{FetchedList, has_more_than};
 use super::{PATH, no_list, too_slow};
 use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::{Exchange, no_login};
-use crate::proxy::pool::Answer;
+use crate::proxy::pool::UpstreamBody;
 use crate::proxy::translation::is_encoded;
 
 /// A list that takes longer is given up.
@@ -30,25 +30,25 @@ pub(super) const LARGEST: usize = 8 * 1024 * 1024;
 const MOST: usize = 20_000;
 
 /// Asks the provider for its list.
-pub(super) async fn list(upstream: &Arc<Upstream>) -> Outcome {
+pub(super) async fn list(upstream: &Arc<Upstream>) -> FetchOutcome {
     let outcome = timeout(LIMIT, ask(upstream)).await;
-    let outcome = outcome.unwrap_or_else(|_| Outcome::Outage(too_slow(upstream)));
+    let outcome = outcome.unwrap_or_else(|_| FetchOutcome::Outage(too_slow(upstream)));
     let result = match &outcome {
-        Outcome::List(_) => "kept",
-        Outcome::Outage(error) | Outcome::Refused(error) | Outcome::TooLong(error) => {
-            error.kind.code()
-        }
+        FetchOutcome::List(_) => "kept",
+        FetchOutcome::Outage(error)
+        | FetchOutcome::Refused(error)
+        | FetchOutcome::TooLong(error) => error.kind.code(),
     };
     tracing::debug!(provider = %upstream.name, result, "the list of models was asked for");
     outcome
 }
 
-async fn ask(upstream: &Arc<Upstream>) -> Outcome {
+async fn ask(upstream: &Arc<Upstream>) -> FetchOutcome {
     let Some(allowed) = upstream.paths.iter().find(|one| one.path == PATH) else {
-        return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
+        return FetchOutcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
     };
     let Some(head) = head(upstream.adapter.models_query()) else {
-        return Outcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
+        return FetchOutcome::Refused(no_list(upstream, StatusCode::NOT_FOUND));
     };
     let exchange = Exchange {
         upstream,
@@ -72,9 +72,9 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
                 StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
             );
         return if is_outage {
-            Outcome::Outage(error)
+            FetchOutcome::Outage(error)
         } else {
-            Outcome::Refused(error)
+            FetchOutcome::Refused(error)
         };
     }
     let list = match whole(body).await {
@@ -90,7 +90,7 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
                 if has_more_than(&body, MOST) {
                     return Err(NotKept::TooLong);
                 }
-                let list = List::new(&fields, body.clone(), base_url, stamp, now);
+                let list = FetchedList::new(&fields, body.clone(), base_url, stamp, now);
                 let list = list.ok_or(NotKept::NoList)?;
                 let has_none = |text: &str| is_keyless || !bearer.is_in(text);
                 let is_plain = std::str::from_utf8(&body).is_ok_and(has_none);
@@ -101,9 +101,9 @@ async fn ask(upstream: &Arc<Upstream>) -> Outcome {
         Err(why) => Err(why),
     };
     match list {
-        Ok(list) => Outcome::List(Arc::new(list)),
-        Err(NotKept::TooLong) => Outcome::TooLong(too_long(upstream)),
-        Err(NotKept::NoList) => Outcome::Outage(no_list(upstream, head.status)),
+        Ok(list) => FetchOutcome::List(Arc::new(list)),
+        Err(NotKept::TooLong) => FetchOutcome::TooLong(too_long(upstream)),
+        Err(NotKept::NoList) => FetchOutcome::Outage(no_list(upstream, head.status)),
     }
 }
 
@@ -138,16 +138,16 @@ fn head(query: Option<&str>) -> Option<Parts> {
     Some(request.into_parts().0)
 }
 
-fn of_error(error: ProxyError) -> Outcome {
+fn of_error(error: ProxyError) -> FetchOutcome {
     if error.kind == ErrorKind::UpstreamAuthFailed {
-        Outcome::Refused(error)
+        FetchOutcome::Refused(error)
     } else {
-        Outcome::Outage(error)
+        FetchOutcome::Outage(error)
     }
 }
 
 /// The whole body.
-async fn whole(mut body: Answer) -> Result<Bytes, NotKept> {
+async fn whole(mut body: UpstreamBody) -> Result<Bytes, NotKept> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         if let Ok(data) = frame.map_err(|_| NotKept::NoList)?.into_data() {

@@ -18,7 +18,7 @@ use crate::proxy::json;
 
 /// A provider's list.
 #[derive(Debug)]
-pub(super) struct List {
+pub(super) struct FetchedList {
     /// What of its head goes with it.
     pub(super) fields: HeaderMap,
     pub(super) body: Bytes,
@@ -36,7 +36,7 @@ pub(super) struct List {
     pub(super) is_plain: bool,
 }
 
-impl List {
+impl FetchedList {
     /// The list in an answer; `None` if it is not a JSON object.
     pub(super) fn new(
         head: &HeaderMap,
@@ -115,7 +115,7 @@ impl List {
 
 /// A model of a list.
 #[derive(Debug)]
-pub(super) struct Model<'t> {
+pub(super) struct ProviderModel<'t> {
     pub(super) id: String,
     /// As it came.
     pub(super) text: &'t [u8],
@@ -124,11 +124,11 @@ pub(super) struct Model<'t> {
 }
 
 /// The models of a list in OpenAI's form that have an id; none of another one.
-pub(super) fn models_in(body: &[u8]) -> impl Iterator<Item = Model<'_>> {
+pub(super) fn models_in(body: &[u8]) -> impl Iterator<Item = ProviderModel<'_>> {
     let found = found_in(body).into_iter().flatten();
     found.filter_map(|(text, place)| {
         let id = serde_json::from_slice(text.get(place.clone())?).ok()?;
-        Some(Model { id, text, place })
+        Some(ProviderModel { id, text, place })
     })
 }
 
@@ -148,7 +148,7 @@ pub(super) struct Index {
 
 impl Index {
     fn make(&self, body: &Bytes) -> Vec<(u64, Range<usize>)> {
-        let place = |model: Model<'_>| {
+        let place = |model: ProviderModel<'_>| {
             let start = model.text.as_ptr().addr() - body.as_ptr().addr();
             let hash = self.hasher.hash_one(&model.id);
             (hash, start..start + model.text.len())

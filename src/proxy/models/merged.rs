@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Response;
 
-use super::list::{Index, List, Model, model_in, models_in};
-use super::shelf::{self, Found};
-use super::{CHAT, PATH, Reply, Wanted, json, unknown};
+use super::cache::{self, ListLookup};
+use super::list::{FetchedList, Index, ProviderModel, model_in, models_in};
+use super::{CHAT, ModelsQuery, ModelsReply, PATH, json, unknown};
 use crate::clients::Client;
 use crate::config::{ByPath, Routing};
 use crate::proxy::error::ProxyError;
-use crate::proxy::gateway::{Rules, Upstream};
+use crate::proxy::gateway::{GatewayRules, Upstream};
 use crate::proxy::route::Serves;
 
 /// The list that was made last, and of what: it is asked for again and again.
@@ -26,22 +26,22 @@ struct Made {
     /// Where the rules are that it was made by; it is forgotten before others can be there.
     rules: usize,
     home: usize,
-    lists: Vec<Part>,
+    lists: Vec<ListPart>,
     body: Bytes,
     index: Arc<Index>,
 }
 
 /// A provider's list in the whole.
 #[derive(Debug, Clone)]
-enum Part {
+enum ListPart {
     /// The app may not use the provider.
     Hidden,
     /// There is no list now.
     Missing,
-    There(Arc<List>),
+    There(Arc<FetchedList>),
 }
 
-impl Part {
+impl ListPart {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hidden, Self::Hidden) | (Self::Missing, Self::Missing) => true,
@@ -52,7 +52,7 @@ impl Part {
 }
 
 /// Whether the list at `/v1` is that of all providers: routes lead to them, and none is for the list itself.
-pub(in crate::proxy) fn is_wanted(rules: &Rules) -> bool {
+pub(in crate::proxy) fn is_wanted(rules: &GatewayRules) -> bool {
     let routing = rules.routing.as_ref();
     routing.is_some_and(|routing| !matches!(routing.by_path(PATH), ByPath::Settled(Some(_))))
 }
@@ -60,37 +60,39 @@ pub(in crate::proxy) fn is_wanted(rules: &Rules) -> bool {
 /// Answers a request for the models of all providers that the app may use. `home` is the one of the address, with why
 /// the app may not ask that one, if it may not.
 pub(in crate::proxy) async fn reply(
-    (rules, merged): (&Rules, &Merged),
+    (rules, merged): (&GatewayRules, &Merged),
     (home, refused): (&Arc<Upstream>, Option<ProxyError>),
     client: Option<&Arc<Client>>,
-    wanted: &Wanted,
-) -> Reply {
+    wanted: &ModelsQuery,
+) -> ModelsReply {
     let Some(routing) = &rules.routing else {
-        return Reply::Forward;
+        return ModelsReply::Forward;
     };
     let found = join_all(rules.upstreams.iter().map(async |upstream| {
         if !is_open(upstream, client) {
             return None;
         }
-        Some(shelf::find_soon(upstream, rules.models_cache).await)
+        Some(cache::find_soon(upstream, rules.models_cache).await)
     }));
     let (mut lists, mut stale) = (Vec::new(), None::<Duration>);
     for found in found.await {
         lists.push(match found {
-            None => Part::Hidden,
-            Some(Found::List {
+            None => ListPart::Hidden,
+            Some(ListLookup::List {
                 list, stale: age, ..
             }) => {
                 stale = stale.max(age);
-                Part::There(list)
+                ListPart::There(list)
             }
-            Some(Found::Nothing(_) | Found::NoLogin(_) | Found::TooSlow) => Part::Missing,
+            Some(ListLookup::Nothing(_) | ListLookup::NoLogin(_) | ListLookup::TooSlow) => {
+                ListPart::Missing
+            }
         });
     }
     // Then the provider of the address reports the fault.
-    if !lists.iter().any(|part| matches!(part, Part::There(_))) {
+    if !lists.iter().any(|part| matches!(part, ListPart::There(_))) {
         if let Some(refused) = refused {
-            return Reply::Error(refused);
+            return ModelsReply::Error(refused);
         }
         return super::reply(home, wanted, rules.models_cache).await;
     }
@@ -98,16 +100,16 @@ pub(in crate::proxy) async fn reply(
     let at = rules.upstreams.iter().position(at).unwrap_or_default();
     let (body, index) = merged.body(rules, routing, at, lists);
     match wanted {
-        Wanted::All => kept(json(body, stale)),
-        Wanted::One(id) => match model_in(&body, &index, id).await {
+        ModelsQuery::All => kept(json(body, stale)),
+        ModelsQuery::One(id) => match model_in(&body, &index, id).await {
             Some(model) => kept(json(model, stale)),
-            None => Reply::Error(unknown(id, "the configured providers")),
+            None => ModelsReply::Error(unknown(id, "the configured providers")),
         },
     }
 }
 
-fn kept(response: Response<Bytes>) -> Reply {
-    Reply::Answer {
+fn kept(response: Response<Bytes>) -> ModelsReply {
+    ModelsReply::Answer {
         response,
         is_new: false,
     }
@@ -132,15 +134,15 @@ impl Merged {
     /// The whole list, rebuilt when a part of it has changed.
     fn body(
         &self,
-        rules: &Rules,
+        rules: &GatewayRules,
         routing: &Routing,
         home: usize,
-        lists: Vec<Part>,
+        lists: Vec<ListPart>,
     ) -> (Bytes, Arc<Index>) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = std::ptr::from_ref(rules).addr();
         if let Some(made) = &*last {
-            let same = |(one, other): (&Part, &Part)| one.is_same(other);
+            let same = |(one, other): (&ListPart, &ListPart)| one.is_same(other);
             let is_same =
                 made.lists.len() == lists.len() && made.lists.iter().zip(&lists).all(same);
             if is_same && made.home == home && made.rules == now {
@@ -161,7 +163,7 @@ impl Merged {
 }
 
 /// Each model by the name that leads to it, that of the address' own provider first, then the aliases.
-fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Vec<u8> {
+fn merge(rules: &GatewayRules, routing: &Routing, home: usize, lists: &[ListPart]) -> Vec<u8> {
     let name_of = |at: usize| rules.upstreams.get(at).map_or("", |one| one.name());
     let is_provider = |name: &str| rules.upstreams.iter().any(|one| one.name() == name);
     let home_name = name_of(home);
@@ -169,7 +171,7 @@ fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Vec<u
     order.sort_by_key(|at| *at != home);
     let (mut all, mut ids) = (Vec::new(), HashSet::new());
     for at in order {
-        let Some(Part::There(list)) = lists.get(at) else {
+        let Some(ListPart::There(list)) = lists.get(at) else {
             continue;
         };
         for model in models_in(&list.body) {
@@ -188,7 +190,7 @@ fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Vec<u
         let provider = destination.provider().unwrap_or(home_name);
         let at = (0..lists.len()).find(|at| name_of(*at) == provider);
         let part = at.and_then(|at| lists.get(at));
-        if part.is_none_or(|part| matches!(part, Part::Hidden)) || !ids.insert(alias.clone()) {
+        if part.is_none_or(|part| matches!(part, ListPart::Hidden)) || !ids.insert(alias.clone()) {
             continue;
         }
         let model =
@@ -204,7 +206,7 @@ fn merge(rules: &Rules, routing: &Routing, home: usize, lists: &[Part]) -> Vec<u
 }
 
 /// The model under this name; everything else of it is as it came.
-fn renamed(model: &Model<'_>, name: &str) -> Vec<u8> {
+fn renamed(model: &ProviderModel<'_>, name: &str) -> Vec<u8> {
     let text = model.text;
     if model.id == name {
         return text.to_vec();

@@ -4,11 +4,11 @@
 //! background, and is in a file for the next start. The kept list is the provider's own bytes. A request that may get a
 //! different answer, by its query or its fields, is forwarded like any other.
 
+mod cache;
 mod disk;
 mod fetch;
 mod list;
 pub(super) mod merged;
-mod shelf;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MO
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
-use self::shelf::Found;
-pub use self::shelf::{Shelf, know_models};
+use self::cache::ListLookup;
+pub use self::cache::{ModelListCache, know_models};
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Upstream;
 use crate::config::UserAgent;
@@ -35,7 +35,7 @@ const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version
 
 /// What is asked of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum ModelsQuery {
     All,
     /// The model of this id.
     One(String),
@@ -43,7 +43,7 @@ pub(super) enum Wanted {
 
 /// What a request for models gets.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(super) enum ModelsReply {
     Answer {
         response: Response<Bytes>,
         /// Whether the provider has just sent it.
@@ -81,35 +81,45 @@ pub(super) fn is_plain(head: &Parts, upstream: &Upstream) -> bool {
 
 /// Answers a request for the provider's models. A list is good for as long as `fresh`; where that is
 /// nothing, none is kept.
-pub(super) async fn reply(upstream: &Arc<Upstream>, wanted: &Wanted, fresh: Duration) -> Reply {
-    let (list, stale, is_new) = match shelf::find(upstream, fresh).await {
-        Found::List {
+pub(super) async fn reply(
+    upstream: &Arc<Upstream>,
+    wanted: &ModelsQuery,
+    fresh: Duration,
+) -> ModelsReply {
+    let (list, stale, is_new) = match cache::find(upstream, fresh).await {
+        ListLookup::List {
             list,
             stale,
             is_new,
         } => (list, stale, is_new),
         // What the provider says itself is more than what is known here.
-        Found::Nothing(_) if *wanted == Wanted::All => return Reply::Forward,
-        Found::Nothing(error) | Found::NoLogin(error) => return Reply::Error(error),
-        Found::TooSlow => return Reply::Error(too_slow(upstream)),
+        ListLookup::Nothing(_) if *wanted == ModelsQuery::All => return ModelsReply::Forward,
+        ListLookup::Nothing(error) | ListLookup::NoLogin(error) => {
+            return ModelsReply::Error(error);
+        }
+        ListLookup::TooSlow => return ModelsReply::Error(too_slow(upstream)),
     };
     let response = match wanted {
-        Wanted::All => list.response(stale),
-        Wanted::One(id) => match list::model_in(&list.body, &list.index, id).await {
+        ModelsQuery::All => list.response(stale),
+        ModelsQuery::One(id) => match list::model_in(&list.body, &list.index, id).await {
             Some(model) => json(model, stale),
-            None => return Reply::Error(unknown(id, &upstream.display_name)),
+            None => return ModelsReply::Error(unknown(id, &upstream.display_name)),
         },
     };
-    Reply::Answer { response, is_new }
+    ModelsReply::Answer { response, is_new }
 }
 
 /// What an app gets of this that may use some models alone.
-pub(super) fn only(reply: Reply, wanted: &Wanted, allows: impl Fn(&str) -> bool) -> Reply {
+pub(super) fn only(
+    reply: ModelsReply,
+    wanted: &ModelsQuery,
+    allows: impl Fn(&str) -> bool,
+) -> ModelsReply {
     match (reply, wanted) {
-        (Reply::Answer { .. }, Wanted::One(id)) if !allows(id) => {
-            Reply::Error(unknown(id, "the models of this client key"))
+        (ModelsReply::Answer { .. }, ModelsQuery::One(id)) if !allows(id) => {
+            ModelsReply::Error(unknown(id, "the models of this client key"))
         }
-        (Reply::Answer { response, is_new }, Wanted::All) => {
+        (ModelsReply::Answer { response, is_new }, ModelsQuery::All) => {
             let (mut head, body) = response.into_parts();
             let models = list::models_in(&body).filter(|model| allows(&model.id));
             let models: Vec<_> = models.map(|model| model.text).collect();
@@ -122,7 +132,7 @@ pub(super) fn only(reply: Reply, wanted: &Wanted, allows: impl Fn(&str) -> bool)
             head.headers.remove(ETAG);
             head.headers.remove(LAST_MODIFIED);
             let response = Response::from_parts(head, parts.concat().into());
-            Reply::Answer { response, is_new }
+            ModelsReply::Answer { response, is_new }
         }
         (reply, _) => reply,
     }
@@ -153,7 +163,7 @@ fn too_slow(upstream: &Upstream) -> ProxyError {
     let message = format!(
         "hermes-proxyd: {} did not send its list of models within {} s; it is still asked for",
         upstream.display_name,
-        shelf::FIRST.as_secs()
+        cache::FIRST.as_secs()
     );
     ProxyError::new(ErrorKind::UpstreamTimeout, message)
 }

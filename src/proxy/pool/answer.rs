@@ -23,8 +23,8 @@ pub(in crate::proxy) struct BrokeOff;
 
 /// The body of a provider's answer. Dropped before its end, it cancels the request.
 #[derive(Debug)]
-pub(in crate::proxy) struct Answer {
-    kind: Kind,
+pub(in crate::proxy) struct UpstreamBody {
+    kind: UpstreamBodyKind,
     /// What was read before the client asked for it.
     ahead: Option<Box<Ahead>>,
 }
@@ -41,7 +41,7 @@ struct Ahead {
 }
 
 #[derive(Debug)]
-enum Kind {
+enum UpstreamBodyKind {
     Http1(Box<Incoming>),
     Http2 {
         stream: h2::RecvStream,
@@ -69,9 +69,9 @@ impl Drop for UploadTask {
     }
 }
 
-impl Answer {
+impl UpstreamBody {
     pub(super) fn http1(body: Incoming) -> Self {
-        Self::of(Kind::Http1(Box::new(body)))
+        Self::of(UpstreamBodyKind::Http1(Box::new(body)))
     }
 
     pub(super) fn http2(
@@ -80,7 +80,7 @@ impl Answer {
         held: (StreamPermit, Option<UploadTask>),
     ) -> Self {
         let left = length(head).or_else(|| stream.is_end_stream().then_some(0));
-        let mut answer = Self::of(Kind::Http2 {
+        let mut answer = Self::of(UpstreamBodyKind::Http2 {
             stream,
             left,
             has_all: false,
@@ -90,7 +90,7 @@ impl Answer {
         answer
     }
 
-    fn of(kind: Kind) -> Self {
+    fn of(kind: UpstreamBodyKind) -> Self {
         Self { kind, ahead: None }
     }
 
@@ -134,7 +134,7 @@ impl Answer {
 
     /// The stream may serve others once nothing more can come.
     fn let_go_at_end(&mut self) {
-        if let Kind::Http2 { stream, held, .. } = &mut self.kind
+        if let UpstreamBodyKind::Http2 { stream, held, .. } = &mut self.kind
             && stream.is_end_stream()
         {
             drop(held.take());
@@ -152,7 +152,7 @@ fn length(head: &HeaderMap) -> Option<u64> {
         .then_some(first)
 }
 
-impl Body for Answer {
+impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BrokeOff;
 
@@ -170,8 +170,10 @@ impl Body for Answer {
             }
         }
         let frame = match &mut this.kind {
-            Kind::Http1(body) => ready!(body.poll_piece(cx)).map(|piece| piece.map(Frame::data)),
-            Kind::Http2 {
+            UpstreamBodyKind::Http1(body) => {
+                ready!(body.poll_piece(cx)).map(|piece| piece.map(Frame::data))
+            }
+            UpstreamBodyKind::Http2 {
                 stream,
                 left,
                 has_all,
@@ -191,15 +193,15 @@ impl Body for Answer {
             return false;
         }
         match &self.kind {
-            Kind::Http1(body) => body.is_over(),
-            Kind::Http2 { stream, .. } => stream.is_end_stream(),
+            UpstreamBodyKind::Http1(body) => body.is_over(),
+            UpstreamBodyKind::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match &self.kind {
-            Kind::Http1(body) => body.left(),
-            Kind::Http2 { left, .. } => *left,
+            UpstreamBodyKind::Http1(body) => body.left(),
+            UpstreamBodyKind::Http2 { left, .. } => *left,
         };
         let rest = left.map_or_else(SizeHint::default, SizeHint::with_exact);
         let Some(ahead) = &self.ahead else {

@@ -16,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::incoming::Incoming;
-use self::incoming::{Line, Reading, Shared};
+use self::incoming::{AnswerSource, IncomingReading, SharedConnection};
 use self::sending::{SendEnd, Sending};
-use super::answer::{Answer, UploadTask};
-use super::{Ask, Cause, Failure, HEAD, MOST_INTERIM, Origin};
-use crate::proxy::egress::Transport;
+use super::answer::{UploadTask, UpstreamBody};
+use super::{Ask, HEAD, MOST_INTERIM, UpstreamCause, UpstreamFailure, UpstreamOrigin};
+use crate::proxy::connector::Transport;
 use crate::proxy::framing::{AnswerHead, AnswerReader, Violation};
 use crate::proxy::upload::UploadBody;
 
@@ -37,7 +37,7 @@ pub(in crate::proxy) enum Error {
 
 /// A connection. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Http1Connection {
     stream: Transport,
     /// It has answered, or was there before the request: its end may have come meanwhile.
     is_kept: bool,
@@ -47,21 +47,21 @@ pub(super) struct Connection {
 
 /// The right to use a connection. Unused, it goes back.
 #[derive(Debug)]
-pub(super) struct Checkout {
-    connection: Option<Connection>,
-    origin: Weak<Origin>,
+pub(super) struct Http1Checkout {
+    connection: Option<Http1Connection>,
+    origin: Weak<UpstreamOrigin>,
 }
 
 /// A request under way, until its answer's head has come.
-struct Exchange {
-    connection: Connection,
+struct Http1Exchange {
+    connection: Http1Connection,
     sending: Sending,
-    reading: Reading,
+    reading: IncomingReading,
     interim: usize,
     was_heard: bool,
 }
 
-impl Connection {
+impl Http1Connection {
     /// A new one, one of all that have a part of `open`.
     /// `is_wanted`: for a request that waits for it.
     pub(super) fn new(stream: Transport, open: &Arc<()>, is_wanted: bool) -> Self {
@@ -96,15 +96,15 @@ impl Connection {
         read.is_pending()
     }
 
-    pub(super) fn check_out(self, origin: &Arc<Origin>) -> Checkout {
-        Checkout {
+    pub(super) fn check_out(self, origin: &Arc<UpstreamOrigin>) -> Http1Checkout {
+        Http1Checkout {
             connection: Some(self),
             origin: Arc::downgrade(origin),
         }
     }
 }
 
-impl Connection {
+impl Http1Connection {
     /// Ends what the provider gets.
     fn part(&mut self) {
         // TLS has a word for it, which goes out where that is possible at once.
@@ -115,13 +115,13 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Http1Connection {
     fn drop(&mut self) {
         self.part();
     }
 }
 
-impl Checkout {
+impl Http1Checkout {
     /// Sends a request and waits for its answer's head. On a connection that was kept, only if nothing has come
     /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
     pub(super) async fn send(
@@ -129,30 +129,30 @@ impl Checkout {
         ask: &Ask<'_>,
         body: UploadBody,
         tasks: &TaskTracker,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<UpstreamBody>, UpstreamFailure> {
         let Some(mut connection) = self.connection.take() else {
-            return Err(Failure::none_sent(Cause::Gone));
+            return Err(UpstreamFailure::none_sent(UpstreamCause::Gone));
         };
         let reused = connection.is_kept;
         if reused && !connection.is_quiet_at_once().await {
-            let none_sent = Failure::none_sent(Cause::Gone);
-            return Err(Failure {
+            let none_sent = UpstreamFailure::none_sent(UpstreamCause::Gone);
+            return Err(UpstreamFailure {
                 reused,
                 ..none_sent
             });
         }
         let before = connection.stream.written();
         let to_head = *ask.method == Method::HEAD;
-        let mut exchange = Exchange {
+        let mut exchange = Http1Exchange {
             connection,
             sending: Sending::new(ask, body),
-            reading: Reading::new(AnswerReader::new(HEAD, to_head)),
+            reading: IncomingReading::new(AnswerReader::new(HEAD, to_head)),
             interim: 0,
             was_heard: false,
         };
         match poll_fn(|cx| exchange.poll(cx)).await {
             Ok(head) => Ok(exchange.answered(head, std::mem::take(&mut self.origin), tasks)),
-            Err(cause) => Err(Failure {
+            Err(cause) => Err(UpstreamFailure {
                 cause,
                 unsent: exchange.connection.stream.written() == before,
                 reused,
@@ -162,15 +162,17 @@ impl Checkout {
     }
 }
 
-impl Exchange {
+impl Http1Exchange {
     /// Sends what there is of the request, and reads what there is of the answer, which may come before the request is
     /// through.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Cause>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, UpstreamCause>> {
         if !self.sending.is_over() {
             match self.sending.poll(&mut self.connection.stream, cx) {
-                Poll::Ready(Err(SendEnd::Upload)) => return Poll::Ready(Err(Cause::Upload)),
+                Poll::Ready(Err(SendEnd::Upload)) => {
+                    return Poll::Ready(Err(UpstreamCause::Upload));
+                }
                 Poll::Ready(Err(SendEnd::Io(error))) => {
-                    return Poll::Ready(Err(Cause::Http1(Error::Io(error))));
+                    return Poll::Ready(Err(UpstreamCause::Http1(Error::Io(error))));
                 }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -178,15 +180,15 @@ impl Exchange {
         self.poll_head(cx)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Cause>> {
-        let failed = |error| Poll::Ready(Err(Cause::Http1(error)));
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, UpstreamCause>> {
+        let failed = |error| Poll::Ready(Err(UpstreamCause::Http1(error)));
         loop {
             match self.reading.reader.head() {
                 Err(violation) => return failed(Error::Malformed(violation)),
                 Ok(Some(head)) if head.is_interim() => {
                     self.interim += 1;
                     if self.interim > MOST_INTERIM {
-                        return Poll::Ready(Err(Cause::Interim));
+                        return Poll::Ready(Err(UpstreamCause::Interim));
                     }
                     continue;
                 }
@@ -207,9 +209,9 @@ impl Exchange {
     fn answered(
         self,
         head: AnswerHead,
-        origin: Weak<Origin>,
+        origin: Weak<UpstreamOrigin>,
         tasks: &TaskTracker,
-    ) -> Response<Answer> {
+    ) -> Response<UpstreamBody> {
         let Self {
             mut connection,
             mut sending,
@@ -218,9 +220,9 @@ impl Exchange {
         } = self;
         connection.is_kept = true;
         let line = if sending.is_over() {
-            Line::Own(connection)
+            AnswerSource::Own(connection)
         } else {
-            let shared = Arc::new(Shared::new(connection));
+            let shared = Arc::new(SharedConnection::new(connection));
             let theirs = shared.clone();
             let rest = async move {
                 let rest = poll_fn(|cx| sending.poll(&mut theirs.connection().stream, cx));
@@ -232,14 +234,14 @@ impl Exchange {
                 }
             };
             let task = UploadTask::new(tasks.spawn(rest).abort_handle());
-            Line::Shared(shared, task)
+            AnswerSource::Shared(shared, task)
         };
         let body = Incoming::new(line, reading, head.persists, origin);
-        head.response.map(|()| Answer::http1(body))
+        head.response.map(|()| UpstreamBody::http1(body))
     }
 }
 
-impl Drop for Checkout {
+impl Drop for Http1Checkout {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
             && let Some(origin) = self.origin.upgrade()
@@ -258,11 +260,11 @@ mod tests {
 
     use hyper::HeaderMap;
 
-    use super::super::Pool;
+    use super::super::ConnectionPool;
     use super::*;
     use crate::config::{BodyKind, HttpVersion, UserAgent};
     use crate::provider::BaseUrl;
-    use crate::proxy::egress::Connector;
+    use crate::proxy::connector::Connector;
     use crate::proxy::headers::{Onward, Passing};
 
     /// The runtime gets no turn between the end and the request, so only the system knows of the end.
@@ -296,7 +298,7 @@ mod tests {
             let tls = crate::provider::client_config(None).unwrap();
             let (limit, http) = (Duration::from_secs(5), HttpVersion::Auto);
             let connector = Connector::new(tls, limit, http, Arc::default());
-            let pool = Pool::new(connector, http, None);
+            let pool = ConnectionPool::new(connector, http, None);
             let origin = pool.origin_of(&base_url).unwrap();
             let client = HeaderMap::new();
             let fields = Onward {

@@ -22,10 +22,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use self::driver::Driver;
-use self::life::{Life, Lived};
-use super::answer::{Answer, UploadTask};
-use super::{Ask, Cause, FRESH, Failure, HEAD, IDLE, MOST_INTERIM, Origin, SETTLED, SILENCE};
-use crate::proxy::egress::{ConnectError, Transport};
+use self::life::{Http2Liveness, Lived};
+use super::answer::{UploadTask, UpstreamBody};
+use super::{
+    Ask, FRESH, HEAD, IDLE, MOST_INTERIM, SETTLED, SILENCE, UpstreamCause, UpstreamFailure,
+    UpstreamOrigin,
+};
+use crate::proxy::connector::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
 /// What one stream may have under way. All of a connection's streams together are not bounded by
@@ -46,8 +49,8 @@ const UNSETTLED: usize = 1_000_003;
 
 /// What is shared between a connection in the pool, its streams and its task.
 #[derive(Debug)]
-pub(super) struct Shared {
-    life: Arc<Life>,
+pub(super) struct Http2Shared {
+    life: Arc<Http2Liveness>,
     born: Instant,
     streams: AtomicUsize,
     limit: AtomicUsize,
@@ -63,17 +66,17 @@ pub(super) struct Shared {
 
 /// A connection that takes requests. Dropping it lets it end with its last stream.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Http2Connection {
     sender: SendRequest<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<Http2Shared>,
 }
 
 /// One of the streams that the peer allows.
 #[derive(Debug)]
 pub(super) struct StreamPermit {
     sender: Option<SendRequest<Bytes>>,
-    shared: Arc<Shared>,
-    origin: Weak<Origin>,
+    shared: Arc<Http2Shared>,
+    origin: Weak<UpstreamOrigin>,
 }
 
 /// A client's body on its way.
@@ -93,7 +96,7 @@ enum PipeEnd {
     Refused,
 }
 
-impl Shared {
+impl Http2Shared {
     fn has_room(&self) -> bool {
         self.streams.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed)
     }
@@ -110,10 +113,10 @@ impl Shared {
     }
 }
 
-impl Connection {
+impl Http2Connection {
     pub(super) async fn start(
         stream: Transport,
-        origin: Weak<Origin>,
+        origin: Weak<UpstreamOrigin>,
         drivers: &TaskTracker,
     ) -> Result<Self, ConnectError> {
         let stream = Lived::new(stream);
@@ -129,7 +132,7 @@ impl Connection {
         let failed = |error: h2::Error| ConnectError::Tcp(error.into());
         let (sender, mut connection) = builder.handshake(stream).await.map_err(failed)?;
         let now = Instant::now();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Http2Shared {
             life,
             born: now,
             streams: AtomicUsize::new(0),
@@ -156,7 +159,7 @@ impl Connection {
         Ok(Self { sender, shared })
     }
 
-    pub(super) fn is(&self, shared: &Arc<Shared>) -> bool {
+    pub(super) fn is(&self, shared: &Arc<Http2Shared>) -> bool {
         Arc::ptr_eq(&self.shared, shared)
     }
 
@@ -214,7 +217,7 @@ impl Connection {
     }
 
     /// Takes one of its streams; `None` when it takes no more requests.
-    pub(super) fn permit(&mut self, origin: &Arc<Origin>) -> Option<StreamPermit> {
+    pub(super) fn permit(&mut self, origin: &Arc<UpstreamOrigin>) -> Option<StreamPermit> {
         if self.is_over() {
             return None;
         }
@@ -227,7 +230,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Http2Connection {
     fn drop(&mut self) {
         self.shared.left.store(true, Ordering::Relaxed);
         // h2 does not notice by itself that nothing more will be sent.
@@ -257,13 +260,13 @@ impl StreamPermit {
         mut self,
         ask: &Ask<'_>,
         body: UploadBody,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<UpstreamBody>, UpstreamFailure> {
         let Some(head) = wire_form(ask, &body) else {
-            return Err(Failure::none_sent(Cause::Target));
+            return Err(UpstreamFailure::none_sent(UpstreamCause::Target));
         };
         let life = self.shared.life.clone();
         let (reused, written) = (life.is_reused(), life.written());
-        let failed = |cause| Failure {
+        let failed = |cause| UpstreamFailure {
             unsent: life.written() == written,
             reused,
             // What came may have been for other requests.
@@ -272,13 +275,13 @@ impl StreamPermit {
         };
         let is_whole = body.is_end_stream();
         let Some(mut sender) = self.sender.take() else {
-            return Err(Failure::none_sent(Cause::Gone));
+            return Err(UpstreamFailure::none_sent(UpstreamCause::Gone));
         };
         let sent = sender.send_request(head, is_whole);
         drop(sender);
-        let (mut response, stream) = sent.map_err(|error| Failure {
+        let (mut response, stream) = sent.map_err(|error| UpstreamFailure {
             unsent: true,
-            ..failed(Cause::Http2(error))
+            ..failed(UpstreamCause::Http2(error))
         })?;
         let mut pipe = (!is_whole).then(|| Pipe {
             body,
@@ -290,7 +293,9 @@ impl StreamPermit {
         let answer = poll_fn(|cx| {
             if let Some(sending) = &mut pipe {
                 match sending.poll(cx) {
-                    Poll::Ready(Err(PipeEnd::Upload)) => return Poll::Ready(Err(Cause::Upload)),
+                    Poll::Ready(Err(PipeEnd::Upload)) => {
+                        return Poll::Ready(Err(UpstreamCause::Upload));
+                    }
                     Poll::Ready(Ok(()) | Err(PipeEnd::Refused)) => pipe = None,
                     Poll::Pending => {}
                 }
@@ -306,7 +311,7 @@ impl StreamPermit {
             UploadTask::new(self.shared.tasks.spawn(rest).abort_handle())
         });
         let (head, stream) = answer.into_parts();
-        let body = Answer::http2(stream, &head.headers, (self, upload));
+        let body = UpstreamBody::http2(stream, &head.headers, (self, upload));
         Ok(Response::from_parts(head, body))
     }
 }
@@ -315,14 +320,14 @@ fn poll_head(
     response: &mut ResponseFuture,
     interim: &mut usize,
     cx: &mut Context<'_>,
-) -> Poll<Result<Response<RecvStream>, Cause>> {
+) -> Poll<Result<Response<RecvStream>, UpstreamCause>> {
     while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
         *interim += 1;
         if *interim > MOST_INTERIM {
-            return Poll::Ready(Err(Cause::Interim));
+            return Poll::Ready(Err(UpstreamCause::Interim));
         }
     }
-    Pin::new(response).poll(cx).map_err(Cause::Http2)
+    Pin::new(response).poll(cx).map_err(UpstreamCause::Http2)
 }
 
 /// The head as HTTP/2 has it (RFC 9113 §8.2.2): what concerns a connection is not among the fields

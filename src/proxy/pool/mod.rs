@@ -2,7 +2,7 @@
 //!
 //! # Design
 //!
-//! A [`Pool`] holds connections of one age, by [`Origin`] (scheme, host and port). A request asks its
+//! A [`ConnectionPool`] holds connections of one age, by [`UpstreamOrigin`] (scheme, host and port). A request asks its
 //! origin for a [`Checkout`]: an HTTP/1.1 connection of its own, or one stream of an HTTP/2
 //! connection. What is free is handed out at once; otherwise the request waits in a queue, and what
 //! becomes free goes to the first in it. A request is handed to a connection only with its checkout,
@@ -21,7 +21,7 @@
 //! **Which of both.** `version` decides it, for a host that speaks both: HTTP/2 takes what comes, and HTTP/1.1 connections
 //! are dialled beside it, without a request that waits for them, where they pay.
 //!
-//! **Ahead of need.** [`Origin::open_ahead`] opens a connection before there is a request. It is an idle one like others.
+//! **Ahead of need.** [`UpstreamOrigin::open_ahead`] opens a connection before there is a request. It is an idle one like others.
 //! A request that comes meanwhile waits for it a second, and is not failed by it.
 //!
 //! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
@@ -35,7 +35,7 @@
 //! made; the first of the two that works is used. HTTP/1.1 has no PING, so a request that must not
 //! be sent twice takes no connection that was idle for [`FRESH`].
 //!
-//! **Resending.** A [`Failure`] says whether a byte of the request can have been sent;
+//! **Resending.** A [`UpstreamFailure`] says whether a byte of the request can have been sent;
 //! [`super::upstream`] decides what follows.
 //!
 //! **Ends.** Idle connections end after [`IDLE`]. Dropping the pool ends its dials and its idle
@@ -58,12 +58,12 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub(super) use self::answer::{Answer, BrokeOff};
+pub(super) use self::answer::{BrokeOff, UpstreamBody};
 use self::demand::Demand;
 pub(super) use self::http1::Error as Http1Error;
-use self::state::{Dial, State, Waiter};
-use self::version::Choice;
-use super::egress::{ConnectError, Connector, Transport};
+use self::state::{DialPurpose, OriginState, Waiter};
+use self::version::ProtocolChoice;
+use super::connector::{ConnectError, Connector, Transport};
 use super::framing::is_target;
 use super::headers::Onward;
 use super::upload::UploadBody;
@@ -101,8 +101,8 @@ const HEAD: usize = 128 * 1024;
 
 /// Why a request got no answer from a connection.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) cause: Cause,
+pub(super) struct UpstreamFailure {
+    pub(super) cause: UpstreamCause,
     /// No byte of the request was sent.
     pub(super) unsent: bool,
     /// The connection had answered others before.
@@ -113,7 +113,7 @@ pub(super) struct Failure {
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Cause {
+pub(super) enum UpstreamCause {
     #[error("no connection")]
     Connect(#[source] Arc<ConnectError>),
     #[error("HTTP/1.1")]
@@ -149,9 +149,9 @@ impl Ask<'_> {
     }
 }
 
-impl Failure {
+impl UpstreamFailure {
     /// Nothing was sent, and nothing is known of a connection.
-    pub(super) fn none_sent(cause: Cause) -> Self {
+    pub(super) fn none_sent(cause: UpstreamCause) -> Self {
         Self {
             cause,
             unsent: true,
@@ -163,17 +163,17 @@ impl Failure {
 
 /// Connections of one age.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct ConnectionPool {
     connector: Connector,
     http: HttpVersion,
-    origins: Mutex<Vec<Arc<Origin>>>,
+    origins: Mutex<Vec<Arc<UpstreamOrigin>>>,
     /// The tasks that drive connections; they may outlive the pool.
     drivers: TaskTracker,
 }
 
 /// What an origin is known to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaks {
+enum KnownProtocol {
     Http1,
     /// With the limit of streams seen last.
     Http2(usize),
@@ -181,33 +181,33 @@ enum Speaks {
 
 /// The connections to one place.
 #[derive(Debug)]
-pub(super) struct Origin {
+pub(super) struct UpstreamOrigin {
     target: Uri,
     connector: Connector,
     drivers: TaskTracker,
     /// Ends dials and timers; the guard does so when the origin is dropped.
     stop: CancellationToken,
     _stop: DropGuard,
-    state: Mutex<State>,
+    state: Mutex<OriginState>,
 }
 
 /// The right to send one request on a connection. Dropped unused, it goes back.
 #[derive(Debug)]
 enum Checkout {
-    Http1(http1::Checkout),
+    Http1(http1::Http1Checkout),
     Http2(http2::StreamPermit),
 }
 
-impl Pool {
+impl ConnectionPool {
     /// No connections yet; what the one before knew of the origins stays known.
     pub(super) fn new(connector: Connector, http: HttpVersion, before: Option<&Self>) -> Self {
         let drivers = TaskTracker::new();
         let known = before.map(|pool| {
             let origins = pool.origins();
-            let fresh = |old: &Arc<Origin>| {
+            let fresh = |old: &Arc<UpstreamOrigin>| {
                 let speaks = old.state().speaks;
                 let (connector, drivers) = (connector.clone(), drivers.clone());
-                Arc::new(Origin::new(
+                Arc::new(UpstreamOrigin::new(
                     connector,
                     drivers,
                     old.target.clone(),
@@ -226,7 +226,7 @@ impl Pool {
     }
 
     /// Where a URL leads.
-    pub(super) fn origin(&self, target: &Uri) -> Arc<Origin> {
+    pub(super) fn origin(&self, target: &Uri) -> Arc<UpstreamOrigin> {
         let mut origins = self.origins();
         let known = origins.iter().find(|origin| origin.is_at(target));
         if let Some(origin) = known {
@@ -234,16 +234,16 @@ impl Pool {
         }
         // Without TLS, HTTP/2 can't be negotiated.
         let is_http1 = target.scheme_str() != Some("https") || self.http == HttpVersion::Http1;
-        let speaks = is_http1.then_some(Speaks::Http1);
+        let speaks = is_http1.then_some(KnownProtocol::Http1);
         let (connector, drivers) = (self.connector.clone(), self.drivers.clone());
-        let origin = Origin::new(connector, drivers, target.clone(), self.http, speaks);
+        let origin = UpstreamOrigin::new(connector, drivers, target.clone(), self.http, speaks);
         let origin = Arc::new(origin);
         origins.push(origin.clone());
         origin
     }
 
     /// The same of a base URL.
-    pub(super) fn origin_of(&self, base_url: &BaseUrl) -> Option<Arc<Origin>> {
+    pub(super) fn origin_of(&self, base_url: &BaseUrl) -> Option<Arc<UpstreamOrigin>> {
         let origins = self.origins();
         let known = origins.iter().find(|origin| origin.is_of(base_url));
         if let Some(origin) = known {
@@ -253,18 +253,18 @@ impl Pool {
         Some(self.origin(&base_url.join("/", None)?))
     }
 
-    fn origins(&self) -> MutexGuard<'_, Vec<Arc<Origin>>> {
+    fn origins(&self) -> MutexGuard<'_, Vec<Arc<UpstreamOrigin>>> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Origin {
+impl UpstreamOrigin {
     fn new(
         connector: Connector,
         drivers: TaskTracker,
         target: Uri,
         http: HttpVersion,
-        speaks: Option<Speaks>,
+        speaks: Option<KnownProtocol>,
     ) -> Self {
         let now = Instant::now();
         let stop = CancellationToken::new();
@@ -274,9 +274,9 @@ impl Origin {
             drivers,
             _stop: stop.clone().drop_guard(),
             stop,
-            state: Mutex::new(State {
+            state: Mutex::new(OriginState {
                 speaks,
-                choice: Choice::new(http, now),
+                choice: ProtocolChoice::new(http, now),
                 http2: Vec::new(),
                 idle: Vec::new(),
                 http1: Arc::default(),
@@ -311,7 +311,7 @@ impl Origin {
             })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OriginState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -322,9 +322,9 @@ impl Origin {
         ask: &Ask<'_>,
         body: UploadBody,
         repeatable: bool,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Response<UpstreamBody>, UpstreamFailure> {
         let checkout = self.check_out(repeatable).await;
-        match checkout.map_err(|error| Failure::none_sent(Cause::Connect(error)))? {
+        match checkout.map_err(|error| UpstreamFailure::none_sent(UpstreamCause::Connect(error)))? {
             Checkout::Http1(mount) => mount.send(ask, body, &self.drivers).await,
             Checkout::Http2(slot) => slot.send(ask, body).await,
         }
@@ -384,39 +384,47 @@ impl Origin {
     }
 
     /// A dial ended.
-    fn arrived(self: &Arc<Self>, dial: Dial, result: Result<Connected, ConnectError>) {
+    fn arrived(
+        self: &Arc<Self>,
+        dial: DialPurpose,
+        result: Result<DialedConnection, ConnectError>,
+    ) {
         let mut refused = Vec::new();
         {
             let mut state = self.state();
             match dial {
-                Dial::Wanted | Dial::Ahead => state.dials -= 1,
-                Dial::Beside => state.choice.dialled(result.is_err()),
-                Dial::Doubted => {}
+                DialPurpose::Wanted | DialPurpose::Ahead => state.dials -= 1,
+                DialPurpose::Beside => state.choice.dialled(result.is_err()),
+                DialPurpose::Doubted => {}
             }
             match result {
-                Ok(Connected::Http1(stream)) => {
-                    let is_wanted = dial == Dial::Wanted;
-                    if dial != Dial::Beside {
-                        state.speaks = Some(Speaks::Http1);
+                Ok(DialedConnection::Http1(stream)) => {
+                    let is_wanted = dial == DialPurpose::Wanted;
+                    if dial != DialPurpose::Beside {
+                        state.speaks = Some(KnownProtocol::Http1);
                     }
-                    let connection = http1::Connection::new(stream, &state.http1, is_wanted);
+                    let connection = http1::Http1Connection::new(stream, &state.http1, is_wanted);
                     state.keep(connection);
                 }
-                Ok(Connected::Http2(connection)) => {
-                    if !matches!(state.speaks, Some(Speaks::Http2(_))) {
-                        state.speaks = Some(Speaks::Http2(usize::MAX));
+                Ok(DialedConnection::Http2(connection)) => {
+                    if !matches!(state.speaks, Some(KnownProtocol::Http2(_))) {
+                        state.speaks = Some(KnownProtocol::Http2(usize::MAX));
                     }
                     state.pause = None;
                     state.http2.push(connection);
                 }
-                Err(error) if dial != Dial::Wanted => {
+                Err(error) if dial != DialPurpose::Wanted => {
                     tracing::debug!(?dial, %error, "a connection that no request waits for failed");
                 }
                 Err(error) => {
                     state.waiters.retain(|waiter| !waiter.tell.is_closed());
                     state.http2.retain_mut(|connection| !connection.is_over());
                     let error = Arc::new(error);
-                    if state.http2.iter().any(http2::Connection::will_have_room) {
+                    if state
+                        .http2
+                        .iter()
+                        .any(http2::Http2Connection::will_have_room)
+                    {
                         state.pause(self);
                     } else {
                         let served_by_others = state.dials;
@@ -437,7 +445,7 @@ impl Origin {
     }
 
     /// An HTTP/1.1 connection has served its request.
-    fn give_back(self: &Arc<Self>, connection: http1::Connection) {
+    fn give_back(self: &Arc<Self>, connection: http1::Http1Connection) {
         let mut state = self.state();
         state.keep(connection);
         state.sweep_later(self);
@@ -448,7 +456,7 @@ impl Origin {
     /// The limit of an HTTP/2 connection is known, or has changed.
     fn learned(self: &Arc<Self>, limit: usize) {
         let mut state = self.state();
-        state.speaks = Some(Speaks::Http2(limit));
+        state.speaks = Some(KnownProtocol::Http2(limit));
         if limit == 0 {
             // More connections of this kind don't help.
             state.pause(self);
@@ -458,7 +466,7 @@ impl Origin {
     }
 
     /// An HTTP/2 connection has ended.
-    fn lost(self: &Arc<Self>, shared: &Arc<http2::Shared>) {
+    fn lost(self: &Arc<Self>, shared: &Arc<http2::Http2Shared>) {
         self.state()
             .http2
             .retain(|connection| !connection.is(shared));
@@ -467,19 +475,19 @@ impl Origin {
 }
 
 /// What a dial gives.
-enum Connected {
+enum DialedConnection {
     Http1(Transport),
-    Http2(http2::Connection),
+    Http2(http2::Http2Connection),
 }
 
 async fn handshake(
     stream: Transport,
     http2: bool,
-    (origin, drivers): (&Weak<Origin>, &TaskTracker),
-) -> Result<Connected, ConnectError> {
+    (origin, drivers): (&Weak<UpstreamOrigin>, &TaskTracker),
+) -> Result<DialedConnection, ConnectError> {
     if http2 {
-        let connection = http2::Connection::start(stream, origin.clone(), drivers).await;
-        return connection.map(Connected::Http2);
+        let connection = http2::Http2Connection::start(stream, origin.clone(), drivers).await;
+        return connection.map(DialedConnection::Http2);
     }
-    Ok(Connected::Http1(stream))
+    Ok(DialedConnection::Http1(stream))
 }

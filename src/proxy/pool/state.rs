@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Checkout, Choice, ConnectError, Connected, DIALS, Demand, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS,
-    IDLE, Origin, PAUSE, Speaks, handshake, http1, http2,
+    Checkout, ConnectError, DIALS, Demand, DialedConnection, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS,
+    IDLE, KnownProtocol, PAUSE, ProtocolChoice, UpstreamOrigin, handshake, http1, http2,
 };
 
 /// A request relies on a dial that began before it for no longer than this.
@@ -18,7 +18,7 @@ const AHEAD: Duration = Duration::from_secs(1);
 
 /// What a dial is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dial {
+pub(super) enum DialPurpose {
     /// Requests that wait.
     Wanted,
     /// The next request.
@@ -30,11 +30,11 @@ pub(super) enum Dial {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) speaks: Option<Speaks>,
-    pub(super) choice: Choice,
+pub(super) struct OriginState {
+    pub(super) speaks: Option<KnownProtocol>,
+    pub(super) choice: ProtocolChoice,
     /// HTTP/2 connections that take requests.
-    pub(super) http2: Vec<http2::Connection>,
+    pub(super) http2: Vec<http2::Http2Connection>,
     /// HTTP/1.1, used last at the end.
     pub(super) idle: Vec<Idle>,
     /// One for this, and one for each HTTP/1.1 connection.
@@ -49,7 +49,7 @@ pub(super) struct State {
 
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) connection: http1::Connection,
+    pub(super) connection: http1::Http1Connection,
     pub(super) since: Instant,
 }
 
@@ -59,9 +59,13 @@ pub(super) struct Waiter {
     pub(super) repeatable: bool,
 }
 
-impl State {
+impl OriginState {
     /// What is free now.
-    pub(super) fn take(&mut self, origin: &Arc<Origin>, repeatable: bool) -> Option<Checkout> {
+    pub(super) fn take(
+        &mut self,
+        origin: &Arc<UpstreamOrigin>,
+        repeatable: bool,
+    ) -> Option<Checkout> {
         let now = Instant::now();
         if self.http2.is_empty() {
             return self.take_http1(origin, repeatable, now);
@@ -76,14 +80,14 @@ impl State {
             return self.take_http1(origin, repeatable, now);
         };
         if self.choice.wants_http1(under_way + 1, self.http1_open()) {
-            self.dial(origin, Dial::Beside);
+            self.dial(origin, DialPurpose::Beside);
         }
         Some(checkout)
     }
 
     fn take_http1(
         &mut self,
-        origin: &Arc<Origin>,
+        origin: &Arc<UpstreamOrigin>,
         repeatable: bool,
         now: Instant,
     ) -> Option<Checkout> {
@@ -95,7 +99,7 @@ impl State {
         Some(Checkout::Http1(idle.connection.check_out(origin)))
     }
 
-    fn take_http2(&mut self, origin: &Arc<Origin>, now: Instant) -> Option<Checkout> {
+    fn take_http2(&mut self, origin: &Arc<UpstreamOrigin>, now: Instant) -> Option<Checkout> {
         // The first ones are filled first, so that the last ones can go.
         let mut at = 0;
         while let Some(connection) = self.http2.get_mut(at) {
@@ -112,7 +116,7 @@ impl State {
     }
 
     /// Sees to it that those who wait will get something.
-    pub(super) fn provide(&mut self, origin: &Arc<Origin>) {
+    pub(super) fn provide(&mut self, origin: &Arc<UpstreamOrigin>) {
         let waiting = self.waiters.len();
         if waiting == 0 {
             return;
@@ -129,37 +133,39 @@ impl State {
             soon |= connection.is_unsettled(now);
         }
         let (wanted, most) = match self.speaks {
-            Some(Speaks::Http1) => (waiting, DIALS.0),
-            Some(Speaks::Http2(_)) if soon || self.http2.len() >= HTTP2_CONNECTIONS => (0, 0),
-            None | Some(Speaks::Http2(0)) => (1, 1),
-            Some(Speaks::Http2(limit)) => (waiting.div_ceil(limit), DIALS.1),
+            Some(KnownProtocol::Http1) => (waiting, DIALS.0),
+            Some(KnownProtocol::Http2(_)) if soon || self.http2.len() >= HTTP2_CONNECTIONS => {
+                (0, 0)
+            }
+            None | Some(KnownProtocol::Http2(0)) => (1, 1),
+            Some(KnownProtocol::Http2(limit)) => (waiting.div_ceil(limit), DIALS.1),
         };
         if self.dials < wanted.min(most) && self.pause.is_some_and(|until| now < until) {
             return;
         }
         while self.dials < wanted.min(most) {
-            self.dial(origin, Dial::Wanted);
+            self.dial(origin, DialPurpose::Wanted);
         }
     }
 
     /// A connection for the next request, unless there is one or will be.
-    pub(super) fn open_ahead(&mut self, origin: &Arc<Origin>) {
+    pub(super) fn open_ahead(&mut self, origin: &Arc<UpstreamOrigin>) {
         self.http2.retain_mut(|connection| !connection.is_over());
         if self.dials == 0 && self.http1_open() == 0 && self.http2.is_empty() {
-            self.dial(origin, Dial::Ahead);
+            self.dial(origin, DialPurpose::Ahead);
         }
     }
 
-    fn dial(&mut self, origin: &Arc<Origin>, dial: Dial) {
+    fn dial(&mut self, origin: &Arc<UpstreamOrigin>, dial: DialPurpose) {
         match dial {
-            Dial::Wanted | Dial::Ahead => self.dials += 1,
-            Dial::Beside => self.choice.dials(),
-            Dial::Doubted => {}
+            DialPurpose::Wanted | DialPurpose::Ahead => self.dials += 1,
+            DialPurpose::Beside => self.choice.dials(),
+            DialPurpose::Doubted => {}
         }
         let connecting = connect(origin, dial);
         let weak = Arc::downgrade(origin);
         origin.spawn(async move {
-            let (dial, result) = if dial == Dial::Ahead {
+            let (dial, result) = if dial == DialPurpose::Ahead {
                 ahead(&weak, connecting).await
             } else {
                 (dial, connecting.await)
@@ -171,7 +177,7 @@ impl State {
     }
 
     /// No more dials for a while.
-    pub(super) fn pause(&mut self, origin: &Arc<Origin>) {
+    pub(super) fn pause(&mut self, origin: &Arc<UpstreamOrigin>) {
         let until = Instant::now() + PAUSE;
         self.pause = Some(until);
         let weak = Arc::downgrade(origin);
@@ -183,7 +189,7 @@ impl State {
         });
     }
 
-    pub(super) fn keep(&mut self, connection: http1::Connection) {
+    pub(super) fn keep(&mut self, connection: http1::Http1Connection) {
         let since = Instant::now();
         // Itself among them: it was in use until now.
         let in_use = self.in_use();
@@ -206,12 +212,12 @@ impl State {
 
     /// How many requests are, over both protocols.
     fn under_way(&self) -> usize {
-        let streams = self.http2.iter().map(http2::Connection::streams);
+        let streams = self.http2.iter().map(http2::Http2Connection::streams);
         self.in_use() + streams.sum::<usize>()
     }
 
     /// Starts the task that ends what is idle for too long; it runs while anything may become so.
-    pub(super) fn sweep_later(&mut self, origin: &Arc<Origin>) {
+    pub(super) fn sweep_later(&mut self, origin: &Arc<UpstreamOrigin>) {
         if std::mem::replace(&mut self.sweeping, true) {
             return;
         }
@@ -243,15 +249,15 @@ impl State {
 
 /// Dials, and shakes hands.
 fn connect(
-    origin: &Arc<Origin>,
-    dial: Dial,
-) -> impl Future<Output = Result<Connected, ConnectError>> + Send + use<> {
+    origin: &Arc<UpstreamOrigin>,
+    dial: DialPurpose,
+) -> impl Future<Output = Result<DialedConnection, ConnectError>> + Send + use<> {
     let (connector, target) = (origin.connector.clone(), origin.target.clone());
     let (drivers, weak) = (origin.drivers.clone(), Arc::downgrade(origin));
     async move {
-        if dial == Dial::Beside {
+        if dial == DialPurpose::Beside {
             let stream = connector.connect_by_http1(&target).await?;
-            return Ok(Connected::Http1(stream));
+            return Ok(DialedConnection::Http1(stream));
         }
         let (stream, http2) = connector.connect(&target).await?;
         handshake(stream, http2, (&weak, &drivers)).await
@@ -260,20 +266,20 @@ fn connect(
 
 /// A dial ahead of need, on which requests rely for a moment.
 async fn ahead(
-    origin: &Weak<Origin>,
-    connecting: impl Future<Output = Result<Connected, ConnectError>>,
-) -> (Dial, Result<Connected, ConnectError>) {
+    origin: &Weak<UpstreamOrigin>,
+    connecting: impl Future<Output = Result<DialedConnection, ConnectError>>,
+) -> (DialPurpose, Result<DialedConnection, ConnectError>) {
     let mut connecting = pin!(connecting);
     if let Ok(result) = timeout(AHEAD, &mut connecting).await {
-        return (Dial::Ahead, result);
+        return (DialPurpose::Ahead, result);
     }
     if let Some(origin) = origin.upgrade() {
         origin.doubts();
     }
-    (Dial::Doubted, connecting.await)
+    (DialPurpose::Doubted, connecting.await)
 }
 
-async fn sweep(origin: Weak<Origin>) {
+async fn sweep(origin: Weak<UpstreamOrigin>) {
     loop {
         let next = origin.upgrade().and_then(|origin| origin.state().sweep());
         let Some(next) = next else { return };

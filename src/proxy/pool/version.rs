@@ -26,7 +26,7 @@ const SPAN: Duration = Duration::from_secs(4);
 
 /// What is known of a provider's host for the choice.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(super) struct ProtocolChoice {
     setting: HttpVersion,
     is_crowded: bool,
     /// Requests in the span under way, and in the one before, that have paid for no connection.
@@ -39,7 +39,7 @@ pub(super) struct Choice {
     failed: bool,
 }
 
-impl Choice {
+impl ProtocolChoice {
     pub(super) fn new(setting: HttpVersion, now: Instant) -> Self {
         Self {
             setting,
@@ -103,9 +103,9 @@ impl Choice {
 mod tests {
     use super::*;
 
-    fn busy(setting: HttpVersion, requests: usize) -> Choice {
+    fn busy(setting: HttpVersion, requests: usize) -> ProtocolChoice {
         let now = Instant::now();
-        let mut choice = Choice::new(setting, now);
+        let mut choice = ProtocolChoice::new(setting, now);
         for _ in 0..requests {
             choice.prefers_http1(0, now);
         }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn many_at_once_go_over_http2_until_few_are_left() {
         let now = Instant::now();
-        let mut choice = Choice::new(HttpVersion::Auto, now);
+        let mut choice = ProtocolChoice::new(HttpVersion::Auto, now);
         for (under_way, http1) in [
             (0, true),
             (63, true),

@@ -4,25 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use super::super::places::{Asking, Seat};
+use super::super::admission::{Asking, SlotUse};
 
 /// A request's handle on its connection. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(in crate::proxy) struct Handle(Arc<State>);
+pub(in crate::proxy) struct ConnectionHandle(Arc<HandleState>);
 
 #[derive(Debug)]
-struct State {
+struct HandleState {
     cut: AtomicBool,
     makes_way: AtomicBool,
     /// The answer under way is a refusal.
     refuses: AtomicBool,
-    seat: Arc<Seat>,
+    seat: Arc<SlotUse>,
 }
 
-impl Handle {
+impl ConnectionHandle {
     /// Of a connection in this seat.
-    pub(in crate::proxy) fn new(seat: Arc<Seat>) -> Self {
-        Self(Arc::new(State {
+    pub(in crate::proxy) fn new(seat: Arc<SlotUse>) -> Self {
+        Self(Arc::new(HandleState {
             cut: AtomicBool::new(false),
             makes_way: AtomicBool::new(false),
             refuses: AtomicBool::new(false),

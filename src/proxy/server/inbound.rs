@@ -10,21 +10,21 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::super::admission::SlotUse;
 use super::super::buffers;
-use super::super::framing::{Head, Length, Piece, Reader, Violation};
-use super::super::places::Seat;
+use super::super::framing::{BodyPiece, Length, RequestHead, RequestReader, Violation};
 use super::super::socket::ReadHalf;
 
 /// A client's bytes, shared by its connection and by the body that comes over it.
 #[derive(Debug)]
-pub(super) struct Inbound(Mutex<State>);
+pub(super) struct Inbound(Mutex<InboundState>);
 
 #[derive(Debug)]
-struct State {
+struct InboundState {
     /// Until the connection ends.
     socket: Option<ReadHalf>,
-    reader: Reader,
-    seat: Arc<Seat>,
+    reader: RequestReader,
+    seat: Arc<SlotUse>,
     /// Whose body may be read: that of the last head. Another number ends a body that somebody still holds.
     turn: u64,
     /// Somebody holds that body.
@@ -39,10 +39,10 @@ struct State {
 
 /// A client's body.
 #[derive(Debug)]
-pub struct RequestBody(Kind);
+pub struct RequestBody(InboundKind);
 
 #[derive(Debug)]
-enum Kind {
+enum InboundKind {
     Empty,
     /// It came with its head.
     Whole(Bytes),
@@ -53,8 +53,8 @@ impl RequestBody {
     /// Whether all of it has come, so that what follows is another request.
     pub(in crate::proxy) fn has_come(&self) -> bool {
         match &self.0 {
-            Kind::Empty | Kind::Whole(_) => true,
-            Kind::Coming(coming) => coming.is_over,
+            InboundKind::Empty | InboundKind::Whole(_) => true,
+            InboundKind::Coming(coming) => coming.is_over,
         }
     }
 }
@@ -81,7 +81,7 @@ pub enum BodyError {
 
 /// How the answer to a request has to be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct ResponseForm {
     pub(super) to_head: bool,
     pub(super) http10: bool,
     pub(super) persists: bool,
@@ -89,16 +89,16 @@ pub(super) struct Asked {
 
 /// What came of the wait for a head.
 pub(super) enum Came {
-    Request(Box<(Request<RequestBody>, Asked)>),
+    Request(Box<(Request<RequestBody>, ResponseForm)>),
     Violation(Violation),
     End,
 }
 
 impl Inbound {
-    pub(super) fn new(socket: ReadHalf, limit: usize, seat: Arc<Seat>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+    pub(super) fn new(socket: ReadHalf, limit: usize, seat: Arc<SlotUse>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(InboundState {
             socket: Some(socket),
-            reader: Reader::new(limit),
+            reader: RequestReader::new(limit),
             seat,
             turn: 0,
             is_held: false,
@@ -108,7 +108,7 @@ impl Inbound {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InboundState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -179,7 +179,7 @@ impl Inbound {
     }
 
     /// The same of a refused head, for the answer to it.
-    pub(super) fn of_refused<T>(&self, read: impl FnOnce(&Reader) -> T) -> T {
+    pub(super) fn of_refused<T>(&self, read: impl FnOnce(&RequestReader) -> T) -> T {
         read(&self.state().reader)
     }
 
@@ -193,7 +193,7 @@ impl Inbound {
     }
 }
 
-impl State {
+impl InboundState {
     /// Reads what has come. While nothing has, there is no buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else {
@@ -211,7 +211,7 @@ impl State {
 
     fn lacks_body(&mut self) -> bool {
         if !self.is_held {
-            while let Ok(Piece::Data(_)) = self.reader.body() {}
+            while let Ok(BodyPiece::Data(_)) = self.reader.body() {}
         }
         self.reader.is_in_body()
     }
@@ -222,7 +222,11 @@ impl State {
         }
     }
 
-    fn request(&mut self, head: Head, inbound: &Arc<Inbound>) -> (Request<RequestBody>, Asked) {
+    fn request(
+        &mut self,
+        head: RequestHead,
+        inbound: &Arc<Inbound>,
+    ) -> (Request<RequestBody>, ResponseForm) {
         self.seat.begins_body();
         self.turn += 1;
         self.expects_continue = head.expects_continue;
@@ -236,16 +240,16 @@ impl State {
             self.seat.gets_body(here);
         }
         let kind = match left {
-            _ if head.length == Length::Empty => Kind::Empty,
+            _ if head.length == Length::Empty => InboundKind::Empty,
             Some(left) if left <= here as u64 && !head.expects_continue => {
                 match self.reader.body() {
-                    Ok(Piece::Data(data)) => Kind::Whole(data),
-                    Ok(Piece::Lacking | Piece::End) | Err(_) => Kind::Empty,
+                    Ok(BodyPiece::Data(data)) => InboundKind::Whole(data),
+                    Ok(BodyPiece::Lacking | BodyPiece::End) | Err(_) => InboundKind::Empty,
                 }
             }
             left => {
                 self.is_held = true;
-                Kind::Coming(Coming {
+                InboundKind::Coming(Coming {
                     inbound: inbound.clone(),
                     turn: self.turn,
                     left,
@@ -254,7 +258,7 @@ impl State {
             }
         };
         let request = head.request.map(|()| RequestBody(kind));
-        let asked = Asked {
+        let asked = ResponseForm {
             to_head: request.method() == hyper::Method::HEAD,
             http10: request.version() == hyper::Version::HTTP_10,
             persists: head.persists,
@@ -271,12 +275,12 @@ impl State {
         }
         loop {
             match self.reader.body() {
-                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(data))),
-                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(BodyPiece::Data(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(BodyPiece::End) => return Poll::Ready(None),
                 Err(violation) => {
                     return Poll::Ready(Some(Err(BodyError::Malformed(violation))));
                 }
-                Ok(Piece::Lacking) => {}
+                Ok(BodyPiece::Lacking) => {}
             }
             let filled = self.poll_fill(cx);
             if filled.is_pending() {
@@ -334,29 +338,29 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match &mut this.0 {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Whole(data) => {
+            InboundKind::Empty => Poll::Ready(None),
+            InboundKind::Whole(data) => {
                 let data = std::mem::take(data);
-                this.0 = Kind::Empty;
+                this.0 = InboundKind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Kind::Coming(coming) => coming.poll_frame(cx),
+            InboundKind::Coming(coming) => coming.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Empty => true,
-            Kind::Whole(_) => false,
-            Kind::Coming(coming) => coming.is_over,
+            InboundKind::Empty => true,
+            InboundKind::Whole(_) => false,
+            InboundKind::Coming(coming) => coming.is_over,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Whole(data) => SizeHint::with_exact(data.len() as u64),
-            Kind::Coming(coming) => {
+            InboundKind::Empty => SizeHint::with_exact(0),
+            InboundKind::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            InboundKind::Coming(coming) => {
                 let left = coming.left;
                 left.map_or_else(SizeHint::default, SizeHint::with_exact)
             }

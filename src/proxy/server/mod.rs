@@ -1,21 +1,21 @@
 //! HTTP/1.1 to clients: one connection's requests, one after the other, its limits, and how it ends.
 //!
-//! [`Connection::run`] is the whole of it: read a head, have it answered, write the answer, next. A body is read by
+//! [`ServerConnection::run`] is the whole of it: read a head, have it answered, write the answer, next. A body is read by
 //! the task that sends it on ([`RequestBody`]), so there is nothing here to copy. In each phase the loop hears what ends
-//! it from outside ([`news`]): a shutdown, a newcomer that needs the place, the client's leaving. A client that has
+//! it from outside ([`disconnect`]): a shutdown, a newcomer that needs the place, the client's leaving. A client that has
 //! closed its side gets what is answered at once; whatever has to wait for something is dropped.
 
-mod alarm;
-#[cfg(unix)]
-mod alone;
-mod closing;
 mod date;
+mod deadline_timer;
+mod disconnect;
 mod handle;
 mod inbound;
-mod news;
+mod lingering_close;
 mod outbound;
 mod refusal;
 mod sending;
+#[cfg(unix)]
+mod standalone;
 #[cfg(test)]
 mod tests;
 
@@ -32,22 +32,22 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::time::Instant;
 
-use self::alarm::Alarm;
-#[cfg(unix)]
-pub use self::alone::serve_alone;
-use self::closing::Ending;
-pub(super) use self::handle::Handle;
-use self::inbound::{Asked, Came, Inbound};
+use self::deadline_timer::Alarm;
+pub(super) use self::disconnect::Stop;
+use self::disconnect::{ConnectionEvent, EventSubscription};
+pub(super) use self::handle::ConnectionHandle;
 pub use self::inbound::{BodyError, RequestBody};
-pub(super) use self::news::Stop;
-use self::news::{Event, News};
+use self::inbound::{Came, Inbound, ResponseForm};
+use self::lingering_close::CloseMode;
 use self::outbound::Outbound;
-use self::refusal::Teller;
+use self::refusal::RefusalReporter;
+#[cfg(unix)]
+pub use self::standalone::serve_alone;
+use super::admission::{ConnectionSlot, EvictionReason};
 use super::download::AnswerBody;
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Gateway;
-use super::handler::{self, Entry};
-use super::places::{Place, Reason};
+use super::handler::{self, IncomingClient};
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -63,7 +63,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What is allowed on a connection: the largest head, in bytes, and how long its waits may be.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct ConnectionLimits {
     head: usize,
     timeouts: Timeouts,
 }
@@ -72,17 +72,17 @@ struct Limits {
 pub(super) async fn serve(
     socket: Socket,
     gateway: Arc<Gateway>,
-    entry: Arc<Entry>,
-    (stop, place): (Stop, Place),
+    entry: Arc<IncomingClient>,
+    (stop, place): (Stop, ConnectionSlot),
 ) {
     let rules = gateway.rules();
-    let limits = Limits {
+    let limits = ConnectionLimits {
         head: rules.limits.headers,
         timeouts: rules.timeouts,
     };
     drop(rules);
-    let handle = Handle::new(place.seat());
-    let teller = Teller {
+    let handle = ConnectionHandle::new(place.seat());
+    let teller = RefusalReporter {
         ledger: gateway.ledger().clone(),
         from: entry.from.clone(),
         gateway: Some(gateway.clone()),
@@ -96,9 +96,9 @@ pub(super) async fn serve(
 /// The same with whatever answers the requests.
 async fn drive<F, B>(
     socket: Socket,
-    limits: Limits,
-    (stop, place): (Stop, Place),
-    (handle, teller): (Handle, Teller),
+    limits: ConnectionLimits,
+    (stop, place): (Stop, ConnectionSlot),
+    (handle, teller): (ConnectionHandle, RefusalReporter),
     answer: impl Fn(Request<RequestBody>) -> F,
 ) where
     F: Future<Output = Response<B>>,
@@ -109,10 +109,10 @@ async fn drive<F, B>(
     let (read, mut write) = socket.split();
     let inbound = Inbound::new(read, limits.head, place.seat());
     let serving = async {
-        let mut connection = Connection {
+        let mut connection = ServerConnection {
             inbound: inbound.clone(),
             outbound: Outbound::new(&write),
-            news: News::new(&stop, &place, &write),
+            news: EventSubscription::new(&stop, &place, &write),
             alarm: Alarm::default(),
             limits,
             place: &place,
@@ -128,32 +128,32 @@ async fn drive<F, B>(
     // The log has a defect already; the answer must not look complete.
     let ending = AssertUnwindSafe(serving).catch_unwind().await;
     let read = inbound.close();
-    match (ending.unwrap_or(Ending::Reset), read) {
-        (Ending::Reset, _) => write.reset(),
-        (Ending::Lingering, Some(read)) => {
+    match (ending.unwrap_or(CloseMode::Reset), read) {
+        (CloseMode::Reset, _) => write.reset(),
+        (CloseMode::Lingering, Some(read)) => {
             // From now on only for the client's sake, so a newcomer goes first.
             place.seat().waits();
             // Boxed, so that a connection keeps no room for its end.
-            let lingering = Box::pin(closing::linger(read, &mut write));
+            let lingering = Box::pin(lingering_close::linger(read, &mut write));
             tokio::select! {
                 () = lingering => {}
                 _ = place.asked_to_leave() => {}
                 () = stop.abort.cancelled() => {}
             }
         }
-        (Ending::InOrder | Ending::Cut | Ending::Lingering, _) => {}
+        (CloseMode::InOrder | CloseMode::Cut | CloseMode::Lingering, _) => {}
     }
 }
 
 /// A connection that is served.
-struct Connection<'c> {
+struct ServerConnection<'c> {
     inbound: Arc<Inbound>,
     outbound: Outbound<'c>,
-    news: News<'c>,
+    news: EventSubscription<'c>,
     alarm: Alarm,
-    limits: Limits,
-    place: &'c Place,
-    handle: &'c Handle,
+    limits: ConnectionLimits,
+    place: &'c ConnectionSlot,
+    handle: &'c ConnectionHandle,
     /// Since when a head is waited for.
     since: Instant,
     /// Since when the head under way comes.
@@ -167,28 +167,28 @@ struct Connection<'c> {
 }
 
 /// What comes next on a connection.
-enum Next {
-    Request(Box<(Request<RequestBody>, Asked)>),
+enum NextRequest {
+    Request(Box<(Request<RequestBody>, ResponseForm)>),
     /// The bytes are not a request.
     Refuse(ProxyError),
-    Nothing(Ending),
+    Nothing(CloseMode),
 }
 
-impl Connection<'_> {
+impl ServerConnection<'_> {
     async fn run<F, B>(
         &mut self,
         answer: &impl Fn(Request<RequestBody>) -> F,
-        teller: &Teller,
-    ) -> Ending
+        teller: &RefusalReporter,
+    ) -> CloseMode
     where
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes> + Unpin,
     {
         loop {
             let (request, asked) = match self.next().await {
-                Next::Request(request) => *request,
-                Next::Refuse(error) => return self.refuse(&error, teller).await,
-                Next::Nothing(ending) => return ending,
+                NextRequest::Request(request) => *request,
+                NextRequest::Refuse(error) => return self.refuse(&error, teller).await,
+                NextRequest::Nothing(ending) => return ending,
             };
             // On the heap and gone with the answer's head, so that a stream keeps no room for it.
             let answering = Box::pin(answer(request));
@@ -205,28 +205,30 @@ impl Connection<'_> {
     }
 
     /// Waits for a head.
-    async fn next(&mut self) -> Next {
+    async fn next(&mut self) -> NextRequest {
         self.place.seat().waits();
         self.since = Instant::now();
         self.head_since = None;
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextRequest> {
         if let Err(ending) = self.hear(cx) {
-            return Poll::Ready(Next::Nothing(ending));
+            return Poll::Ready(NextRequest::Nothing(ending));
         }
         match self.inbound.poll_request(cx) {
-            Poll::Ready(Came::Request(request)) => return Poll::Ready(Next::Request(request)),
-            Poll::Ready(Came::Violation(violation)) => {
-                return Poll::Ready(Next::Refuse(violation.error()));
+            Poll::Ready(Came::Request(request)) => {
+                return Poll::Ready(NextRequest::Request(request));
             }
-            Poll::Ready(Came::End) => return Poll::Ready(Next::Nothing(Ending::InOrder)),
+            Poll::Ready(Came::Violation(violation)) => {
+                return Poll::Ready(NextRequest::Refuse(violation.error()));
+            }
+            Poll::Ready(Came::End) => return Poll::Ready(NextRequest::Nothing(CloseMode::InOrder)),
             Poll::Pending => {}
         }
         let (is_in_head, is_first) = self.inbound.head_under_way();
         if self.cut_at.is_some() || (self.draining.is_some() && !is_in_head && !is_first) {
-            return Poll::Ready(Next::Nothing(Ending::InOrder));
+            return Poll::Ready(NextRequest::Nothing(CloseMode::InOrder));
         }
         let timeouts = &self.limits.timeouts;
         let deadline = if is_first {
@@ -247,9 +249,9 @@ impl Connection<'_> {
         Poll::Ready(if is_in_head {
             let message = "hermes-proxyd: the request's head arrived too slowly \
                            (`timeouts.headers`)";
-            Next::Refuse(ProxyError::new(ErrorKind::RequestTimeout, message))
+            NextRequest::Refuse(ProxyError::new(ErrorKind::RequestTimeout, message))
         } else {
-            Next::Nothing(Ending::InOrder)
+            NextRequest::Nothing(CloseMode::InOrder)
         })
     }
 
@@ -257,8 +259,8 @@ impl Connection<'_> {
     async fn answer<F: Future>(
         &mut self,
         mut answering: Pin<Box<F>>,
-        asked: Asked,
-    ) -> Result<F::Output, Ending> {
+        asked: ResponseForm,
+    ) -> Result<F::Output, CloseMode> {
         poll_fn(|cx| {
             self.hear(cx)?;
             let is_to_continue = self.inbound.is_to_continue(cx);
@@ -269,7 +271,7 @@ impl Connection<'_> {
                 self.outbound.proceed();
             }
             if let Poll::Ready(Err(_)) = self.outbound.poll_flush(cx) {
-                return Poll::Ready(Err(Ending::Cut));
+                return Poll::Ready(Err(CloseMode::Cut));
             }
             if self.hung_up || self.is_past_cut(cx) {
                 return Poll::Ready(Err(cut(asked)));
@@ -279,7 +281,7 @@ impl Connection<'_> {
         .await
     }
 
-    async fn refuse(&mut self, error: &ProxyError, teller: &Teller) -> Ending {
+    async fn refuse(&mut self, error: &ProxyError, teller: &RefusalReporter) -> CloseMode {
         let refused = self
             .inbound
             .of_refused(|reader| teller.refuse(error, reader));
@@ -289,37 +291,37 @@ impl Connection<'_> {
         match self.send(response, asked).await {
             Ok(_) => {
                 told.went_out();
-                Ending::Lingering
+                CloseMode::Lingering
             }
             Err(ending) => ending,
         }
     }
 
     /// How a connection ends that has served its last request.
-    async fn ending(&mut self) -> Ending {
+    async fn ending(&mut self) -> CloseMode {
         let has_more = poll_fn(|cx| Poll::Ready(self.inbound.has_more(cx)));
         if has_more.await {
-            Ending::Lingering
+            CloseMode::Lingering
         } else {
-            Ending::InOrder
+            CloseMode::InOrder
         }
     }
 
     /// Hears what there is to hear from outside.
-    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn hear(&mut self, cx: &mut Context<'_>) -> Result<(), CloseMode> {
         while let Poll::Ready(event) = self.news.poll(cx) {
             match event {
-                Event::Drain => self.draining = Some(Instant::now()),
-                Event::Abort => {
+                ConnectionEvent::Drain => self.draining = Some(Instant::now()),
+                ConnectionEvent::Abort => {
                     self.handle.cut_now();
                     self.cut_soon();
                 }
-                Event::Leave(Reason::Idle) => return Err(Ending::InOrder),
-                Event::Leave(Reason::SlowBody) => {
+                ConnectionEvent::Leave(EvictionReason::Idle) => return Err(CloseMode::InOrder),
+                ConnectionEvent::Leave(EvictionReason::SlowBody) => {
                     self.handle.make_way();
                     self.cut_soon();
                 }
-                Event::HungUp => self.hung_up = true,
+                ConnectionEvent::HungUp => self.hung_up = true,
             }
         }
         Ok(())
@@ -337,10 +339,10 @@ impl Connection<'_> {
 
 /// An answer to HTTP/1.0 ends with its connection (RFC 9112 §6.3), so a connection that is cut
 /// must not end in order.
-fn cut(asked: Asked) -> Ending {
+fn cut(asked: ResponseForm) -> CloseMode {
     if asked.http10 {
-        Ending::Reset
+        CloseMode::Reset
     } else {
-        Ending::Cut
+        CloseMode::Cut
     }
 }

@@ -12,7 +12,7 @@ use hyper::{HeaderMap, StatusCode};
 use super::super::outgoing::{Framing, Mismatch, Outgoing, write_field, write_length};
 use super::super::socket::WriteHalf;
 use super::date;
-use super::inbound::Asked;
+use super::inbound::ResponseForm;
 
 /// What is still to be written of an answer.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl<'c> Outbound<'c> {
     pub(super) fn begin(
         &mut self,
         head: &Parts,
-        asked: Asked,
+        asked: ResponseForm,
         length: Option<&SizeHint>,
     ) -> Announced {
         let status = head.status;

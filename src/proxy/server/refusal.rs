@@ -7,16 +7,16 @@ use hyper::Response;
 use hyper::header::HeaderValue;
 
 use super::super::error::{ErrorFormat, ProxyError, REQUEST_ID};
-use super::super::framing::Reader;
+use super::super::framing::RequestReader;
 use super::super::gateway::Gateway;
 use super::super::ledger::Ledger;
-use super::super::record::{End, Refusal, Underway};
+use super::super::record::{CountedRefusal, RequestEnd, Underway};
 use super::super::{guard, headers};
-use super::inbound::Asked;
+use super::inbound::ResponseForm;
 
 /// Where what is refused on one connection is entered.
 #[derive(Debug, Clone)]
-pub(super) struct Teller {
+pub(super) struct RefusalReporter {
     pub(super) ledger: Arc<Ledger>,
     /// The client's address.
     pub(super) from: Arc<str>,
@@ -25,25 +25,25 @@ pub(super) struct Teller {
 }
 
 /// A refusal that is being sent.
-pub(super) struct Told {
+pub(super) struct RefusalInFlight {
     underway: Box<Underway>,
     code: &'static str,
     size: usize,
 }
 
-impl Teller {
+impl RefusalReporter {
     /// Tells the client what is wrong with a request that was never whole.
     pub(super) fn refuse(
         &self,
         error: &ProxyError,
-        reader: &Reader,
-    ) -> (Response<Bytes>, Asked, Told) {
+        reader: &RequestReader,
+    ) -> (Response<Bytes>, ResponseForm, RefusalInFlight) {
         tracing::debug!(
             reason = error.message,
             "a request was refused before it was read"
         );
         let mut underway = Underway::unread(&self.ledger);
-        underway.refused(Refusal {
+        underway.refused(CountedRefusal {
             kind: error.kind,
             from: (&*self.from).into(),
             about: error.about.as_deref().map(Into::into),
@@ -62,13 +62,13 @@ impl Teller {
         if let Ok(id) = HeaderValue::from_bytes(&underway.id().digits()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let asked = Asked {
+        let asked = ResponseForm {
             to_head: reader.is_head_request(),
             http10: false,
             persists: false,
         };
         let code = error.kind.code();
-        let told = Told {
+        let told = RefusalInFlight {
             underway,
             code,
             size,
@@ -77,10 +77,10 @@ impl Teller {
     }
 }
 
-impl Told {
+impl RefusalInFlight {
     /// The client's system has it.
     pub(super) fn went_out(mut self) {
         self.underway.sent(self.size, tokio::time::Instant::now());
-        self.underway.ended(End::Refused(self.code));
+        self.underway.ended(RequestEnd::Refused(self.code));
     }
 }

@@ -13,9 +13,9 @@ use hyper::{HeaderMap, Response};
 use tokio::time::Instant;
 
 use super::super::framing::give_back;
-use super::closing::Ending;
-use super::inbound::Asked;
-use super::{Connection, cut};
+use super::inbound::ResponseForm;
+use super::lingering_close::CloseMode;
+use super::{ServerConnection, cut};
 
 /// A client takes something of a refusal within this time, or is cut.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -32,13 +32,13 @@ enum Filled {
 #[derive(Debug, PartialEq, Eq)]
 struct Broke;
 
-impl Connection<'_> {
+impl ServerConnection<'_> {
     /// Writes an answer; whether another one may follow.
     pub(super) async fn send<B>(
         &mut self,
         response: Response<B>,
-        asked: Asked,
-    ) -> Result<bool, Ending>
+        asked: ResponseForm,
+    ) -> Result<bool, CloseMode>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -52,7 +52,7 @@ impl Connection<'_> {
             // The rest of an unread body must not become a request. The client is told, if
             // possible.
             && !(is_ready && self.inbound.lacks_body());
-        let asked = Asked { persists, ..asked };
+        let asked = ResponseForm { persists, ..asked };
         let announced = self.outbound.begin(&head, asked, hint.as_ref());
         give_back(head.headers);
         if announced.is_bodiless {
@@ -76,7 +76,7 @@ impl Connection<'_> {
         cx: &mut Context<'_>,
         (body, is_ended): (&mut Option<B>, &mut bool),
         blocked: &mut Option<Instant>,
-    ) -> Poll<Result<(), Option<Ending>>>
+    ) -> Poll<Result<(), Option<CloseMode>>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -96,7 +96,7 @@ impl Connection<'_> {
                 Poll::Ready(Ok(())) if filled == Ok(Filled::Waits) => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending if self.is_stalled(cx, blocked) => {
-                    return Poll::Ready(Err(Some(Ending::Reset)));
+                    return Poll::Ready(Err(Some(CloseMode::Reset)));
                 }
                 Poll::Pending => break,
             }

@@ -6,9 +6,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::proxy::admission::Places;
 use crate::proxy::download::Aborted;
 use crate::proxy::error::ErrorFormat;
-use crate::proxy::places::Places;
 use crate::proxy::record::RequestId;
 
 /// A body that panics after its first piece.
@@ -54,14 +54,14 @@ where
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };
-    let limits = Limits {
+    let limits = ConnectionLimits {
         head: 64 * 1024,
         timeouts: Timeouts::default(),
     };
     let places = Places::new(1);
     let place = places.take().await;
-    let handle = Handle::new(place.seat());
-    let teller = Teller {
+    let handle = ConnectionHandle::new(place.seat());
+    let teller = RefusalReporter {
         ledger: Arc::default(),
         from: "127.0.0.1".into(),
         gateway: None,

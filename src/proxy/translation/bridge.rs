@@ -9,14 +9,14 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::super::aside::{aside, aside_while_wanted};
 use super::super::error::{ErrorKind, ProxyError};
-use super::super::pool::Answer;
+use super::super::pool::UpstreamBody;
 use super::super::upload::Upload;
-use super::crossed::{Crossed, Stream};
-use super::memory::{Held, Memory, Side};
+use super::crossed::{Crossed, CrossedStream};
+use super::memory::{BodyMemory, MemoryReservation, Side};
 use super::{
-    Beside, Failure, LARGEST_ANSWER, Outcome, Reading, Whole, becomes_another, becomes_json,
-    cut_off, fold_stream, is_encoded, is_events, read_upload, read_whole, request,
-    too_large_to_fold, too_large_to_turn,
+    Beside, FoldOutcome, LARGEST_ANSWER, TranslationFailure, WholeAnswer, WholeReading,
+    becomes_another, becomes_json, cut_off, fold_stream, is_encoded, is_events, read_upload,
+    read_whole, request, too_large_to_fold, too_large_to_turn,
 };
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
@@ -44,28 +44,28 @@ impl Translated {
 
 /// What an app speaks, and what its provider serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wires {
+enum ApiPair {
     ChatToResponses,
     ResponsesToChat,
 }
 
 /// A path that is served in terms of another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bridge {
-    wires: Wires,
+pub struct PathBridge {
+    wires: ApiPair,
     /// The other path: its place in the provider's list.
     pub(in crate::proxy) target: usize,
 }
 
 /// Adds the path that a provider lacks to those that it serves, where `translates` says so: the bridge of each path.
-pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<Bridge>> {
+pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<PathBridge>> {
     let find = |name: &str| {
         let is_it = |path: &AllowedPath| path.path == name && path.methods.contains(&Method::POST);
         paths.iter().position(is_it)
     };
     let missing = match (find(CHAT), find(RESPONSES)) {
-        (None, Some(target)) => Some((CHAT, Wires::ChatToResponses, target)),
-        (Some(target), None) => Some((RESPONSES, Wires::ResponsesToChat, target)),
+        (None, Some(target)) => Some((CHAT, ApiPair::ChatToResponses, target)),
+        (Some(target), None) => Some((RESPONSES, ApiPair::ResponsesToChat, target)),
         (Some(_), Some(_)) | (None, None) => None,
     };
     let mut bridges = vec![None; paths.len()];
@@ -75,20 +75,20 @@ pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<Bri
     // A path that is listed with other methods alone gets no second meaning.
     if !paths.iter().any(|known| known.path == path) {
         paths.push(AllowedPath::new(path, &[Method::POST]));
-        bridges.push(Some(Bridge { wires, target }));
+        bridges.push(Some(PathBridge { wires, target }));
     }
     bridges
 }
 
 /// A request that went over, for its answer's way back.
 #[derive(Debug)]
-pub(in crate::proxy) struct Crossing {
-    wires: Wires,
+pub(in crate::proxy) struct BridgedRequest {
+    wires: ApiPair,
     pub(in crate::proxy) asked: EchoedFields,
     wants_stream: bool,
 }
 
-impl Wires {
+impl ApiPair {
     /// Bytes for parsing a request, in addition to its text.
     fn weight(self, body: &[u8]) -> usize {
         match self {
@@ -102,16 +102,16 @@ impl Wires {
         self,
         dialect: Option<Dialect>,
         body: Vec<u8>,
-        mut held: Held,
+        mut held: MemoryReservation,
         wanted: StillWanted<'_>,
-    ) -> Result<(translate::TranslatedRequest, Vec<u8>), Failure> {
+    ) -> Result<(translate::TranslatedRequest, Vec<u8>), TranslationFailure> {
         // What is read of it takes more than its text.
         let most = held.most();
         let takes = body.len() + self.weight(&body);
         if takes > most {
-            return Err(Failure::Ours(too_large_to_turn(most)));
+            return Err(TranslationFailure::Ours(too_large_to_turn(most)));
         }
-        held.takes(takes).map_err(Failure::Ours)?;
+        held.takes(takes).map_err(TranslationFailure::Ours)?;
         let turned = match self {
             Self::ChatToResponses => chat::request_while(&body, wanted),
             Self::ResponsesToChat => responses::request_while(&body, wanted),
@@ -119,11 +119,11 @@ impl Wires {
         let mut turned = turned.map_err(|refused| {
             let message = format!("hermes-proxyd: {refused} (this request is translated)");
             let error = ProxyError::new(ErrorKind::NotTranslatable, message);
-            Failure::Ours(error.param(&refused.field))
+            TranslationFailure::Ours(error.param(&refused.field))
         })?;
         // Both exist for a moment.
         held.takes(body.len() + turned.body.len())
-            .map_err(Failure::Ours)?;
+            .map_err(TranslationFailure::Ours)?;
         drop(body);
         let made = match dialect {
             Some(Dialect::Streamed(rules) | Dialect::Whole(rules)) => {
@@ -136,22 +136,22 @@ impl Wires {
     }
 }
 
-impl Bridge {
+impl PathBridge {
     /// Turns a request's body into what the other path takes, and that into what the provider does.
     pub(in crate::proxy) async fn request(
         self,
         dialect: Option<Dialect>,
         head: &mut Parts,
         upload: &Upload,
-        memory: &Memory,
-    ) -> Result<Crossing, Failure> {
+        memory: &BodyMemory,
+    ) -> Result<BridgedRequest, TranslationFailure> {
         if is_encoded(&head.headers) {
             let message = "hermes-proxyd: a compressed request body can't be translated; switch \
                            request compression off in the app";
             let error = ProxyError::new(ErrorKind::UnsupportedMediaType, message);
-            return Err(Failure::Ours(error));
+            return Err(TranslationFailure::Ours(error));
         }
-        let mut held = Held::new(memory, Side::Request);
+        let mut held = MemoryReservation::new(memory, Side::Request);
         let body = read_upload(upload, &mut held).await?;
         let (wires, length) = (self.wires, body.len());
         let work = move |wanted: StillWanted<'_>| wires.turn(dialect, body, held, wanted);
@@ -165,7 +165,7 @@ impl Bridge {
             fields.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         }
         upload.put_whole(made.into());
-        Ok(Crossing {
+        Ok(BridgedRequest {
             wires: self.wires,
             wants_stream: turned.wants_stream,
             asked: EchoedFields {
@@ -178,9 +178,9 @@ impl Bridge {
     }
 }
 
-impl Crossing {
+impl BridgedRequest {
     /// Whether this answer goes back as a stream.
-    pub(in crate::proxy) fn is_stream(&self, answer: &Response<Answer>) -> bool {
+    pub(in crate::proxy) fn is_stream(&self, answer: &Response<UpstreamBody>) -> bool {
         self.wants_stream
             && answer.status().is_success()
             && is_events(answer.headers())
@@ -190,32 +190,32 @@ impl Crossing {
     /// Says of an answer that it was translated.
     pub(in crate::proxy) fn mark<B>(&self, answer: &mut Response<B>) {
         let wires = match self.wires {
-            Wires::ChatToResponses => "chat-to-responses",
-            Wires::ResponsesToChat => "responses-to-chat",
+            ApiPair::ChatToResponses => "chat-to-responses",
+            ApiPair::ResponsesToChat => "responses-to-chat",
         };
         becomes_another(answer.headers_mut());
         answer.extensions_mut().insert(Translated(wires));
     }
 
     /// The answer's stream on its way back.
-    pub(in crate::proxy) fn stream(&self, memory: &Memory) -> Crossed {
+    pub(in crate::proxy) fn stream(&self, memory: &BodyMemory) -> Crossed {
         let stream = match self.wires {
-            Wires::ChatToResponses => {
-                Stream::Chat(Box::new(chat::ChatStream::new(&self.asked, MOST)))
+            ApiPair::ChatToResponses => {
+                CrossedStream::Chat(Box::new(chat::ChatStream::new(&self.asked, MOST)))
             }
-            Wires::ResponsesToChat => {
-                Stream::Responses(Box::new(responses::ResponsesStream::new(&self.asked, MOST)))
-            }
+            ApiPair::ResponsesToChat => CrossedStream::Responses(Box::new(
+                responses::ResponsesStream::new(&self.asked, MOST),
+            )),
         };
-        Crossed::new(stream, Held::new(memory, Side::Answer))
+        Crossed::new(stream, MemoryReservation::new(memory, Side::Answer))
     }
 
     /// Reads an answer, and makes the one of it that the app asked for.
     pub(in crate::proxy) async fn whole(
         &self,
-        answer: Response<Answer>,
-        reading: Reading<'_>,
-    ) -> Result<Whole, ProxyError> {
+        answer: Response<UpstreamBody>,
+        reading: WholeReading<'_>,
+    ) -> Result<WholeAnswer, ProxyError> {
         if is_encoded(answer.headers()) {
             let message =
                 "hermes-proxyd: the provider compressed its answer, so it can't be translated";
@@ -223,12 +223,12 @@ impl Crossing {
         }
         let is_success = answer.status().is_success();
         let is_stream = is_success && is_events(answer.headers());
-        if is_stream && self.wires == Wires::ChatToResponses {
+        if is_stream && self.wires == ApiPair::ChatToResponses {
             return self.folded(answer, reading).await;
         }
         let (head, body) = answer.into_parts();
         let (body, held) = read_whole(body, reading, (LARGEST_ANSWER, too_large_to_fold)).await?;
-        let mut made = Whole {
+        let mut made = WholeAnswer {
             response: Response::from_parts(head, held.keep(body)),
             blocked: None,
             told: None,
@@ -238,7 +238,7 @@ impl Crossing {
         let is_answer = is_success;
         let (wires, asked) = (self.wires, self.asked.clone());
         let wants_stream = self.wants_stream;
-        let mut reads = Held::new(reading.memory, Side::Answer);
+        let mut reads = MemoryReservation::new(reading.memory, Side::Answer);
         let work = move || {
             reads.takes(translate::weight(&read))?;
             if !is_answer {
@@ -258,7 +258,7 @@ impl Crossing {
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
-        let mut held = Held::new(reading.memory, Side::Answer);
+        let mut held = MemoryReservation::new(reading.memory, Side::Answer);
         held.takes(body.len())?;
         *response.body_mut() = held.keep(body);
         becomes_json(response.headers_mut());
@@ -274,9 +274,9 @@ impl Crossing {
     /// response has of one.
     async fn folded(
         &self,
-        answer: Response<Answer>,
-        reading: Reading<'_>,
-    ) -> Result<Whole, ProxyError> {
+        answer: Response<UpstreamBody>,
+        reading: WholeReading<'_>,
+    ) -> Result<WholeAnswer, ProxyError> {
         let (mut head, body) = answer.into_parts();
         let over = chat::ChatFold::new(&self.asked, MOST);
         let ((mut fold, over), mut held) = fold_stream(body, reading, over).await?;
@@ -284,11 +284,11 @@ impl Crossing {
         let blocked = fold.error().and_then(|error| reading.reads?(error));
         let body = match (fold.outcome(), over) {
             (None, _) => return Err(cut_off()),
-            (Some(Outcome::Failed(status, body)), _) => {
+            (Some(FoldOutcome::Failed(status, body)), _) => {
                 head.status = status;
                 body
             }
-            (Some(Outcome::Response(_)), over) => match over.end().map_err(unreadable)? {
+            (Some(FoldOutcome::Response(_)), over) => match over.end().map_err(unreadable)? {
                 translate::WholeTranslation::Answer(body) => body,
                 translate::WholeTranslation::Failed(body) => {
                     head.status = StatusCode::BAD_GATEWAY;
@@ -300,7 +300,7 @@ impl Crossing {
         held.takes(body.len())?;
         let mut response = Response::from_parts(head, held.keep(body));
         self.mark(&mut response);
-        Ok(Whole {
+        Ok(WholeAnswer {
             response,
             blocked,
             told,
@@ -319,7 +319,7 @@ impl Beside for chat::ChatFold {
     }
 }
 
-impl Wires {
+impl ApiPair {
     /// The whole answer that is made of a success.
     fn answer(
         self,

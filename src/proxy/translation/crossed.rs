@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::super::aside::{aside, is_long};
 use super::super::error::ProxyError;
 use super::bridge::unreadable;
-use super::memory::{Held, RESERVE};
+use super::memory::{MemoryReservation, RESERVE};
 use crate::translate::{self, Pieces, chat_on_responses as chat, responses_on_chat as responses};
 
 /// How much of an event's output is sent at a time.
@@ -22,20 +22,20 @@ const MOST_AT_ONCE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(in crate::proxy) struct Crossed {
     /// Not here while a piece is being read elsewhere.
-    over: Option<Over>,
+    over: Option<CrossedEnd>,
     reading: Option<Elsewhere>,
     /// What has been made and has not gone out.
     made: VecDeque<Bytes>,
 }
 
 #[derive(Debug)]
-struct Over {
-    stream: Stream,
-    held: Held,
+struct CrossedEnd {
+    stream: CrossedStream,
+    held: MemoryReservation,
 }
 
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum CrossedStream {
     Chat(Box<chat::ChatStream>),
     Responses(Box<responses::ResponsesStream>),
 }
@@ -44,7 +44,7 @@ pub(super) enum Stream {
 type Passed = (Pieces, Option<ProxyError>);
 
 /// A long event, which is read off the serving thread.
-struct Elsewhere(Pin<Box<dyn Future<Output = (Over, Passed)> + Send>>);
+struct Elsewhere(Pin<Box<dyn Future<Output = (CrossedEnd, Passed)> + Send>>);
 
 impl fmt::Debug for Elsewhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +52,7 @@ impl fmt::Debug for Elsewhere {
     }
 }
 
-impl Stream {
+impl CrossedStream {
     fn held(&self) -> usize {
         match self {
             Self::Chat(stream) => stream.held(),
@@ -68,14 +68,14 @@ impl Stream {
     }
 }
 
-impl Over {
+impl CrossedEnd {
     fn pass(&mut self, piece: &[u8]) -> Passed {
         let (passed, made) = match &mut self.stream {
-            Stream::Chat(stream) => {
+            CrossedStream::Chat(stream) => {
                 let mut made = Vec::with_capacity(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass(piece, &mut made), Pieces::of(made))
             }
-            Stream::Responses(stream) => {
+            CrossedStream::Responses(stream) => {
                 // An event of this wire has more around its text.
                 let mut made = Pieces::with_room(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass_in_pieces(piece, &mut made), made)
@@ -89,8 +89,8 @@ impl Over {
     /// Whether a piece makes long work: an event is read where its end comes.
     fn is_long_with(&self, piece: &[u8]) -> bool {
         let pending = match &self.stream {
-            Stream::Chat(stream) => stream.pending(),
-            Stream::Responses(stream) => stream.pending(),
+            CrossedStream::Chat(stream) => stream.pending(),
+            CrossedStream::Responses(stream) => stream.pending(),
         };
         is_long(pending + piece.len()) && memchr::memchr2(b'\n', b'\r', piece).is_some()
     }
@@ -98,16 +98,16 @@ impl Over {
     /// The provider's stream has ended.
     fn end(&mut self, made: &mut Pieces) -> Result<(), translate::UntranslatableAnswer> {
         match &mut self.stream {
-            Stream::Chat(stream) => stream.end(),
-            Stream::Responses(stream) => stream.end_in_pieces(made),
+            CrossedStream::Chat(stream) => stream.end(),
+            CrossedStream::Responses(stream) => stream.end_in_pieces(made),
         }
     }
 }
 
 impl Crossed {
-    pub(super) fn new(stream: Stream, held: Held) -> Self {
+    pub(super) fn new(stream: CrossedStream, held: MemoryReservation) -> Self {
         Self {
-            over: Some(Over { stream, held }),
+            over: Some(CrossedEnd { stream, held }),
             reading: None,
             made: VecDeque::new(),
         }
@@ -193,7 +193,7 @@ impl Crossed {
     /// others, and where the answer has ended already.
     pub(in crate::proxy) fn fails(&mut self, error: &ProxyError) -> bool {
         let stream = self.over.as_mut().map(|over| &mut over.stream);
-        let Some(Stream::Responses(stream)) = stream else {
+        let Some(CrossedStream::Responses(stream)) = stream else {
             return false;
         };
         if stream.is_over() {
@@ -218,19 +218,19 @@ impl Crossed {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::memory::{Memory, Side};
+    use super::super::memory::{BodyMemory, Side};
     use super::*;
     use crate::proxy::error::ErrorKind;
     use crate::translate::EchoedFields;
 
-    fn crossed(memory: &Memory) -> Crossed {
+    fn crossed(memory: &BodyMemory) -> Crossed {
         let stream = responses::ResponsesStream::new(&EchoedFields::default(), 16 * 1024 * 1024);
-        let held = Held::new(memory, Side::Answer);
-        Crossed::new(Stream::Responses(Box::new(stream)), held)
+        let held = MemoryReservation::new(memory, Side::Answer);
+        Crossed::new(CrossedStream::Responses(Box::new(stream)), held)
     }
 
-    fn memory() -> Memory {
-        Memory {
+    fn memory() -> BodyMemory {
+        BodyMemory {
             total: 16 * 1024 * 1024,
             used: Arc::default(),
         }

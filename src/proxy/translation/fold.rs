@@ -45,7 +45,7 @@ const ITEM: usize = 64;
 
 /// What the stream came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum FoldOutcome {
     /// The response's JSON.
     Response(Vec<u8>),
     /// An error: its status, and its JSON in OpenAI's form.
@@ -53,28 +53,28 @@ pub(super) enum Outcome {
 }
 
 /// An item's place in the answer: by its `output_index`, and after those the ones without it, in their order.
-type Place = (u64, u64);
+type ItemPosition = (u64, u64);
 
 /// A stream on its way to one answer.
 #[derive(Debug, Default)]
-pub(super) struct Fold {
+pub(super) struct AnswerFold {
     /// The present event's data.
     event: Vec<u8>,
-    items: BTreeMap<Place, Vec<u8>>,
+    items: BTreeMap<ItemPosition, Vec<u8>>,
     items_bytes: usize,
     /// The indexes of items of which pieces came, and not their ends.
     open: BTreeSet<u64>,
     lacks_items: bool,
     /// Where the last one is.
-    place: Place,
-    outcome: Option<Outcome>,
+    place: ItemPosition,
+    outcome: Option<FoldOutcome>,
     /// The event that an error came in.
     error: Option<Vec<u8>>,
     /// The mark of an event with quota usage, and the last such event.
     quota: (Option<&'static str>, Option<Vec<u8>>),
 }
 
-impl Fold {
+impl AnswerFold {
     /// A stream at its start; `quota` is the mark of an event with quota usage.
     pub(super) fn new(quota: Option<&'static str>) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Fold {
     }
 
     /// What the stream came to; `None` while its response has not ended.
-    pub(super) fn outcome(self) -> Option<Outcome> {
+    pub(super) fn outcome(self) -> Option<FoldOutcome> {
         self.outcome
     }
 
@@ -152,7 +152,8 @@ impl Fold {
             self.lacks_items = !self.open.is_empty()
                 && is("\"response.completed\"")
                 && !response.is_some_and(has_items);
-            self.outcome = response.map(|response| Outcome::Response(with_items(response, &items)));
+            self.outcome =
+                response.map(|response| FoldOutcome::Response(with_items(response, &items)));
         } else if is("\"response.failed\"")
             || is("\"error\"")
             || kind.is_none() && error.is_some_and(|error| error != b"null")
@@ -228,7 +229,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// An error event as an answer.
-fn failed(event: &[u8]) -> Outcome {
+fn failed(event: &[u8]) -> FoldOutcome {
     let event: Value = serde_json::from_slice(event).unwrap_or_default();
     let of_response = event
         .get("response")
@@ -249,10 +250,10 @@ fn failed(event: &[u8]) -> Outcome {
         "code": code,
         "param": text("param"),
     }});
-    Outcome::Failed(status, body.to_string().into_bytes())
+    FoldOutcome::Failed(status, body.to_string().into_bytes())
 }
 
-impl Tap for Fold {
+impl Tap for AnswerFold {
     fn data(&mut self, piece: &[u8]) {
         if self.outcome.is_none() {
             self.event.extend_from_slice(piece);
@@ -279,8 +280,8 @@ mod tests {
     use super::*;
     use crate::sse::Tokenizer;
 
-    fn folded(stream: &str, size: usize) -> Option<Outcome> {
-        let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+    fn folded(stream: &str, size: usize) -> Option<FoldOutcome> {
+        let (mut lines, mut fold) = (Tokenizer::default(), AnswerFold::default());
         for piece in stream.as_bytes().chunks(size) {
             lines.pass(piece, &mut fold);
         }
@@ -312,7 +313,7 @@ mod tests {
             format!("{{\"type\":\"response.{kind}\",\"response\":{{\"output\":[{output}]}}}}")
         };
         let lacks = |events: &[&str]| {
-            let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+            let (mut lines, mut fold) = (Tokenizer::default(), AnswerFold::default());
             lines.pass(all(events).as_bytes(), &mut fold);
             assert!(fold.is_over());
             fold.lacks_items()
@@ -355,14 +356,14 @@ mod tests {
             for kind in ["response.completed", "response.incomplete"] {
                 let end = format!("{{\"type\":\"{kind}\",\"response\":{response}}}");
                 let stream = all(&[DELTA, ONE, DELTA, TWO, &end]) + ": bye\n\n";
-                let expected = Some(Outcome::Response(expected.as_bytes().to_vec()));
+                let expected = Some(FoldOutcome::Response(expected.as_bytes().to_vec()));
                 for size in [1, 13, stream.len()] {
                     assert_eq!(folded(&stream, size), expected, "{response}");
                 }
             }
         }
         let end = "{\"type\":\"response.completed\",\"response\":{\"output\":[]}}";
-        let nothing = Outcome::Response(b"{\"output\":[]}".to_vec());
+        let nothing = FoldOutcome::Response(b"{\"output\":[]}".to_vec());
         assert_eq!(folded(&all(&[end]), 7), Some(nothing));
     }
 
@@ -393,7 +394,7 @@ mod tests {
             let mut events: Vec<_> = items.iter().map(String::as_str).collect();
             events.push(end);
             let expected = format!("{{\"output\":[{expected}]}}").into_bytes();
-            let expected = Some(Outcome::Response(expected));
+            let expected = Some(FoldOutcome::Response(expected));
             assert_eq!(folded(&all(&events), 11), expected, "{items:?}");
         }
     }
@@ -446,7 +447,7 @@ mod tests {
                 "odd",
             ),
         ] {
-            let Some(Outcome::Failed(told, body)) = folded(&all(&[DELTA, ONE, event, TWO]), 9)
+            let Some(FoldOutcome::Failed(told, body)) = folded(&all(&[DELTA, ONE, event, TWO]), 9)
             else {
                 panic!("{event}")
             };
@@ -461,7 +462,7 @@ mod tests {
 
     #[test]
     fn what_it_holds_is_known() {
-        let (mut lines, mut fold) = (Tokenizer::default(), Fold::default());
+        let (mut lines, mut fold) = (Tokenizer::default(), AnswerFold::default());
         lines.pass(all(&[DELTA, ONE, TWO]).as_bytes(), &mut fold);
         let items = "{\"id\":\"a\",\"n\":1.0}".len() + "{\"id\":\"b\"}".len() + 2 * ITEM;
         assert_eq!(fold.size(), items);

@@ -19,7 +19,7 @@ pub(in crate::proxy) const RESERVE: usize = 64 * 1024;
 
 /// What bodies that are held whole may take.
 #[derive(Debug, Clone)]
-pub(in crate::proxy) struct Memory {
+pub(in crate::proxy) struct BodyMemory {
     /// Bytes of all requests and answers.
     pub(in crate::proxy) total: usize,
     pub(in crate::proxy) used: Arc<AtomicUsize>,
@@ -40,12 +40,12 @@ pub(in crate::proxy) fn of_requests(total: usize) -> usize {
 
 /// A body and its count.
 #[derive(Debug)]
-struct Kept {
+struct KeptBody {
     body: Vec<u8>,
-    _held: Held,
+    _held: MemoryReservation,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for KeptBody {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
@@ -53,14 +53,14 @@ impl AsRef<[u8]> for Kept {
 
 /// What one of them takes, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
-    memory: Memory,
+pub(super) struct MemoryReservation {
+    memory: BodyMemory,
     side: Side,
     bytes: usize,
 }
 
-impl Held {
-    pub(super) fn new(memory: &Memory, side: Side) -> Self {
+impl MemoryReservation {
+    pub(super) fn new(memory: &BodyMemory, side: Side) -> Self {
         Self {
             memory: memory.clone(),
             side,
@@ -99,7 +99,7 @@ impl Held {
     /// A body that was made of what it held, and is counted until its last byte has gone.
     pub(super) fn keep(mut self, body: Vec<u8>) -> Bytes {
         self.counts(body.len());
-        Bytes::from_owner(Kept { body, _held: self })
+        Bytes::from_owner(KeptBody { body, _held: self })
     }
 
     /// It takes this many bytes from now on.
@@ -142,7 +142,7 @@ fn too_large_to_hold(most: usize) -> ProxyError {
     ProxyError::new(ErrorKind::AnswerTooLarge, message)
 }
 
-impl Drop for Held {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -154,8 +154,8 @@ mod tests {
 
     const KIB: usize = 1024;
 
-    fn memory() -> Memory {
-        Memory {
+    fn memory() -> BodyMemory {
+        BodyMemory {
             total: 1024 * KIB,
             used: Arc::default(),
         }
@@ -166,11 +166,11 @@ mod tests {
         let memory = memory();
         let used = || memory.used.load(Ordering::Relaxed) / KIB;
         let (mut one, mut other) = (
-            Held::new(&memory, Side::Answer),
-            Held::new(&memory, Side::Answer),
+            MemoryReservation::new(&memory, Side::Answer),
+            MemoryReservation::new(&memory, Side::Answer),
         );
         assert!(one.takes(600 * KIB).is_ok() && other.takes(400 * KIB).is_ok());
-        let alone = Held::new(&memory, Side::Answer)
+        let alone = MemoryReservation::new(&memory, Side::Answer)
             .takes(1025 * KIB)
             .unwrap_err();
         assert_eq!(
@@ -196,20 +196,20 @@ mod tests {
     #[test]
     fn requests_leave_room_for_answers_and_a_little_is_always_there() {
         let memory = memory();
-        let mut uploads = Held::new(&memory, Side::Request);
+        let mut uploads = MemoryReservation::new(&memory, Side::Request);
         let alone = uploads.takes(769 * KIB).unwrap_err();
         assert_eq!(alone.kind, ErrorKind::RequestTooLarge);
         assert!(uploads.takes(768 * KIB).is_ok());
-        let mut more = Held::new(&memory, Side::Request);
+        let mut more = MemoryReservation::new(&memory, Side::Request);
         assert_eq!(
             more.takes(RESERVE + 1).unwrap_err().kind,
             ErrorKind::Overloaded
         );
         assert!(more.takes(RESERVE).is_ok());
-        let mut answer = Held::new(&memory, Side::Answer);
+        let mut answer = MemoryReservation::new(&memory, Side::Answer);
         assert!(answer.takes(192 * KIB).is_ok());
         assert!(answer.takes(193 * KIB).is_err());
-        let mut event = Held::new(&memory, Side::Answer);
+        let mut event = MemoryReservation::new(&memory, Side::Answer);
         assert!(event.takes(RESERVE).is_ok());
     }
 }

@@ -26,14 +26,14 @@ use hyper::{HeaderMap, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
 pub(super) use self::bridge::Translated;
-pub use self::bridge::{Bridge, bridges};
+pub use self::bridge::{PathBridge, bridges};
 pub(super) use self::crossed::Crossed;
-use self::fold::{Fold, Outcome};
-use self::memory::{Held, Side};
-pub(super) use self::memory::{Memory, RESERVE, of_requests};
+use self::fold::{AnswerFold, FoldOutcome};
+pub(super) use self::memory::{BodyMemory, RESERVE, of_requests};
+use self::memory::{MemoryReservation, Side};
 use super::aside::aside;
 use super::error::{ErrorKind, ProxyError};
-use super::pool::Answer;
+use super::pool::UpstreamBody;
 use super::upload::{Upload, UploadError};
 use crate::provider::dialect::{BodyRules, ModelList};
 use crate::provider::{Dialect, ReadError};
@@ -49,7 +49,7 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// What becomes of the answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Turn {
+pub(super) enum AnswerTreatment {
     /// It passes.
     AsItCame,
     /// Its stream becomes a whole answer.
@@ -60,14 +60,14 @@ pub(super) enum Turn {
 
 /// Why a request can't be translated.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum TranslationFailure {
     Upload(UploadError),
     Ours(ProxyError),
 }
 
 /// An answer that was made whole.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct WholeAnswer {
     pub(super) response: Response<Bytes>,
     /// Why the provider refuses the account, where the stream said so.
     pub(super) blocked: Option<&'static str>,
@@ -77,10 +77,10 @@ pub(super) struct Whole {
 
 /// How an answer is read whole.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading<'r> {
+pub(super) struct WholeReading<'r> {
     /// The longest silence.
     pub(super) idle: Duration,
-    pub(super) memory: &'r Memory,
+    pub(super) memory: &'r BodyMemory,
     /// What reads of an error why the account is refused.
     pub(super) reads: Option<ReadError>,
     /// The mark of an event with quota usage.
@@ -92,24 +92,24 @@ pub(super) async fn request(
     dialect: Dialect,
     head: &mut Parts,
     upload: Option<&Upload>,
-    memory: &Memory,
-) -> Result<Turn, Failure> {
+    memory: &BodyMemory,
+) -> Result<AnswerTreatment, TranslationFailure> {
     match (dialect, upload) {
         (Dialect::Models(list), _) => Ok(ask_for_models(head, list)),
         (Dialect::Streamed(rules), Some(upload)) => {
             let wants_stream = translate(rules, head, upload, memory).await?;
             if wants_stream {
-                return Ok(Turn::AsItCame);
+                return Ok(AnswerTreatment::AsItCame);
             }
             head.headers
                 .insert(ACCEPT, HeaderValue::from_static(EVENTS));
-            Ok(Turn::Fold)
+            Ok(AnswerTreatment::Fold)
         }
         (Dialect::Whole(rules), Some(upload)) => {
             translate(rules, head, upload, memory).await?;
-            Ok(Turn::AsItCame)
+            Ok(AnswerTreatment::AsItCame)
         }
-        (Dialect::Streamed(_) | Dialect::Whole(_), None) => Ok(Turn::AsItCame),
+        (Dialect::Streamed(_) | Dialect::Whole(_), None) => Ok(AnswerTreatment::AsItCame),
     }
 }
 
@@ -118,12 +118,12 @@ async fn translate(
     rules: &'static BodyRules,
     head: &mut Parts,
     upload: &Upload,
-    memory: &Memory,
-) -> Result<bool, Failure> {
+    memory: &BodyMemory,
+) -> Result<bool, TranslationFailure> {
     if is_encoded(&head.headers) {
         return Ok(true);
     }
-    let mut held = Held::new(memory, Side::Request);
+    let mut held = MemoryReservation::new(memory, Side::Request);
     let body = read_upload(upload, &mut held).await?;
     // What is held stays counted also when the client leaves meanwhile.
     let length = body.len();
@@ -138,27 +138,30 @@ async fn translate(
             ErrorKind::NotTranslatable,
             format!("hermes-proxyd: `{name}` {why}"),
         );
-        return Err(Failure::Ours(error.param(name)));
+        return Err(TranslationFailure::Ours(error.param(name)));
     }
     // During the change both exist, and one is counted.
     let length = turned.body.as_ref().map_or(body.len(), Vec::len);
-    held.takes(length).map_err(Failure::Ours)?;
+    held.takes(length).map_err(TranslationFailure::Ours)?;
     upload.put_whole(turned.body.unwrap_or(body).into());
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(turned.wants_stream)
 }
 
-async fn read_upload(upload: &Upload, held: &mut Held) -> Result<Vec<u8>, Failure> {
+async fn read_upload(
+    upload: &Upload,
+    held: &mut MemoryReservation,
+) -> Result<Vec<u8>, TranslationFailure> {
     upload.forget();
     let (mut pieces, mut whole) = (upload.body(), Vec::new());
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut pieces).poll_frame(cx)).await {
-        if let Ok(piece) = frame.map_err(Failure::Upload)?.into_data() {
+        if let Ok(piece) = frame.map_err(TranslationFailure::Upload)?.into_data() {
             let length = whole.len() + piece.len();
             if length > held.most() {
-                return Err(Failure::Ours(too_large_to_turn(held.most())));
+                return Err(TranslationFailure::Ours(too_large_to_turn(held.most())));
             }
-            held.takes(length).map_err(Failure::Ours)?;
+            held.takes(length).map_err(TranslationFailure::Ours)?;
             whole.extend_from_slice(&piece);
         }
     }
@@ -166,12 +169,12 @@ async fn read_upload(upload: &Upload, held: &mut Held) -> Result<Vec<u8>, Failur
 }
 
 /// A client that sends the provider's own parameter wants the provider's own list.
-fn ask_for_models(head: &mut Parts, list: &'static ModelList) -> Turn {
+fn ask_for_models(head: &mut Parts, list: &'static ModelList) -> AnswerTreatment {
     let (name, value) = list.query;
     let query = head.uri.query().unwrap_or_default();
     let is_it = |pair: &str| pair.split('=').next() == Some(name);
     if query.split('&').any(is_it) {
-        return Turn::AsItCame;
+        return AnswerTreatment::AsItCame;
     }
     let and = if query.is_empty() { "" } else { "&" };
     let path = head.uri.path();
@@ -179,13 +182,13 @@ fn ask_for_models(head: &mut Parts, list: &'static ModelList) -> Turn {
     match Uri::try_from(asked) {
         Ok(asked) => {
             head.uri = asked;
-            Turn::Models(list)
+            AnswerTreatment::Models(list)
         }
-        Err(_) => Turn::AsItCame,
+        Err(_) => AnswerTreatment::AsItCame,
     }
 }
 
-impl Turn {
+impl AnswerTreatment {
     /// Whether the answer may become another one.
     pub(super) fn is_another(self) -> bool {
         !matches!(self, Self::AsItCame)
@@ -197,7 +200,7 @@ impl Turn {
     }
 
     /// Whether this answer has to be read whole: a success in the form that is expected.
-    pub(super) fn reads_whole(self, answer: &Response<Answer>) -> bool {
+    pub(super) fn reads_whole(self, answer: &Response<UpstreamBody>) -> bool {
         answer.status() == StatusCode::OK
             && !is_encoded(answer.headers())
             && match self {
@@ -217,14 +220,14 @@ impl Turn {
 
 /// Reads an answer and makes a whole one of it. One that breaks off is an error.
 pub(super) async fn whole(
-    turn: Turn,
-    answer: Response<Answer>,
-    reading: Reading<'_>,
-) -> Result<Whole, ProxyError> {
+    turn: AnswerTreatment,
+    answer: Response<UpstreamBody>,
+    reading: WholeReading<'_>,
+) -> Result<WholeAnswer, ProxyError> {
     let (mut head, body) = answer.into_parts();
     let (mut blocked, mut told) = (None, None);
     let body = match turn {
-        Turn::Fold => {
+        AnswerTreatment::Fold => {
             let ((mut fold, ()), held) = fold_stream(body, reading, ()).await?;
             told = fold.told();
             blocked = fold.error().and_then(|error| reading.reads?(error));
@@ -232,15 +235,15 @@ pub(super) async fn whole(
                 return Err(cut_off());
             }
             match fold.outcome() {
-                Some(Outcome::Response(body)) => held.keep(body),
-                Some(Outcome::Failed(status, body)) => {
+                Some(FoldOutcome::Response(body)) => held.keep(body),
+                Some(FoldOutcome::Failed(status, body)) => {
                     head.status = status;
                     held.keep(body)
                 }
                 None => return Err(cut_off()),
             }
         }
-        Turn::Models(list) => {
+        AnswerTreatment::Models(list) => {
             let (body, held) = read_whole(body, reading, (LARGEST_LIST, too_large_list)).await?;
             let length = body.len();
             let read = move || ((list.read)(&body), body, held);
@@ -248,7 +251,7 @@ pub(super) async fn whole(
             let Some(made) = made else {
                 // An answer that is not such a list passes unchanged, with its own type.
                 head.headers.remove(TRANSFER_ENCODING);
-                return Ok(Whole {
+                return Ok(WholeAnswer {
                     response: Response::from_parts(head, held.keep(body)),
                     blocked,
                     told,
@@ -256,10 +259,10 @@ pub(super) async fn whole(
             };
             held.keep(made)
         }
-        Turn::AsItCame => Bytes::new(),
+        AnswerTreatment::AsItCame => Bytes::new(),
     };
     becomes_json(&mut head.headers);
-    Ok(Whole {
+    Ok(WholeAnswer {
         response: Response::from_parts(head, body),
         blocked,
         told,
@@ -294,7 +297,7 @@ fn is_events(fields: &HeaderMap) -> bool {
 }
 
 /// Calls an event stream one where its head does not: it is known by its beginning.
-pub(super) async fn name_events(answer: &mut Response<Answer>) {
+pub(super) async fn name_events(answer: &mut Response<UpstreamBody>) {
     const BEGINNINGS: [&[u8]; 3] = [b"event:", b"data:", b":"];
     /// The longest of them.
     const LENGTH: usize = 6;
@@ -332,12 +335,12 @@ impl Beside for () {
 }
 
 async fn fold_stream<B: Beside>(
-    mut body: Answer,
-    reading: Reading<'_>,
+    mut body: UpstreamBody,
+    reading: WholeReading<'_>,
     mut beside: B,
-) -> Result<((Fold, B), Held), ProxyError> {
-    let (mut lines, mut fold) = (Tokenizer::default(), Fold::new(reading.quota));
-    let mut held = Held::new(reading.memory, Side::Answer);
+) -> Result<((AnswerFold, B), MemoryReservation), ProxyError> {
+    let (mut lines, mut fold) = (Tokenizer::default(), AnswerFold::new(reading.quota));
+    let mut held = MemoryReservation::new(reading.memory, Side::Answer);
     while !fold.is_over() {
         let Some(piece) = next_piece(&mut body, reading.idle).await? else {
             break;
@@ -367,11 +370,14 @@ async fn fold_stream<B: Beside>(
 
 /// Reads an answer's whole body, up to this size.
 async fn read_whole(
-    mut body: Answer,
-    reading: Reading<'_>,
+    mut body: UpstreamBody,
+    reading: WholeReading<'_>,
     (most, too_large): (usize, fn() -> ProxyError),
-) -> Result<(Vec<u8>, Held), ProxyError> {
-    let (mut whole, mut held) = (Vec::new(), Held::new(reading.memory, Side::Answer));
+) -> Result<(Vec<u8>, MemoryReservation), ProxyError> {
+    let (mut whole, mut held) = (
+        Vec::new(),
+        MemoryReservation::new(reading.memory, Side::Answer),
+    );
     while let Some(piece) = next_piece(&mut body, reading.idle).await? {
         held.takes(whole.len() + piece.len())?;
         whole.extend_from_slice(&piece);
@@ -388,7 +394,7 @@ fn too_large_list() -> ProxyError {
 }
 
 /// The next piece of an answer's body; `None` at its end.
-async fn next_piece(body: &mut Answer, idle: Duration) -> Result<Option<Bytes>, ProxyError> {
+async fn next_piece(body: &mut UpstreamBody, idle: Duration) -> Result<Option<Bytes>, ProxyError> {
     loop {
         let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
         match timeout(idle, next).await {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-use super::super::json::{self, Member};
+use super::super::json::{self, MemberRange};
 use crate::provider::dialect::BodyRules;
 
 /// The texts before and after one that becomes a user's message.
@@ -16,7 +16,7 @@ const MESSAGE: (&str, &str) = (
 
 /// A body after the rules.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Turned {
+pub(super) struct RewrittenBody {
     /// The new one; `None` where the old one is right as it is.
     pub(super) body: Option<Vec<u8>>,
     /// A client key is needed, and this one is not valid.
@@ -36,7 +36,7 @@ struct Rewrite<'b> {
 
 /// What a first look at the object tells, before anything of it is changed.
 #[derive(Debug)]
-struct Look {
+struct RequestOutline {
     /// The last member that stays, by its place in the order, and where it ends.
     kept: Option<(usize, usize)>,
     /// Where the last member ends.
@@ -53,11 +53,11 @@ struct Look {
 
 /// The body by these rules; `None` if it is not a JSON object, which the provider may judge. It takes no memory besides
 /// the new body.
-pub(super) fn turn(body: &[u8], rules: &BodyRules) -> Option<Turned> {
+pub(super) fn turn(body: &[u8], rules: &BodyRules) -> Option<RewrittenBody> {
     // Checked as text first: what is skipped as JSON may hold any byte.
     serde_json::from_str::<IgnoredAny>(std::str::from_utf8(body).ok()?).ok()?;
     let start = json::start(body);
-    let look = Look::at(body, start, rules)?;
+    let look = RequestOutline::at(body, start, rules)?;
     let mut rewrite = Rewrite::of(body);
     let mut members = json::members(body, start)?.enumerate().peekable();
     while let Some((place, member)) = members.next() {
@@ -87,14 +87,14 @@ pub(super) fn turn(body: &[u8], rules: &BodyRules) -> Option<Turned> {
     } else if from != to {
         rewrite.replace(from..to, &[]);
     }
-    Some(Turned {
+    Some(RewrittenBody {
         body: rewrite.end(),
         wants_stream: look.wants_stream,
         refused: look.refused,
     })
 }
 
-fn is_removed(body: &[u8], member: &Member, rules: &BodyRules) -> bool {
+fn is_removed(body: &[u8], member: &MemberRange, rules: &BodyRules) -> bool {
     let is = |name: &&str| json::is_named(body, member, name);
     let only = rules.only.iter().find(|(name, _)| is(name));
     let value = || body.get(member.value.clone());
@@ -102,7 +102,7 @@ fn is_removed(body: &[u8], member: &Member, rules: &BodyRules) -> bool {
         || only.is_some_and(|(_, only)| !json::is(value(), only))
 }
 
-impl Look {
+impl RequestOutline {
     fn at(body: &[u8], start: usize, rules: &BodyRules) -> Option<Self> {
         let mut look = Self {
             kept: None,
@@ -146,7 +146,7 @@ impl Look {
         &self,
         place: usize,
         body: &[u8],
-        member: &Member,
+        member: &MemberRange,
         rules: &BodyRules,
     ) -> Option<&'static str> {
         let value = body.get(member.value.clone());
@@ -179,7 +179,7 @@ impl Look {
 }
 
 /// Makes a list of items of the member: of a text a message, and of items those with the roles that there are.
-fn items(rewrite: &mut Rewrite<'_>, member: &Member, (from, to): (&str, &str)) {
+fn items(rewrite: &mut Rewrite<'_>, member: &MemberRange, (from, to): (&str, &str)) {
     let body = rewrite.body;
     let value = body.get(member.value.clone()).unwrap_or_default();
     if value.starts_with(b"\"") {

@@ -1,7 +1,7 @@
 //! Reads a body's model as it passes, for the counts of usage. It stops no body: an ambiguous one has its first model,
 //! or none. It reads only the beginning, since reading costs more than passing on.
 
-use crate::proxy::model_field::{Model, Scanner, Search};
+use crate::proxy::model_field::{ModelSearch, RequestedModel, Scanner};
 use crate::usage::Label;
 
 /// So many bytes of a body are read for its model.
@@ -9,18 +9,18 @@ const LONGEST: usize = 256 * 1024;
 
 /// How far a body has been heard.
 #[derive(Debug)]
-pub(super) enum Naming {
+pub(super) enum ModelNaming {
     /// Nothing has passed of a JSON body. Most begin with their model, so that nothing has to be read of them.
     Begins,
     /// So many bytes more are read.
-    Listening(Box<Search>, usize),
+    Listening(Box<ModelSearch>, usize),
     Known(Label),
     /// Its model is unknown.
     Unknown,
 }
 
-impl Naming {
-    pub(super) fn new(search: Search) -> Self {
+impl ModelNaming {
+    pub(super) fn new(search: ModelSearch) -> Self {
         if search.is_at_start() {
             Self::Begins
         } else {
@@ -33,7 +33,7 @@ impl Naming {
         if matches!(self, Self::Begins) {
             *self = match first_member(piece) {
                 Some(name) => Self::known(name),
-                None => Self::Listening(Box::new(Search::Json(Scanner::default())), LONGEST),
+                None => Self::Listening(Box::new(ModelSearch::Json(Scanner::default())), LONGEST),
             };
         }
         let Self::Listening(search, left) = self else {
@@ -59,7 +59,7 @@ impl Naming {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Known(name) => Some(name.as_str()),
-            Self::Listening(search, _) => search.model().and_then(Model::name),
+            Self::Listening(search, _) => search.model().and_then(RequestedModel::name),
             Self::Begins | Self::Unknown => None,
         }
     }
@@ -97,7 +97,7 @@ mod tests {
             ("", None),
         ] {
             for size in 1..=body.len().max(1) {
-                let mut naming = Naming::new(Search::Json(Scanner::default()));
+                let mut naming = ModelNaming::new(ModelSearch::Json(Scanner::default()));
                 for piece in body.as_bytes().chunks(size) {
                     naming.pass(piece);
                 }
@@ -110,12 +110,12 @@ mod tests {
     fn a_model_behind_the_beginning_of_a_long_body_is_not_looked_for() {
         for (before, name) in [(LONGEST / 2, Some("m")), (2 * LONGEST, None)] {
             let body = format!(r#"{{"messages":["{}"],"model":"m"}}"#, "x".repeat(before));
-            let mut naming = Naming::new(Search::Json(Scanner::default()));
+            let mut naming = ModelNaming::new(ModelSearch::Json(Scanner::default()));
             for piece in body.as_bytes().chunks(16 * 1024) {
                 naming.pass(piece);
             }
             assert_eq!(naming.name(), name);
-            assert_eq!(matches!(naming, Naming::Unknown), name.is_none());
+            assert_eq!(matches!(naming, ModelNaming::Unknown), name.is_none());
         }
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{PIECE, SMALL, Source, Upload, UploadError};
-use crate::proxy::model_field::{Model, Search};
+use super::{BodySource, PIECE, SMALL, Upload, UploadError};
+use crate::proxy::model_field::{ModelSearch, RequestedModel};
 use crate::proxy::translation::RESERVE;
 
 /// Why a body's model is not known.
@@ -35,9 +35,9 @@ impl Upload {
     /// [`NotFound`]; then nothing of the body may be sent.
     pub(in crate::proxy) async fn find_model(
         &self,
-        search: Search,
+        search: ModelSearch,
         most: usize,
-    ) -> Result<Model, NotFound> {
+    ) -> Result<RequestedModel, NotFound> {
         self.source().scanner = Some(Box::new(search));
         let mut sleep = None;
         let found = poll_fn(|cx| self.source().search(cx, most, &mut sleep)).await;
@@ -83,13 +83,13 @@ impl Upload {
     }
 }
 
-impl Source {
+impl BodySource {
     fn search(
         &mut self,
         cx: &mut Context<'_>,
         most: usize,
         sleep: &mut Option<Pin<Box<Sleep>>>,
-    ) -> Poll<Result<Model, NotFound>> {
+    ) -> Poll<Result<RequestedModel, NotFound>> {
         loop {
             if let Some(model) = self.scanner.as_ref().and_then(|scanner| scanner.model()) {
                 return Poll::Ready(Ok(model.clone()));

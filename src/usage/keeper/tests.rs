@@ -4,26 +4,26 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::usage::report::{By, Since};
-use crate::usage::{Ended, Meter};
+use crate::usage::report::{CountedSince, GroupBy};
+use crate::usage::{EndedRequest, UsageMeter};
 
 const QUERY: Query = Query {
-    by: By::Model,
-    since: Since::Days(2),
+    by: GroupBy::Model,
+    since: CountedSince::Days(2),
 };
 
-fn start(file: PathBuf) -> (Book, Keeper) {
-    let settings = Settings { file, days: 400 };
+fn start(file: PathBuf) -> (Book, UsageWriter) {
+    let settings = UsageSettings { file, days: 400 };
     Book::start(settings, Arc::new(SystemClock)).unwrap()
 }
 
 /// A request whose answer reports this many tokens.
 fn enter(book: &Book, model: &str, tokens: u64) {
     let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
-    let mut meter = Meter::new(true, None);
+    let mut meter = UsageMeter::new(true, None);
     meter.answered(b"application/json", std::iter::empty());
     meter.pass(format!("{{\"usage\":{{\"total_tokens\":{tokens}}}}}").as_bytes());
-    let ended = Ended {
+    let ended = EndedRequest {
         client: Some("zed"),
         is_own: false,
         provider: &provider,
@@ -37,7 +37,7 @@ fn enter(book: &Book, model: &str, tokens: u64) {
     book.enter(&meter, ended);
 }
 
-fn total(report: &Report) -> (u64, u64) {
+fn total(report: &CountsReport) -> (u64, u64) {
     (report.total.requests, report.total.tokens.total)
 }
 
@@ -120,7 +120,7 @@ fn locks(file: &Path, sql: &str) -> rusqlite::Connection {
 }
 
 /// The final report, on a busy machine too.
-async fn answer(book: &Book) -> Report {
+async fn answer(book: &Book) -> CountsReport {
     for _ in 0..20 {
         if let Ok(report) = book.ask(QUERY).await {
             return report;
@@ -151,7 +151,7 @@ async fn another_programs_lock_holds_up_no_question_for_long() {
     let asked = Instant::now();
     let all = (0..20).map(|number| {
         let query = Query {
-            by: [By::Model, By::Client, By::Day][number % 3],
+            by: [GroupBy::Model, GroupBy::Client, GroupBy::Day][number % 3],
             ..QUERY
         };
         let book = book.clone();

@@ -3,7 +3,7 @@
 
 use memchr::memchr2;
 
-use super::super::tokens::{Tokens, Told};
+use super::super::tokens::{ReportedTokens, TokenCounts};
 
 /// A longer object is skipped.
 pub(super) const LONGEST: usize = 64 * 1024;
@@ -12,22 +12,22 @@ const LONGEST_NAME: usize = 8;
 
 /// How far a document has passed.
 #[derive(Debug, Clone)]
-pub(in crate::usage) struct Document {
-    origin: Origin,
+pub(in crate::usage) struct DocumentScan {
+    origin: ScanOrigin,
     /// Brackets that are open; below zero where they were opened before this began.
     depth: i32,
-    at: At,
-    name: Name,
+    at: DocumentPosition,
+    name: NamePrefix,
     /// The last name in the outermost object.
     parent: Parent,
     /// A `usage` object that comes in several pieces: the depth around it, and what came of it.
     object: Option<(i32, Vec<u8>)>,
-    told: Told,
+    told: ReportedTokens,
 }
 
 /// Where it began to be followed.
 #[derive(Debug, Clone, Copy)]
-enum Origin {
+enum ScanOrigin {
     /// At its beginning.
     Start,
     /// After a `usage` of any depth. Its end shows its owner; this is the depth of the outermost so
@@ -36,7 +36,7 @@ enum Origin {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum DocumentPosition {
     Plain,
     Text,
     /// Behind a backslash.
@@ -49,7 +49,7 @@ enum At {
 
 /// The beginning of a text, as far as it may be a name.
 #[derive(Debug, Clone, Copy, Default)]
-struct Name {
+struct NamePrefix {
     bytes: [u8; LONGEST_NAME],
     /// More than there is room for says that it is longer.
     length: usize,
@@ -62,27 +62,27 @@ enum Parent {
     Other,
 }
 
-impl Default for Document {
+impl Default for DocumentScan {
     fn default() -> Self {
-        Self::new(Origin::Start, At::Plain)
+        Self::new(ScanOrigin::Start, DocumentPosition::Plain)
     }
 }
 
-impl Document {
+impl DocumentScan {
     /// Of which the name `usage` and its colon have just passed, at any depth.
     pub(super) fn behind_a_usage() -> Self {
-        Self::new(Origin::Middle(0), At::Value)
+        Self::new(ScanOrigin::Middle(0), DocumentPosition::Value)
     }
 
-    fn new(origin: Origin, at: At) -> Self {
+    fn new(origin: ScanOrigin, at: DocumentPosition) -> Self {
         Self {
             origin,
             depth: 0,
             at,
-            name: Name::default(),
+            name: NamePrefix::default(),
             parent: Parent::Other,
             object: None,
-            told: Told::default(),
+            told: ReportedTokens::default(),
         }
     }
 
@@ -96,10 +96,10 @@ impl Document {
     }
 
     /// Its own `usage`; `None` if there is none, or if the end that proves its owner is missing.
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(super) fn tokens(&self) -> Option<TokenCounts> {
         match self.origin {
-            Origin::Middle(outermost) if outermost.saturating_sub(self.depth) != 1 => None,
-            Origin::Middle(_) | Origin::Start => self.told.tokens(),
+            ScanOrigin::Middle(outermost) if outermost.saturating_sub(self.depth) != 1 => None,
+            ScanOrigin::Middle(_) | ScanOrigin::Start => self.told.tokens(),
         }
     }
 
@@ -122,13 +122,13 @@ impl Document {
     /// Goes a step; how many bytes it took.
     fn step(&mut self, rest: &[u8]) -> usize {
         match self.at {
-            At::Plain => self.plain(rest),
-            At::Text => self.text(rest),
-            At::Escape => {
-                self.at = At::Text;
+            DocumentPosition::Plain => self.plain(rest),
+            DocumentPosition::Text => self.text(rest),
+            DocumentPosition::Escape => {
+                self.at = DocumentPosition::Text;
                 1
             }
-            At::Named | At::Value => {
+            DocumentPosition::Named | DocumentPosition::Value => {
                 let blanks = rest.iter().position(|byte| !byte.is_ascii_whitespace());
                 match blanks {
                     None => rest.len(),
@@ -143,7 +143,7 @@ impl Document {
         for (at, byte) in rest.iter().enumerate() {
             match byte {
                 b'"' => {
-                    self.at = At::Text;
+                    self.at = DocumentPosition::Text;
                     self.name.length = 0;
                     return at + 1;
                 }
@@ -168,9 +168,9 @@ impl Document {
             return rest.len();
         };
         if rest.get(end) == Some(&b'"') {
-            self.at = At::Named;
+            self.at = DocumentPosition::Named;
         } else {
-            self.at = At::Escape;
+            self.at = DocumentPosition::Escape;
             // None of the names has an escape.
             self.name.length = LONGEST_NAME + 1;
         }
@@ -179,13 +179,17 @@ impl Document {
 
     /// After a text or after the colon of a `usage`.
     fn behind(&mut self, rest: &[u8]) -> usize {
-        let wanted = if self.at == At::Named { b':' } else { b'{' };
-        let was = std::mem::replace(&mut self.at, At::Plain);
+        let wanted = if self.at == DocumentPosition::Named {
+            b':'
+        } else {
+            b'{'
+        };
+        let was = std::mem::replace(&mut self.at, DocumentPosition::Plain);
         if rest.first() != Some(&wanted) {
             // It may be anything.
             return self.plain(rest);
         }
-        if was == At::Named {
+        if was == DocumentPosition::Named {
             if self.depth == 1 {
                 self.parent = match self.name.get() {
                     b"message" | b"response" => Parent::Answer,
@@ -193,13 +197,13 @@ impl Document {
                 };
             }
             if self.object.is_none() && self.name.get() == b"usage" && self.is_its_own() {
-                self.at = At::Value;
+                self.at = DocumentPosition::Value;
             }
             return 1;
         }
-        if let Origin::Middle(outermost) = &mut self.origin {
+        if let ScanOrigin::Middle(outermost) = &mut self.origin {
             *outermost = self.depth;
-            self.told = Told::default();
+            self.told = ReportedTokens::default();
         }
         // Most come in one piece.
         if let Some(length) = self.told.read(rest) {
@@ -213,8 +217,10 @@ impl Document {
     /// Whether a `usage` here is the answer's, as far as is known.
     fn is_its_own(&self) -> bool {
         match (self.origin, self.depth) {
-            (Origin::Start, depth) => depth == 1 || (depth == 2 && self.parent == Parent::Answer),
-            (Origin::Middle(outermost), depth) => depth <= outermost,
+            (ScanOrigin::Start, depth) => {
+                depth == 1 || (depth == 2 && self.parent == Parent::Answer)
+            }
+            (ScanOrigin::Middle(outermost), depth) => depth <= outermost,
         }
     }
 
@@ -235,7 +241,7 @@ impl Document {
     }
 }
 
-impl Name {
+impl NamePrefix {
     fn extend(&mut self, text: &[u8]) {
         let room = self.bytes.get_mut(self.length..).unwrap_or_default();
         for (place, byte) in room.iter_mut().zip(text) {

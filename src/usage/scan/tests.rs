@@ -1,7 +1,7 @@
 use super::document::LONGEST;
 use super::*;
 
-fn tokens(form: Form, pieces: &[&[u8]]) -> Option<(u64, u64)> {
+fn tokens(form: AnswerFormat, pieces: &[&[u8]]) -> Option<(u64, u64)> {
     let mut scan = Scan::new(form);
     for piece in pieces {
         scan.pass(piece);
@@ -11,7 +11,7 @@ fn tokens(form: Form, pieces: &[&[u8]]) -> Option<(u64, u64)> {
 }
 
 /// The text in pieces of every size, and in two and three pieces at every place.
-fn cuts(form: Form, text: &str, expected: Option<(u64, u64)>) {
+fn cuts(form: AnswerFormat, text: &str, expected: Option<(u64, u64)>) {
     let bytes = text.as_bytes();
     for size in 1..=bytes.len().max(1) {
         let pieces: Vec<_> = bytes.chunks(size).collect();
@@ -59,7 +59,7 @@ fn a_whole_answers_usage_is_found_however_it_is_cut() {
         // Whose it is shows at the end alone.
         (r#"{"usage":{"prompt_tokens":5},"a":"#.to_owned(), None),
     ] {
-        cuts(Form::Whole, &text, expected);
+        cuts(AnswerFormat::Whole, &text, expected);
     }
 }
 
@@ -74,19 +74,23 @@ fn only_the_answers_own_usage_counts() {
         format!(r#""tools":[{{"parameters":{{"properties":{{"usage":{{"usage":{FALSE}}}}}}}}}]"#),
         format!(r#""list":[{{"usage":{FALSE}}},{{"usage":{FALSE}}}]"#),
     ] {
-        cuts(Form::Whole, &format!("{{{other}}}"), None);
+        cuts(AnswerFormat::Whole, &format!("{{{other}}}"), None);
         cuts(
-            Form::Whole,
+            AnswerFormat::Whole,
             &format!(r#"{{{other},"usage":{OBJECT}}}"#),
             SOME,
         );
         cuts(
-            Form::Whole,
+            AnswerFormat::Whole,
             &format!(r#"{{"usage":{OBJECT},{other}}}"#),
             SOME,
         );
     }
-    cuts(Form::Whole, &format!(r#"[{{"usage":{FALSE}}}]"#), None);
+    cuts(
+        AnswerFormat::Whole,
+        &format!(r#"[{{"usage":{FALSE}}}]"#),
+        None,
+    );
 }
 
 #[test]
@@ -99,12 +103,12 @@ fn an_event_streams_usage_is_found_however_it_is_cut() {
             lines.collect()
         };
         let chat = lines(&[chunk, "", ": comment", "", &usage, "", "data: [DONE]", ""]);
-        cuts(Form::Events, &chat, SOME);
+        cuts(AnswerFormat::Events, &chat, SOME);
         let response = format!(
             r#"data: {{"type":"response.completed","response":{{"output":[{{"a":1}}],"usage":{OBJECT}}}}}"#
         );
         let response = lines(&["event: response.completed", &response, ""]);
-        cuts(Form::Events, &response, SOME);
+        cuts(AnswerFormat::Events, &response, SOME);
         let start = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":12,"output_tokens":1}}}"#;
         let delta = r#"data: {"type":"message_delta","delta":{},"usage":{"output_tokens":34}}"#;
         let messages = lines(&[
@@ -115,14 +119,14 @@ fn an_event_streams_usage_is_found_however_it_is_cut() {
             delta,
             "",
         ]);
-        cuts(Form::Events, &messages, SOME);
+        cuts(AnswerFormat::Events, &messages, SOME);
         let several = lines(&[
             "data: {\"usage\":{",
             "data: \"prompt_tokens\":12,",
             "data:\"completion_tokens\":34}}",
             "",
         ]);
-        cuts(Form::Events, &several, SOME);
+        cuts(AnswerFormat::Events, &several, SOME);
     }
 }
 
@@ -141,26 +145,32 @@ fn only_an_events_own_usage_counts() {
         "data: {\"usage\":{\"prompt_tokens\":999".to_owned(),
         r#"data: {"content":"cut off"#.to_owned(),
     ] {
-        cuts(Form::Events, &format!("{other}\n\n"), None);
+        cuts(AnswerFormat::Events, &format!("{other}\n\n"), None);
         let with = format!("data: {{}}\n\n{other}\n\ndata: {{\"usage\":{OBJECT}}}\n\n{other}\n\n");
-        cuts(Form::Events, &with, SOME);
+        cuts(AnswerFormat::Events, &with, SOME);
     }
 }
 
 #[test]
 fn what_is_neither_json_nor_events_is_not_looked_through() {
     for (kind, form) in [
-        ("application/json", Some(Form::Whole)),
-        (" Application/JSON ; charset=utf-8", Some(Form::Whole)),
-        ("application/problem+json", Some(Form::Whole)),
-        ("text/event-stream; charset=utf-8", Some(Form::Events)),
+        ("application/json", Some(AnswerFormat::Whole)),
+        (
+            " Application/JSON ; charset=utf-8",
+            Some(AnswerFormat::Whole),
+        ),
+        ("application/problem+json", Some(AnswerFormat::Whole)),
+        (
+            "text/event-stream; charset=utf-8",
+            Some(AnswerFormat::Events),
+        ),
         ("application/jsonl", None),
         ("application/octet-stream", None),
         ("text/plain", None),
         ("json", None),
         ("", None),
     ] {
-        assert_eq!(Form::of(kind.as_bytes()), form, "{kind}");
+        assert_eq!(AnswerFormat::of(kind.as_bytes()), form, "{kind}");
     }
 }
 
@@ -169,9 +179,9 @@ fn an_object_that_is_too_long_is_skipped_and_takes_no_more_memory() {
     let filler = "x".repeat(LONGEST);
     let long = format!(r#"{{"usage":{{"x":"{filler}","prompt_tokens":5}}}}"#);
     for (form, text, next) in [
-        (Form::Whole, long.clone(), None),
+        (AnswerFormat::Whole, long.clone(), None),
         (
-            Form::Events,
+            AnswerFormat::Events,
             format!("data: {long}\n\n"),
             Some(format!("data: {{\"usage\":{OBJECT}}}\n\n")),
         ),
@@ -215,7 +225,7 @@ fn any_bytes_pass_and_their_cuts_change_nothing() {
         let text: Vec<u8> = (0..count)
             .flat_map(|_| parts[random.usize(..16)].to_vec())
             .collect();
-        for form in [Form::Whole, Form::Events] {
+        for form in [AnswerFormat::Whole, AnswerFormat::Events] {
             let expected = tokens(form, &[&text]);
             let size = random.usize(1..=text.len());
             let pieces: Vec<_> = text.chunks(size).collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Fault, io};
+use super::{UsageStoreFault, io};
 use crate::files::Spot;
 
 /// Counts up with each change of the tables.
@@ -60,7 +60,7 @@ const TABLES: &str = "
     ) WITHOUT ROWID;";
 
 /// Whether the file, if there is one, is ours alone.
-pub(super) fn check(file: &Path) -> Result<(), Fault> {
+pub(super) fn check(file: &Path) -> Result<(), UsageStoreFault> {
     let opened = match Spot::of(file).and_then(|place| Ok((place.open()?, place))) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         opened => opened,
@@ -68,17 +68,17 @@ pub(super) fn check(file: &Path) -> Result<(), Fault> {
     let (opened, place) = opened.map_err(|error| io(error, file))?;
     let metadata = opened.metadata().map_err(|error| io(error, file))?;
     match place.flaw(&opened, &metadata) {
-        Some(_) => Err(Fault::NotOurs(file.to_owned())),
+        Some(_) => Err(UsageStoreFault::NotOurs(file.to_owned())),
         None => Ok(()),
     }
 }
 
 /// Opens the file, which is made where it is missing, and looks whether it is whole.
-pub(super) fn make(file: &Path) -> Result<Connection, Fault> {
+pub(super) fn make(file: &Path) -> Result<Connection, UsageStoreFault> {
     let made = Spot::made(file).and_then(|place| place.open_to_append());
     let made = made.and_then(|made| closes(&made));
     made.map_err(|error| io(error, file))?;
-    let fault = |error| Fault::Sqlite(error, file.to_owned());
+    let fault = |error| UsageStoreFault::Sqlite(error, file.to_owned());
     let mut connection = there(file)?;
     let version = version(&connection).map_err(fault)?;
     if version == 0 {
@@ -95,8 +95,8 @@ pub(super) fn make(file: &Path) -> Result<Connection, Fault> {
 }
 
 /// Opens the existing file, and checks whether it is intact.
-pub(super) fn there(file: &Path) -> Result<Connection, Fault> {
-    let fault = |error| Fault::Sqlite(error, file.to_owned());
+pub(super) fn there(file: &Path) -> Result<Connection, UsageStoreFault> {
+    let fault = |error| UsageStoreFault::Sqlite(error, file.to_owned());
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(fault)?;
     let look = || {
@@ -113,7 +113,7 @@ pub(super) fn there(file: &Path) -> Result<Connection, Fault> {
         return Err(fault(error));
     }
     if version > VERSION {
-        return Err(Fault::Newer(file.to_owned()));
+        return Err(UsageStoreFault::Newer(file.to_owned()));
     }
     Ok(connection)
 }
@@ -147,7 +147,7 @@ fn closes(_: &File) -> std::io::Result<()> {
 
 /// Gives a damaged file another name, with its companions. Earlier renamed ones stay, except for the last of
 /// many.
-pub(super) fn set_aside(file: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn set_aside(file: &Path) -> Result<PathBuf, UsageStoreFault> {
     let with = |ending: &str| {
         let mut name = OsString::from(file);
         name.push(ending);

@@ -1,14 +1,14 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::usage::report::Since;
+use crate::usage::report::CountedSince;
 
 fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-fn key(day_text: &str, client: &str, model: &str) -> Key<NaiveDate> {
-    Key {
+fn key(day_text: &str, client: &str, model: &str) -> UsageKey<NaiveDate> {
+    UsageKey {
         when: day(day_text),
         client: client.into(),
         provider: "nous".into(),
@@ -18,18 +18,18 @@ fn key(day_text: &str, client: &str, model: &str) -> Key<NaiveDate> {
     }
 }
 
-fn counts(requests: u64, total: u64) -> Counts {
-    Counts {
+fn counts(requests: u64, total: u64) -> RowCounts {
+    RowCounts {
         requests,
-        tokens: Tokens {
+        tokens: TokenCounts {
             total,
-            ..Tokens::default()
+            ..TokenCounts::default()
         },
-        ..Counts::default()
+        ..RowCounts::default()
     }
 }
 
-fn rows(list: Vec<(Key<NaiveDate>, Counts)>) -> Rows<NaiveDate> {
+fn rows(list: Vec<(UsageKey<NaiveDate>, RowCounts)>) -> UsageRows<NaiveDate> {
     list.into_iter().collect()
 }
 
@@ -37,25 +37,25 @@ fn today() -> NaiveDate {
     day("2026-11-30")
 }
 
-fn told(store: &Store, by: By, since: Since) -> Report {
+fn told(store: &UsageStore, by: GroupBy, since: CountedSince) -> CountsReport {
     let query = Query { by, since };
-    store.report(query, today(), &Rows::default()).unwrap()
+    store.report(query, today(), &UsageRows::default()).unwrap()
 }
 
-fn names(store: &Store, by: By, since: Since) -> Vec<(String, u64, u64)> {
+fn names(store: &UsageStore, by: GroupBy, since: CountedSince) -> Vec<(String, u64, u64)> {
     let report = told(store, by, since);
-    let of = |(name, sums): (String, Sums)| (name, sums.requests, sums.tokens.total);
+    let of = |(name, sums): (String, CountsSums)| (name, sums.requests, sums.tokens.total);
     report.rows.into_iter().map(of).collect()
 }
 
-fn open(folder: &TempDir) -> (Store, SetAside) {
-    Store::open(&folder.path().join("state/usage.db")).unwrap()
+fn open(folder: &TempDir) -> (UsageStore, SetAside) {
+    UsageStore::open(&folder.path().join("state/usage.db")).unwrap()
 }
 
 #[test]
 fn rows_add_up_over_batches_and_runs() {
     let folder = TempDir::new().unwrap();
-    let failed = Counts {
+    let failed = RowCounts {
         failed: 2,
         errors: [("http_429".into(), 1), ("client_left".into(), 1)].into(),
         ..counts(2, 0)
@@ -71,23 +71,26 @@ fn rows_add_up_over_batches_and_runs() {
         store.write(&batch, today(), 400).unwrap();
     }
     let (store, _) = open(&folder);
-    let all = Since::Days(7);
+    let all = CountedSince::Days(7);
     let row = |name: &str, requests, total| (name.to_owned(), requests, total);
     let clients = [row("zed", 6, 24), row("cline", 4, 0)];
-    assert_eq!(names(&store, By::Client, all), clients);
+    assert_eq!(names(&store, GroupBy::Client, all), clients);
     let days = [row("2026-11-29", 2, 10), row("2026-11-30", 8, 14)];
-    assert_eq!(names(&store, By::Day, all), days);
+    assert_eq!(names(&store, GroupBy::Day, all), days);
     for (by, name) in [
-        (By::Provider, "nous"),
-        (By::Login, ""),
-        (By::Path, "/chat/completions"),
+        (GroupBy::Provider, "nous"),
+        (GroupBy::Login, ""),
+        (GroupBy::Path, "/chat/completions"),
     ] {
         assert_eq!(names(&store, by, all), [row(name, 10, 24)]);
     }
     let models = [row("a", 4, 14), row("b", 4, 0)];
-    assert_eq!(names(&store, By::Model, Since::Days(1)), models);
-    assert_eq!(names(&store, By::Model, Since::Day(today())), models);
-    let report = told(&store, By::Client, all);
+    assert_eq!(names(&store, GroupBy::Model, CountedSince::Days(1)), models);
+    assert_eq!(
+        names(&store, GroupBy::Model, CountedSince::Day(today())),
+        models
+    );
+    let report = told(&store, GroupBy::Client, all);
     assert_eq!(report.from, day("2026-11-24"));
     let kinds: BTreeMap<String, u64> = [("http_429".into(), 2), ("client_left".into(), 2)].into();
     assert_eq!(report.rows[1].1.errors, kinds);
@@ -98,14 +101,14 @@ fn rows_add_up_over_batches_and_runs() {
 }
 
 /// The days of the existing rows.
-fn days(store: &Store) -> Vec<String> {
+fn days(store: &UsageStore) -> Vec<String> {
     let sql = "SELECT DISTINCT day FROM usage ORDER BY day";
     let mut statement = store.connection.prepare(sql).unwrap();
     let days = statement.query_map([], |row| row.get(0)).unwrap();
     days.map(Result::unwrap).collect()
 }
 
-fn one(day: &str) -> Rows<NaiveDate> {
+fn one(day: &str) -> UsageRows<NaiveDate> {
     rows(vec![(key(day, "zed", "a"), counts(1, 1))])
 }
 
@@ -140,7 +143,7 @@ fn rows_that_are_too_old_go_with_their_failures() {
         .query_row("SELECT COUNT(*) FROM errors", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
-    let shown = names(&store, By::Day, Since::Days(400));
+    let shown = names(&store, GroupBy::Day, CountedSince::Days(400));
     assert_eq!(shown.len(), kept.len());
 }
 
@@ -164,11 +167,11 @@ fn a_clock_that_is_ahead_for_some_days_takes_no_row_away() {
         .write(&one("2026-12-01"), day("2026-12-01"), 7)
         .unwrap();
     let shown = Query {
-        by: By::Day,
-        since: Since::Days(7),
+        by: GroupBy::Day,
+        since: CountedSince::Days(7),
     };
     let report = store
-        .report(shown, day("2026-12-01"), &Rows::default())
+        .report(shown, day("2026-12-01"), &UsageRows::default())
         .unwrap();
     assert_eq!(report.rows.len(), 4);
     // One that is ahead for good is the clock in the end.
@@ -197,11 +200,11 @@ fn a_report_has_the_rows_that_are_not_saved() {
         (key("2026-11-20", "zed", "a"), counts(9, 9)),
     ]);
     let query = Query {
-        by: By::Client,
-        since: Since::Days(7),
+        by: GroupBy::Client,
+        since: CountedSince::Days(7),
     };
     let report = store.report(query, today(), &unsaved).unwrap();
-    let of = |(name, sums): &(String, Sums)| (name.clone(), sums.requests, sums.tokens.total);
+    let of = |(name, sums): &(String, CountsSums)| (name.clone(), sums.requests, sums.tokens.total);
     let shown: Vec<_> = report.rows.iter().map(of).collect();
     let row = |name: &str, requests, total| (name.to_owned(), requests, total);
     assert_eq!(
@@ -212,7 +215,7 @@ fn a_report_has_the_rows_that_are_not_saved() {
     let failed = (report.total.failed, report.rows[0].1.errors.get("http_500"));
     assert_eq!(failed, (2, Some(&2)));
     let report = Query {
-        by: By::Day,
+        by: GroupBy::Day,
         ..query
     };
     let report = store.report(report, today(), &unsaved).unwrap();
@@ -225,7 +228,7 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("state/usage.db");
     let (mut store, _) = open(&folder);
-    let mut batch = Rows::default();
+    let mut batch = UsageRows::default();
     for number in 0..2_000 {
         batch.insert(
             key("2026-11-30", &format!("app-{number}"), "a"),
@@ -248,9 +251,9 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
         .map(|damaged| {
             std::fs::write(&file, damaged).unwrap();
             let (mut store, aside) = open(&folder);
-            assert_eq!(names(&store, By::Client, Since::Days(7)), []);
+            assert_eq!(names(&store, GroupBy::Client, CountedSince::Days(7)), []);
             store.write(&batch, today(), 7).unwrap();
-            assert_eq!(names(&store, By::Day, Since::Days(7)).len(), 1);
+            assert_eq!(names(&store, GroupBy::Day, CountedSince::Days(7)).len(), 1);
             aside.unwrap()
         })
         .to_vec();
@@ -259,10 +262,10 @@ fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     }
     // An empty file does not count yet.
     std::fs::write(&file, "").unwrap();
-    assert!(Store::look(&file).unwrap().is_none());
+    assert!(UsageStore::look(&file).unwrap().is_none());
     let (store, aside) = open(&folder);
     assert_eq!(aside, None);
-    assert_eq!(names(&store, By::Client, Since::Days(7)), []);
+    assert_eq!(names(&store, GroupBy::Client, CountedSince::Days(7)), []);
 }
 
 #[test]
@@ -276,8 +279,14 @@ fn a_file_of_a_newer_version_is_left_alone() {
     let file = store.file.clone();
     drop(store);
     let before = std::fs::read(&file).unwrap();
-    assert!(matches!(Store::open(&file), Err(Fault::Newer(_))));
-    assert!(matches!(Store::look(&file), Err(Fault::Newer(_))));
+    assert!(matches!(
+        UsageStore::open(&file),
+        Err(UsageStoreFault::Newer(_))
+    ));
+    assert!(matches!(
+        UsageStore::look(&file),
+        Err(UsageStoreFault::Newer(_))
+    ));
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
@@ -292,7 +301,7 @@ fn numbers_that_no_integer_holds_fail_nothing() {
     for _ in 0..3 {
         store.write(&batch, today(), 7).unwrap();
     }
-    let clients = names(&store, By::Client, Since::Days(1));
+    let clients = names(&store, GroupBy::Client, CountedSince::Days(1));
     assert_eq!(clients, [("zed".to_owned(), 6, i64::MAX as u64)]);
 }
 
@@ -322,7 +331,7 @@ fn a_file_that_others_may_read_is_closed_to_them() {
     let file = folder.path().join("usage.db");
     std::fs::write(&file, "").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    Store::open(&file).unwrap();
+    UsageStore::open(&file).unwrap();
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -345,5 +354,8 @@ fn the_file_is_ours_alone() {
         std::fs::Permissions::from_mode(0o777),
     )
     .unwrap();
-    assert!(matches!(Store::open(&file), Err(Fault::NotOurs(_))));
+    assert!(matches!(
+        UsageStore::open(&file),
+        Err(UsageStoreFault::NotOurs(_))
+    ));
 }

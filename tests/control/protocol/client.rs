@@ -51,7 +51,7 @@ fn the_answers_about_clients() {
     );
     golden(
         "reply_clients.json",
-        &ok(Clients {
+        &ok(ClientList {
             now: at("2026-11-23T19:44:00Z"),
             clients: vec![karakeep, fresh.clone()],
             unknown_providers: Vec::new(),
@@ -59,7 +59,7 @@ fn the_answers_about_clients() {
     );
     let new = ok(NewKey {
         client: fresh,
-        key: Key::new("hpx-q3vJ0bq8m1x0c9YtKk2d7n4hZ5sWuEoRfTgVaLiMyPA".into()),
+        key: IssuedKey::new("hpx-q3vJ0bq8m1x0c9YtKk2d7n4hZ5sWuEoRfTgVaLiMyPA".into()),
         notes: Vec::new(),
     });
     golden("reply_client_new_key.json", &new);

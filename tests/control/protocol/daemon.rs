@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_answer_on_an_end() {
-    golden("reply_stop.json", &ok(Ending { in_flight: 2 }));
+    golden("reply_stop.json", &ok(StopNotice { in_flight: 2 }));
 }
 
 #[test]

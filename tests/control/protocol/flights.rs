@@ -8,7 +8,7 @@ fn the_messages_about_requests_in_flight() {
         most: Some(50),
         newest: true,
     });
-    golden("request_in_flight.json", &Request { id: 1, op });
+    golden("request_in_flight.json", &ControlRequest { id: 1, op });
     let streaming = RequestInFlight {
         id: "00c0ffee00c0ffee".into(),
         age_ms: 93_417,

@@ -16,7 +16,10 @@ fn the_requests() {
         ("clients", Operation::Clients),
         ("unknown", Operation::Unknown("dance".into())),
     ] {
-        golden(&format!("request_{name}.json"), &Request { id: 1, op });
+        golden(
+            &format!("request_{name}.json"),
+            &ControlRequest { id: 1, op },
+        );
     }
 }
 
@@ -40,7 +43,7 @@ fn the_requests_about_logins() {
     };
     let paste = LoginPaste {
         session: 7,
-        text: Key::new("http://127.0.0.1:4711/callback?code=secret&state=secret".into()),
+        text: IssuedKey::new("http://127.0.0.1:4711/callback?code=secret&state=secret".into()),
     };
     let session = LoginSession { session: 7 };
     let nous = ProviderChoice {
@@ -65,7 +68,7 @@ fn the_requests_about_logins() {
         ("login_reset", Operation::LoginReset(work.clone())),
         ("login_remove", Operation::LoginRemove(work)),
     ] {
-        let request = Request { id: 1, op };
+        let request = ControlRequest { id: 1, op };
         golden(&format!("request_{name}.json"), &request);
         assert!(!format!("{request:?}").contains("secret"), "{request:?}");
     }
@@ -97,7 +100,7 @@ fn the_requests_about_clients() {
     let import = ClientImport {
         keys: vec![ImportedKey {
             label: "Agent A".into(),
-            key: Key::new("client-secret-of-agent-a".into()),
+            key: IssuedKey::new("client-secret-of-agent-a".into()),
         }],
     };
     for (name, op) in [
@@ -107,7 +110,7 @@ fn the_requests_about_clients() {
         ("client_change", Operation::ClientChange(change)),
         ("client_import", Operation::ClientImport(import)),
     ] {
-        let request = Request { id: 1, op };
+        let request = ControlRequest { id: 1, op };
         golden(&format!("request_{name}.json"), &request);
         assert!(!format!("{request:?}").contains("secret"), "{request:?}");
     }
@@ -138,7 +141,7 @@ fn what_a_request_leaves_out_is_the_usual() {
         ),
     ] {
         let line = format!(r#"{{"id":1,"op":{op}}}"#);
-        let request: Request = codec::parse(line.as_bytes()).unwrap();
+        let request: ControlRequest = codec::parse(line.as_bytes()).unwrap();
         assert_eq!(request.op, meant);
     }
 }
@@ -151,7 +154,7 @@ fn an_operation_of_tomorrow_is_named_with_arguments_too() {
         r#"{"dance":null}"#,
     ] {
         let line = format!(r#"{{"id":1,"op":{op}}}"#);
-        let request: Request = codec::parse(line.as_bytes()).unwrap();
+        let request: ControlRequest = codec::parse(line.as_bytes()).unwrap();
         assert_eq!(request.op, Operation::Unknown("dance".into()), "{op}");
     }
 }
@@ -179,6 +182,9 @@ fn what_names_no_operation_is_no_request() {
         r#"{"client_import":{"keys":{"a":"b"}}}"#,
     ] {
         let line = format!(r#"{{"id":1,"op":{op}}}"#);
-        assert!(codec::parse::<Request>(line.as_bytes()).is_err(), "{op}");
+        assert!(
+            codec::parse::<ControlRequest>(line.as_bytes()).is_err(),
+            "{op}"
+        );
     }
 }

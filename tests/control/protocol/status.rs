@@ -237,7 +237,7 @@ fn the_findings_of_a_status() {
 fn the_answer_on_what_went_wrong() {
     let mut status = status();
     status.providers.truncate(1);
-    status.providers[0].failing = Some(Mishaps {
+    status.providers[0].failing = Some(RequestFailures {
         count: 5,
         at: at("2026-11-23T19:42:00Z"),
         code: "http_429".into(),
@@ -245,7 +245,7 @@ fn the_answer_on_what_went_wrong() {
         from: None,
         about: None,
     });
-    status.refused = Some(Mishaps {
+    status.refused = Some(RequestFailures {
         count: 12,
         at: at("2026-11-23T19:42:00Z"),
         code: "origin_not_allowed".into(),
@@ -253,7 +253,7 @@ fn the_answer_on_what_went_wrong() {
         from: Some("127.0.0.1".into()),
         about: Some("https://app.example".into()),
     });
-    status.refused_apps = Some(Mishaps {
+    status.refused_apps = Some(RequestFailures {
         count: 3,
         at: at("2026-11-23T19:40:00Z"),
         code: "invalid_client_key".into(),

@@ -10,7 +10,7 @@ fn the_messages_about_usage() {
         days: Some(7),
     };
     let op = Operation::Usage(query);
-    golden("request_usage.json", &Request { id: 1, op });
+    golden("request_usage.json", &ControlRequest { id: 1, op });
     let sums = |requests: u64, failed: u64, tokens: u64| UsageSums {
         requests,
         failed,

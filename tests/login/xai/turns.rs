@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hermes_proxy::control::client::Client;
+use hermes_proxy::control::client::ControlClient;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{ProviderChoice, RefreshResult};
@@ -99,7 +99,7 @@ fn added(hermes: &mut Hermes, login: &Login) -> String {
 /// Has the daemon renew a login.
 async fn renewed(world: &World, label: &str) -> RefreshResult {
     let endpoint = Endpoint::new(world.home.path().join("run/hermes-proxyd"));
-    let mut control = Client::connect(&endpoint, "a test").await.unwrap();
+    let mut control = ControlClient::connect(&endpoint, "a test").await.unwrap();
     let choice = ProviderChoice {
         provider: None,
         store: None,
@@ -191,7 +191,7 @@ async fn a_daemon_that_is_killed_over_a_mark_and_two_rotations_loses_no_login() 
         let renewing = ["one", "two"].map(|label| {
             let endpoint = endpoint.clone();
             tokio::spawn(async move {
-                let mut control = Client::connect(&endpoint, "a test").await.ok()?;
+                let mut control = ControlClient::connect(&endpoint, "a test").await.ok()?;
                 let choice = ProviderChoice {
                     provider: None,
                     store: None,
@@ -286,7 +286,7 @@ async fn a_row_that_is_taken_away_while_it_is_renewed_comes_back_with_the_new_to
     world.cloud.fail_portal(Portal::Refresh, 1, &held);
     let endpoint = Endpoint::new(world.home.path().join("run/hermes-proxyd"));
     let renewing = tokio::spawn(async move {
-        let mut control = Client::connect(&endpoint, "a test").await.unwrap();
+        let mut control = ControlClient::connect(&endpoint, "a test").await.unwrap();
         let choice = ProviderChoice {
             provider: None,
             store: None,

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use hermes_proxy::control::client::Client;
+use hermes_proxy::control::client::ControlClient;
 use hermes_proxy::control::endpoint::Endpoint;
 use hermes_proxy::control::protocol::calls;
 use hermes_proxy::control::protocol::{ProviderChoice, RefreshResult};
@@ -83,7 +83,7 @@ impl World {
     async fn renewed_by_us(&self, row: &Row) {
         let endpoint = Endpoint::new(self.home.path().join("run/hermes-proxyd"));
         loop {
-            let mut control = Client::connect(&endpoint, "a test").await.unwrap();
+            let mut control = ControlClient::connect(&endpoint, "a test").await.unwrap();
             let choice = ProviderChoice {
                 provider: None,
                 store: None,

@@ -20,7 +20,7 @@ fn code() -> LoginCode {
 }
 
 fn at(columns: usize, rows: usize) -> String {
-    screen(&code(), Room { columns, rows }, Style::PLAIN)
+    screen(&code(), TerminalSize { columns, rows }, Style::PLAIN)
 }
 
 /// `UPDATE_GOLDEN=1` rewrites the snapshots.
@@ -63,7 +63,7 @@ fn without_a_page_that_holds_the_code_it_is_to_be_entered() {
         verification_uri_complete: None,
         ..code()
     };
-    let room = Room {
+    let room = TerminalSize {
         columns: 120,
         rows: 40,
     };
@@ -79,7 +79,7 @@ fn a_strange_page_gets_no_qr_code_but_a_warning() {
         trusted_uri: false,
         ..code()
     };
-    let room = Room {
+    let room = TerminalSize {
         columns: 120,
         rows: 40,
     };
@@ -96,7 +96,7 @@ fn a_code_that_the_large_letters_lack_is_shown_small_and_whole() {
             trusted_uri: false,
             ..code()
         };
-        let room = Room {
+        let room = TerminalSize {
             columns: 120,
             rows: 40,
         };
@@ -115,7 +115,7 @@ fn a_terminal_is_not_steered() {
         trusted_uri: false,
         ..code()
     };
-    let room = Room {
+    let room = TerminalSize {
         columns: 80,
         rows: 24,
     };

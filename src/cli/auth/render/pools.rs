@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use chrono::TimeZone;
 
-use crate::cli::text::{Clock, Style, Tone, both, inline, quota_rows, state_name, title};
+use crate::cli::text::{ReaderClock, Style, TextTone, both, inline, quota_rows, state_name, title};
 use crate::control::pools::{Cooldown, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::LogoutReport;
 
@@ -14,7 +14,7 @@ where
     Z: TimeZone,
     Z::Offset: Display,
 {
-    let clock = Clock {
+    let clock = ReaderClock {
         now: list.now,
         zone,
     };
@@ -47,7 +47,7 @@ fn name(login: &LoginEntry) -> String {
     inline(label.unwrap_or("login"))
 }
 
-fn told<Z>(login: &LoginEntry, clock: &Clock<'_, Z>, style: Style) -> String
+fn told<Z>(login: &LoginEntry, clock: &ReaderClock<'_, Z>, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -61,7 +61,7 @@ where
         parts.push(format!("token {verb} {}", both(at, clock)));
     }
     let error = login.error.as_deref().map(inline);
-    parts.extend(error.map(|error| style.paint(Tone::Bad, &error)));
+    parts.extend(error.map(|error| style.paint(TextTone::Bad, &error)));
     let source = login.source.as_deref().map(inline);
     parts.extend(source.map(|source| format!("from {source}")));
     if login.separate {
@@ -70,7 +70,7 @@ where
     parts.join("; ")
 }
 
-fn state<Z>(login: &LoginEntry, clock: &Clock<'_, Z>, style: Style) -> String
+fn state<Z>(login: &LoginEntry, clock: &ReaderClock<'_, Z>, style: Style) -> String
 where
     Z: TimeZone,
     Z::Offset: Display,
@@ -78,7 +78,7 @@ where
     if let Some(cooldown) = &login.cooldown {
         let until = both(cooldown.until, clock);
         let text = format!("cooling down, used again {until}{}", why(cooldown));
-        return style.paint(Tone::Waiting, &text);
+        return style.paint(TextTone::Waiting, &text);
     }
     state_name(&login.state)
 }

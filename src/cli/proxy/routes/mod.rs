@@ -6,11 +6,11 @@ pub(in crate::cli) mod view;
 use crate::cli::args::RoutesFlags;
 use crate::cli::config::in_force_config;
 use crate::cli::connection::connect;
-use crate::cli::output::{Exit, Failure, Output};
-use crate::config::{AllowedPath, By, ByPath, Config, Listener, ProviderName};
+use crate::cli::output::{CommandFailure, CommandOutput, Exit};
+use crate::config::{AllowedPath, ByPath, ChosenBy, Config, Listener, ProviderName};
 use crate::control::protocol::calls;
 
-use view::{Address, DecidedBy, Request, Routes};
+use view::{DecidedBy, RouteBase, RoutedRequest, Routes};
 
 /// The path of a request of which only the model is known.
 const USUAL: &str = "/chat/completions";
@@ -28,8 +28,8 @@ const USUAL_PATHS: [&str; 6] = [
 /// Says where a request goes, or lists the routes.
 pub(in crate::cli) async fn routes(
     flags: RoutesFlags,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+    output: &mut CommandOutput,
+) -> Result<Exit, CommandFailure> {
     let (file, config, warnings) = in_force_config().await?;
     let mut routes = Routes::of(&config, file);
     if flags.model.is_some() || flags.path.is_some() {
@@ -47,9 +47,9 @@ pub(in crate::cli) async fn routes(
 }
 
 /// Where a request goes.
-pub(in crate::cli) fn request(config: &Config, path: &str, model: Option<&str>) -> Request {
+pub(in crate::cli) fn request(config: &Config, path: &str, model: Option<&str>) -> RoutedRequest {
     if let Some((provider, rest)) = of_provider(config, path) {
-        return Request {
+        return RoutedRequest {
             path: rest,
             model: model.map(str::to_owned),
             looked_at: None,
@@ -88,7 +88,7 @@ fn listed<'p>(config: &'p Config, path: &'p str) -> &'p str {
 }
 
 /// Where a request to an address goes that names no provider of its own.
-fn by_routes(config: &Config, path: &str, model: Option<&str>) -> Request {
+fn by_routes(config: &Config, path: &str, model: Option<&str>) -> RoutedRequest {
     let is_provider = |name: &str| {
         let name = ProviderName::new(name).filter(|known| known.as_str() == name);
         name.is_some_and(|name| config.providers.contains_key(&name))
@@ -101,14 +101,14 @@ fn by_routes(config: &Config, path: &str, model: Option<&str>) -> Request {
     let asked = model.filter(|_| reads_body);
     let found = config.routing.find(listed, asked, is_provider);
     let (decided_by, route) = match found.by {
-        By::Route(at, _) => (DecidedBy::Route, Some(at)),
-        By::Name(_) => (DecidedBy::Name, None),
-        By::Address => (DecidedBy::Address, None),
+        ChosenBy::Route(at, _) => (DecidedBy::Route, Some(at)),
+        ChosenBy::Name(_) => (DecidedBy::Name, None),
+        ChosenBy::Address => (DecidedBy::Address, None),
     };
     let provider = found.provider().unwrap_or(config.default_provider.as_str());
     let of_listener = |listener: &Listener| {
         let own = listener.provider.as_ref()?;
-        Some(Address {
+        Some(RouteBase {
             address: listener.address.to_string(),
             provider: own.to_string(),
         })
@@ -116,7 +116,7 @@ fn by_routes(config: &Config, path: &str, model: Option<&str>) -> Request {
     let mut addresses: Vec<_> = config.listeners.iter().filter_map(of_listener).collect();
     addresses.retain(|one| decided_by == DecidedBy::Address && one.provider != provider);
     let sent = found.model.as_deref().or(model);
-    Request {
+    RoutedRequest {
         path: path.to_owned(),
         model: model.map(str::to_owned),
         looked_at: found.looked_at.map(str::to_owned),
@@ -132,11 +132,11 @@ fn by_routes(config: &Config, path: &str, model: Option<&str>) -> Request {
 }
 
 /// A path as providers list it.
-fn below_v1(path: &str) -> Result<String, Failure> {
+fn below_v1(path: &str) -> Result<String, CommandFailure> {
     let path = path.trim_matches('/');
     let path = path.strip_prefix("v1/").unwrap_or(path);
     if path.is_empty() || path.contains(char::is_whitespace) {
-        let failure = Failure::new("That is not a path below /v1.");
+        let failure = CommandFailure::new("That is not a path below /v1.");
         return Err(failure.with_hint("Name one such as: --path embeddings"));
     }
     Ok(format!("/{path}"))

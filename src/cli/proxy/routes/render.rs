@@ -1,6 +1,6 @@
 //! Texts about routes.
 
-use super::view::{DecidedBy, Request, Route, Routes};
+use super::view::{DecidedBy, RouteView, RoutedRequest, Routes};
 use crate::cli::text::{Style, inline};
 
 /// All routes, or where one request goes.
@@ -32,7 +32,7 @@ fn all(routes: &Routes, style: Style) -> String {
 }
 
 /// What a route takes, and where that goes.
-fn rule(route: &Route) -> String {
+fn rule(route: &RouteView) -> String {
     let listed = |words: &[String]| inline(&words.join(", "));
     let mut parts = Vec::new();
     if !route.paths.is_empty() {
@@ -48,7 +48,7 @@ fn rule(route: &Route) -> String {
     }
 }
 
-fn one(request: &Request, routes: &Routes, style: Style) -> String {
+fn one(request: &RoutedRequest, routes: &Routes, style: Style) -> String {
     let (provider, path) = (inline(&request.provider), inline(&request.path));
     let mut text = style.prose(&format!("/v1{path} goes to {provider}."));
     let mut row = |label: &str, value: &str| text += &style.row("  ", label, 14, value);

@@ -14,8 +14,8 @@ pub(in crate::cli) struct Routes {
     pub(in crate::cli) default_model: Option<String>,
     pub(in crate::cli) aliases: Vec<Alias>,
     #[serde(rename = "routes")]
-    pub(in crate::cli) rules: Vec<Route>,
-    pub(in crate::cli) request: Option<Request>,
+    pub(in crate::cli) rules: Vec<RouteView>,
+    pub(in crate::cli) request: Option<RoutedRequest>,
 }
 
 /// Another name of a model.
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Alias {
 
 /// One `[[route]]`.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Route {
+pub(in crate::cli) struct RouteView {
     pub(in crate::cli) paths: Vec<String>,
     pub(in crate::cli) models: Vec<String>,
     pub(in crate::cli) provider: String,
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Route {
 
 /// Where a request goes.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Request {
+pub(in crate::cli) struct RoutedRequest {
     pub(in crate::cli) path: String,
     /// As the app names it.
     pub(in crate::cli) model: Option<String>,
@@ -53,14 +53,14 @@ pub(in crate::cli) struct Request {
     /// Whether the provider has the path, as far as a running daemon knows.
     pub(in crate::cli) served: Option<bool>,
     /// Addresses with a provider of their own, where that decides: it is another one's there.
-    pub(in crate::cli) addresses: Vec<Address>,
+    pub(in crate::cli) addresses: Vec<RouteBase>,
     /// Whether it is the list of models, and has those of all providers.
     pub(in crate::cli) all_models: bool,
 }
 
 /// An address whose `/v1` is a different provider.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct Address {
+pub(in crate::cli) struct RouteBase {
     pub(in crate::cli) address: String,
     pub(in crate::cli) provider: String,
 }
@@ -95,13 +95,13 @@ impl Routes {
             default_provider: config.default_provider.to_string(),
             default_model: default_model.clone(),
             aliases: aliases.iter().map(alias).collect(),
-            rules: routes.iter().map(Route::of).collect(),
+            rules: routes.iter().map(RouteView::of).collect(),
             request: None,
         }
     }
 }
 
-impl Route {
+impl RouteView {
     pub(super) fn of(rule: &RouteRule) -> Self {
         Self {
             paths: rule.paths.clone(),

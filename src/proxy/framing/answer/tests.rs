@@ -61,7 +61,7 @@ fn step(reader: &mut AnswerReader, read: &mut Read) -> Result<(), Violation> {
             read.persists = head.persists;
         }
     }
-    while let Piece::Data(data) = reader.body()? {
+    while let BodyPiece::Data(data) = reader.body()? {
         read.body.push_str(std::str::from_utf8(&data).unwrap());
     }
     Ok(())
@@ -379,5 +379,5 @@ fn a_quiet_reader_holds_no_buffer() {
     assert!(reader.give_back().is_some() && reader.has_no_buffer());
     reader.lend(BytesMut::with_capacity(64));
     reader.room().extend_from_slice(b"\r\n3\r\nyou");
-    assert!(matches!(reader.body(), Ok(Piece::Data(data)) if data == "you"));
+    assert!(matches!(reader.body(), Ok(BodyPiece::Data(data)) if data == "you"));
 }

@@ -10,58 +10,58 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use super::super::answer::{BrokeOff, UploadTask};
-use super::super::{Origin, TURN};
-use super::Connection;
+use super::super::{TURN, UpstreamOrigin};
+use super::Http1Connection;
 use crate::proxy::buffers;
-use crate::proxy::egress::Transport;
-use crate::proxy::framing::{AnswerReader, Piece};
+use crate::proxy::connector::Transport;
+use crate::proxy::framing::{AnswerReader, BodyPiece};
 
 /// A body under way. Dropped before its end, it closes the connection.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Incoming {
     /// Until the body has ended or broken off.
-    line: Option<Line>,
-    reading: Reading,
+    line: Option<AnswerSource>,
+    reading: IncomingReading,
     /// Whether the connection may serve another request.
     persists: bool,
-    origin: Weak<Origin>,
+    origin: Weak<UpstreamOrigin>,
 }
 
 /// What an answer comes over.
 #[derive(Debug)]
-pub(super) enum Line {
-    Own(Connection),
+pub(super) enum AnswerSource {
+    Own(Http1Connection),
     /// The request's body still goes out.
     Shared(
-        Arc<Shared>,
+        Arc<SharedConnection>,
         #[expect(dead_code, reason = "it ends with this")] UploadTask,
     ),
 }
 
 /// A connection with two users: who sends the request's body, and who reads the answer to it.
 #[derive(Debug)]
-pub(super) struct Shared {
-    connection: Mutex<Connection>,
+pub(super) struct SharedConnection {
+    connection: Mutex<Http1Connection>,
     is_sent: AtomicBool,
 }
 
 /// What is read, and how it is cut.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct IncomingReading {
     pub(super) reader: AnswerReader,
     /// Read since nothing was there to be read.
     at_one_go: usize,
 }
 
-impl Shared {
-    pub(super) fn new(connection: Connection) -> Self {
+impl SharedConnection {
+    pub(super) fn new(connection: Http1Connection) -> Self {
         Self {
             connection: Mutex::new(connection),
             is_sent: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn connection(&self) -> MutexGuard<'_, Http1Connection> {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -73,9 +73,9 @@ impl Shared {
     }
 }
 
-impl Line {
+impl AnswerSource {
     /// The connection, if the request has gone out and nothing else uses it.
-    fn free(self) -> Option<Connection> {
+    fn free(self) -> Option<Http1Connection> {
         match self {
             Self::Own(connection) => Some(connection),
             Self::Shared(shared, _) => {
@@ -89,7 +89,7 @@ impl Line {
     }
 }
 
-impl Reading {
+impl IncomingReading {
     pub(super) fn new(reader: AnswerReader) -> Self {
         Self {
             reader,
@@ -131,7 +131,12 @@ impl Reading {
 }
 
 impl Incoming {
-    pub(super) fn new(line: Line, reading: Reading, persists: bool, origin: Weak<Origin>) -> Self {
+    pub(super) fn new(
+        line: AnswerSource,
+        reading: IncomingReading,
+        persists: bool,
+        origin: Weak<UpstreamOrigin>,
+    ) -> Self {
         let mut incoming = Self {
             line: Some(line),
             reading,
@@ -149,11 +154,11 @@ impl Incoming {
     ) -> Poll<Option<Result<Bytes, BrokeOff>>> {
         loop {
             match self.reading.reader.body() {
-                Ok(Piece::Data(data)) => {
+                Ok(BodyPiece::Data(data)) => {
                     self.let_go_at_end();
                     return Poll::Ready(Some(Ok(data)));
                 }
-                Ok(Piece::End) => {
+                Ok(BodyPiece::End) => {
                     self.let_go_at_end();
                     return Poll::Ready(None);
                 }
@@ -161,11 +166,13 @@ impl Incoming {
                     tracing::debug!(?violation, "a provider's answer is malformed");
                     return Poll::Ready(Some(Err(self.break_off())));
                 }
-                Ok(Piece::Lacking) => {}
+                Ok(BodyPiece::Lacking) => {}
             }
             let filled = match &mut self.line {
-                Some(Line::Own(connection)) => self.reading.poll_fill(&mut connection.stream, cx),
-                Some(Line::Shared(shared, _)) => {
+                Some(AnswerSource::Own(connection)) => {
+                    self.reading.poll_fill(&mut connection.stream, cx)
+                }
+                Some(AnswerSource::Shared(shared, _)) => {
                     let mut connection = shared.connection();
                     self.reading.poll_fill(&mut connection.stream, cx)
                 }
@@ -213,7 +220,7 @@ impl Incoming {
     }
 }
 
-impl Drop for Reading {
+impl Drop for IncomingReading {
     fn drop(&mut self) {
         self.give_back_buffer();
     }

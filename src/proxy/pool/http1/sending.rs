@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 
 use super::super::Ask;
 use crate::provider::BaseUrl;
-use crate::proxy::egress::Transport;
+use crate::proxy::connector::Transport;
 use crate::proxy::outgoing::{Framing, Outgoing, write_field, write_length};
 use crate::proxy::upload::UploadBody;
 

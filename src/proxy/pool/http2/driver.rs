@@ -9,16 +9,16 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
-use super::super::{Origin, SUSPICION};
+use super::super::{SUSPICION, UpstreamOrigin};
 use super::life::Lived;
-use super::{GOODBYE, PING, PONG, Shared, UNSETTLED};
+use super::{GOODBYE, Http2Shared, PING, PONG, UNSETTLED};
 
 /// Drives a connection until it ends.
 pub(super) struct Driver {
     pub(super) connection: h2::client::Connection<Lived, Bytes>,
     pub(super) ping: Option<PingPong>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) origin: Weak<Origin>,
+    pub(super) shared: Arc<Http2Shared>,
+    pub(super) origin: Weak<UpstreamOrigin>,
     /// When a PING went out, until there is a sign of life.
     pub(super) pinged: Option<Instant>,
     /// The PING itself has not been answered yet; there can't be another one.
@@ -76,7 +76,7 @@ impl Driver {
             self.pinged = None;
             self.shared.check_wanted.store(false, Ordering::Relaxed);
             self.shared.suspect.store(false, Ordering::Relaxed);
-            self.tell(Origin::settle);
+            self.tell(UpstreamOrigin::settle);
         }
         if self.pinged.is_none() && self.shared.check_wanted.load(Ordering::Relaxed) {
             self.send_ping();
@@ -118,11 +118,11 @@ impl Driver {
             }
             self.shared.suspect.store(true, Ordering::Relaxed);
             self.timer.as_mut().reset(pinged + PONG);
-            self.tell(Origin::settle);
+            self.tell(UpstreamOrigin::settle);
             return false;
         }
         if !self.shared.settled.load(Ordering::Relaxed) {
-            self.tell(Origin::settle);
+            self.tell(UpstreamOrigin::settle);
         }
         let silent_at = self.shared.life.heard_at() + PING;
         if now >= silent_at && self.shared.has_streams() {
@@ -133,7 +133,7 @@ impl Driver {
         false
     }
 
-    fn tell(&self, what: impl FnOnce(&Arc<Origin>)) {
+    fn tell(&self, what: impl FnOnce(&Arc<UpstreamOrigin>)) {
         if let Some(origin) = self.origin.upgrade() {
             what(&origin);
         }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::proxy::egress::Transport;
+use crate::proxy::connector::Transport;
 use crate::proxy::pool::TURN;
 
 /// What became of a connection so far.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Http2Liveness {
     answered: AtomicBool,
     /// Milliseconds from `born` to the last byte that came.
     heard_at: AtomicU64,
@@ -24,7 +24,7 @@ pub(super) struct Life {
     born: Instant,
 }
 
-impl Life {
+impl Http2Liveness {
     /// An answer's head came.
     pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
@@ -51,11 +51,11 @@ impl Life {
     }
 }
 
-/// A connection that keeps its [`Life`], and takes turns with others.
+/// A connection that keeps its [`Http2Liveness`], and takes turns with others.
 #[derive(Debug)]
 pub(super) struct Lived {
     stream: Transport,
-    life: Arc<Life>,
+    life: Arc<Http2Liveness>,
     /// Read since nothing was there to be read.
     at_one_go: usize,
 }
@@ -63,7 +63,7 @@ pub(super) struct Lived {
 impl Lived {
     /// A new one.
     pub(super) fn new(stream: Transport) -> Self {
-        let life = Life {
+        let life = Http2Liveness {
             answered: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
             written: AtomicU64::new(stream.written()),
@@ -76,7 +76,7 @@ impl Lived {
         }
     }
 
-    pub(super) fn life(&self) -> &Arc<Life> {
+    pub(super) fn life(&self) -> &Arc<Http2Liveness> {
         &self.life
     }
 

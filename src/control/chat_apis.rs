@@ -19,7 +19,7 @@ pub struct PathEntry {
 
 /// An API for chats. An app speaks one of them, or lets its user choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
+pub enum ChatApi {
     /// OpenAI's Chat Completions.
     Chat,
     /// OpenAI's Responses.
@@ -28,7 +28,7 @@ pub enum Wire {
     Messages,
 }
 
-impl Wire {
+impl ChatApi {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Chat, Self::Responses, Self::Messages];
 
@@ -63,7 +63,7 @@ impl Wire {
 /// How a provider serves a wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Service {
+pub enum ApiSupport {
     /// The provider's own API.
     Native,
     /// Requests and answers are translated to another API of the provider's.
@@ -75,48 +75,48 @@ pub enum Service {
 
 /// The wires of a provider; `None` for those that it does not serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wires {
+pub struct ChatApis {
     /// OpenAI's Chat Completions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chat: Option<Service>,
+    pub chat: Option<ApiSupport>,
     /// OpenAI's Responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub responses: Option<Service>,
+    pub responses: Option<ApiSupport>,
     /// Anthropic's Messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Service>,
+    pub messages: Option<ApiSupport>,
 }
 
-impl Wires {
+impl ChatApis {
     /// What these paths amount to.
     pub fn of(paths: &[PathEntry]) -> Self {
-        let service = |wire: Wire| {
+        let service = |wire: ChatApi| {
             let takes = |method: &String| method == "POST";
             let is_it = |one: &&PathEntry| one.path == wire.path() && one.methods.iter().any(takes);
             let path = paths.iter().find(is_it)?;
             Some(match path.translated_to {
-                Some(_) => Service::Translated,
-                None => Service::Native,
+                Some(_) => ApiSupport::Translated,
+                None => ApiSupport::Native,
             })
         };
         Self {
-            chat: service(Wire::Chat),
-            responses: service(Wire::Responses),
-            messages: service(Wire::Messages),
+            chat: service(ChatApi::Chat),
+            responses: service(ChatApi::Responses),
+            messages: service(ChatApi::Messages),
         }
     }
 
     /// How this one is served.
-    pub fn get(&self, wire: Wire) -> Option<&Service> {
+    pub fn get(&self, wire: ChatApi) -> Option<&ApiSupport> {
         match wire {
-            Wire::Chat => self.chat.as_ref(),
-            Wire::Responses => self.responses.as_ref(),
-            Wire::Messages => self.messages.as_ref(),
+            ChatApi::Chat => self.chat.as_ref(),
+            ChatApi::Responses => self.responses.as_ref(),
+            ChatApi::Messages => self.messages.as_ref(),
         }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        Wire::ALL.iter().all(|wire| self.get(*wire).is_none())
+        ChatApi::ALL.iter().all(|wire| self.get(*wire).is_none())
     }
 }

@@ -43,14 +43,14 @@ struct At {
     /// Brackets that are open.
     depth: u32,
     /// The string that contains the position, and whether it follows a backslash.
-    text: Text,
+    text: StringUse,
     escaped: bool,
     /// What a key is so far.
     key: [u8; KEY],
     key_len: usize,
     /// The chunk's own key, and the choice's.
-    chunk: Place,
-    choice: Place,
+    chunk: ObjectPosition,
+    choice: ObjectPosition,
     within: Within,
     index: u32,
     ends: bool,
@@ -67,7 +67,7 @@ struct Beginning {
 
 /// What the bytes of a string are for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Text {
+enum StringUse {
     /// There is no string.
     #[default]
     Outside,
@@ -89,7 +89,7 @@ enum Within {
 
 /// The position of an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum ObjectPosition {
     /// Before a colon.
     #[default]
     Key,
@@ -180,7 +180,7 @@ impl At {
     /// Reads on.
     fn pass(&mut self, mut piece: &[u8], told: &mut Told) {
         while let [byte, after @ ..] = piece {
-            piece = if self.text == Text::Outside {
+            piece = if self.text == StringUse::Outside {
                 self.step(*byte, told);
                 after
             } else {
@@ -209,15 +209,15 @@ impl At {
             // A key with an escape does not count.
             self.text(b"\\");
         } else {
-            self.text = Text::Outside;
+            self.text = StringUse::Outside;
         }
         after
     }
 
     fn text(&mut self, text: &[u8]) {
         match self.text {
-            Text::Outside | Text::Ignored => {}
-            Text::Key => {
+            StringUse::Outside | StringUse::Ignored => {}
+            StringUse::Key => {
                 let room = self.key.get_mut(self.key_len..).unwrap_or_default();
                 for (place, byte) in room.iter_mut().zip(text) {
                     *place = *byte;
@@ -225,7 +225,7 @@ impl At {
                 }
             }
             // Some providers send an empty one until there is a reason.
-            Text::FinishReason => self.ends |= !text.is_empty(),
+            StringUse::FinishReason => self.ends |= !text.is_empty(),
         }
     }
 
@@ -236,9 +236,9 @@ impl At {
             b'{' | b'[' => self.open(byte, told),
             b'}' | b']' => self.close(told),
             b':' => self.colon(),
-            b',' if self.depth == 1 => self.chunk = Place::Key,
-            b',' if self.is_choice() => self.choice = Place::Key,
-            b'0'..=b'9' if self.is_choice() && self.choice == Place::Index => {
+            b',' if self.depth == 1 => self.chunk = ObjectPosition::Key,
+            b',' if self.is_choice() => self.choice = ObjectPosition::Key,
+            b'0'..=b'9' if self.is_choice() && self.choice == ObjectPosition::Index => {
                 let digit = u32::from(byte - b'0');
                 self.index = self.index.saturating_mul(10).saturating_add(digit);
             }
@@ -254,24 +254,26 @@ impl At {
     fn open_string(&mut self, told: &mut Told) {
         self.key_len = 0;
         self.text = match () {
-            () if self.depth == 1 && self.chunk == Place::Key => Text::Key,
-            () if self.is_choice() && self.choice == Place::Key => Text::Key,
-            () if self.is_choice() && self.choice == Place::FinishReason => Text::FinishReason,
-            () => Text::Ignored,
+            () if self.depth == 1 && self.chunk == ObjectPosition::Key => StringUse::Key,
+            () if self.is_choice() && self.choice == ObjectPosition::Key => StringUse::Key,
+            () if self.is_choice() && self.choice == ObjectPosition::FinishReason => {
+                StringUse::FinishReason
+            }
+            () => StringUse::Ignored,
         };
-        told.unknown |= self.depth == 1 && self.chunk == Place::Error;
+        told.unknown |= self.depth == 1 && self.chunk == ObjectPosition::Error;
     }
 
     fn open(&mut self, byte: u8, told: &mut Told) {
         match self.depth {
             1 => {
-                let is_list = self.chunk == Place::Choices && byte == b'[';
+                let is_list = self.chunk == ObjectPosition::Choices && byte == b'[';
                 self.within = if is_list { Within::List } else { Within::Other };
-                told.unknown |= self.chunk == Place::Error;
+                told.unknown |= self.chunk == ObjectPosition::Error;
             }
             2 if self.within == Within::List && byte == b'{' => {
                 self.within = Within::Choice;
-                self.choice = Place::Key;
+                self.choice = ObjectPosition::Key;
                 (self.index, self.ends) = (0, false);
             }
             _ => {}
@@ -292,20 +294,20 @@ impl At {
 
     fn colon(&mut self) {
         let key = self.key.get(..self.key_len).unwrap_or_default();
-        if self.depth == 1 && self.chunk == Place::Key {
+        if self.depth == 1 && self.chunk == ObjectPosition::Key {
             self.chunk = match key {
-                b"choices" => Place::Choices,
-                b"error" => Place::Error,
-                _ => Place::Other,
+                b"choices" => ObjectPosition::Choices,
+                b"error" => ObjectPosition::Error,
+                _ => ObjectPosition::Other,
             };
-        } else if self.is_choice() && self.choice == Place::Key {
+        } else if self.is_choice() && self.choice == ObjectPosition::Key {
             self.choice = match key {
                 b"index" => {
                     self.index = 0;
-                    Place::Index
+                    ObjectPosition::Index
                 }
-                b"finish_reason" => Place::FinishReason,
-                _ => Place::Other,
+                b"finish_reason" => ObjectPosition::FinishReason,
+                _ => ObjectPosition::Other,
             };
         }
     }

@@ -7,10 +7,10 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
-use super::super::places::Places;
+use super::super::admission::Places;
 use super::super::socket::Socket;
-use super::refusal::Teller;
-use super::{Handle, Limits, RequestBody, Stop, drive};
+use super::refusal::RefusalReporter;
+use super::{ConnectionHandle, ConnectionLimits, RequestBody, Stop, drive};
 use crate::config::Timeouts;
 
 /// Answers every request by this function, with heads of at most this many bytes.
@@ -27,13 +27,13 @@ pub async fn serve_alone<F, B>(
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };
-    let limits = Limits {
+    let limits = ConnectionLimits {
         head,
         timeouts: Timeouts::default(),
     };
     let place = Places::new(1).take().await;
-    let handle = Handle::new(place.seat());
-    let teller = Teller {
+    let handle = ConnectionHandle::new(place.seat());
+    let teller = RefusalReporter {
         ledger: Arc::default(),
         from: "alone".into(),
         gateway: None,

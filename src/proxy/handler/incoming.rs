@@ -10,15 +10,15 @@ use hyper::http::request::Parts;
 
 use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
-use super::super::guard::{Arrival, Peer};
-use super::super::{peer, want};
+use super::super::guard::{Peer, RequestContext};
+use super::super::{peer, resource_shortage};
 use crate::config::ProviderName;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The client's listener, and what the system reports about it.
 #[derive(Debug)]
-pub(in crate::proxy) struct Entry {
+pub(in crate::proxy) struct IncomingClient {
     /// Both ends of a TCP connection: the client's address and ours.
     pub(in crate::proxy) ends: Option<(SocketAddr, SocketAddr)>,
     /// The client's address as text, or `unix socket`.
@@ -31,7 +31,7 @@ pub(in crate::proxy) struct Entry {
     pub(in crate::proxy) peer: OnceLock<Peer>,
 }
 
-impl Entry {
+impl IncomingClient {
     /// What the guard needs to know of a request of this connection. A probe needs no key.
     ///
     /// # Errors
@@ -40,13 +40,13 @@ impl Entry {
         &self,
         peer_check: bool,
         (presented, head): (Presented, &Parts),
-    ) -> Result<Arrival, ProxyError> {
+    ) -> Result<RequestContext, ProxyError> {
         let has_key = presented == Presented::Valid;
         let peer = match self.ends {
             Some(ends) if peer_check && !has_key => self.peer(ends)?,
             _ => Peer::Ours,
         };
-        Ok(Arrival {
+        Ok(RequestContext {
             local: self.ends.map(|(_, local)| local.ip().to_canonical()),
             peer,
             needs_key: self.needs_key && !is_probe(presented, head),
@@ -61,7 +61,7 @@ impl Entry {
             return Ok(*peer);
         }
         let Some(peer) = peer::of_connection(remote, local) else {
-            return Err(want::error(
+            return Err(resource_shortage::error(
                 "the owner of the client program can't be looked up",
             ));
         };
@@ -81,7 +81,7 @@ fn is_probe(presented: Presented, head: &Parts) -> bool {
 }
 
 /// The error with what it is about, where only the connection knows it.
-pub(super) fn about_peer<'e>(error: &'e ProxyError, entry: &Entry) -> Cow<'e, ProxyError> {
+pub(super) fn about_peer<'e>(error: &'e ProxyError, entry: &IncomingClient) -> Cow<'e, ProxyError> {
     match entry.peer.get() {
         Some(Peer::Stranger(Some(uid))) if error.kind == ErrorKind::PeerNotAllowed => {
             Cow::Owned(error.clone().about(&format!("uid {uid}")))

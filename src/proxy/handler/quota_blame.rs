@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// What of an error says what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct ErrorMark {
     status: StatusCode,
     /// Its code or type; `None` where it has none, or can't be read.
     code: Option<String>,
@@ -16,9 +16,9 @@ pub(super) struct Mark {
 
 /// What a login made of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum LoginOutcome {
     /// Its quota is used up, or the request can't be served with any login.
-    Doubtful(Mark),
+    Doubtful(ErrorMark),
     /// It considered the request: its quota is not used up.
     Considered,
     /// This says nothing about the others: its token is refused, its quota is surely used up, or
@@ -26,7 +26,7 @@ pub(super) enum Outcome {
     Untold,
 }
 
-/// Whose fault an [`Outcome::Doubtful`] is.
+/// Whose fault an [`LoginOutcome::Doubtful`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
     /// The login's: another one considered the same request.
@@ -37,7 +37,7 @@ pub(super) enum Blame {
     Unknown,
 }
 
-impl Mark {
+impl ErrorMark {
     /// That of an answer whose body begins so.
     pub(super) fn of(status: StatusCode, start: Option<&[u8]>) -> Self {
         let code = start.and_then(code);
@@ -51,7 +51,7 @@ impl Mark {
     }
 }
 
-impl Outcome {
+impl LoginOutcome {
     /// Of an answer that neither refuses the token nor says that nothing is left.
     pub(super) fn of_status(status: StatusCode) -> Self {
         if status.is_server_error() {
@@ -63,17 +63,18 @@ impl Outcome {
 }
 
 /// Whose fault the answer at this place is, by those that other logins gave to the same request.
-pub(super) fn blame(outcomes: &[Outcome], place: usize) -> Option<Blame> {
-    let Outcome::Doubtful(mark) = outcomes.get(place)? else {
+pub(super) fn blame(outcomes: &[LoginOutcome], place: usize) -> Option<Blame> {
+    let LoginOutcome::Doubtful(mark) = outcomes.get(place)? else {
         return None;
     };
     let others = || {
         let numbered = outcomes.iter().enumerate();
         numbered.filter(|(other, _)| *other != place)
     };
-    let blame = if others().any(|(_, one)| *one == Outcome::Considered) {
+    let blame = if others().any(|(_, one)| *one == LoginOutcome::Considered) {
         Blame::Login
-    } else if others().any(|(_, one)| matches!(one, Outcome::Doubtful(other) if other.equals(mark)))
+    } else if others()
+        .any(|(_, one)| matches!(one, LoginOutcome::Doubtful(other) if other.equals(mark)))
     {
         Blame::Request
     } else {
@@ -103,9 +104,9 @@ fn code(body: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn doubtful(status: u16, body: &str) -> Outcome {
+    fn doubtful(status: u16, body: &str) -> LoginOutcome {
         let status = StatusCode::from_u16(status).unwrap();
-        Outcome::Doubtful(Mark::of(status, Some(body.as_bytes())))
+        LoginOutcome::Doubtful(ErrorMark::of(status, Some(body.as_bytes())))
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
             )
         };
         let busy = || doubtful(429, r#"{"error":{"code":"overloaded"}}"#);
-        let (took, untold) = (Outcome::Considered, Outcome::Untold);
+        let (took, untold) = (LoginOutcome::Considered, LoginOutcome::Untold);
         for (outcomes, expected) in [
             (vec![broke()], Blame::Unknown),
             (vec![broke(), took.clone()], Blame::Login),
@@ -134,7 +135,7 @@ mod tests {
         ] {
             assert_eq!(blame(&outcomes, 0), Some(expected), "{outcomes:?}");
         }
-        assert_eq!(blame(&[Outcome::Considered], 0), None);
+        assert_eq!(blame(&[LoginOutcome::Considered], 0), None);
         assert_eq!(blame(&[], 0), None);
     }
 
@@ -165,7 +166,8 @@ mod tests {
             ("[1]", r#"{"error":"b"}"#, true),
             ("<html>", "", true),
         ] {
-            let of = |body: &str| Mark::of(StatusCode::PAYMENT_REQUIRED, Some(body.as_bytes()));
+            let of =
+                |body: &str| ErrorMark::of(StatusCode::PAYMENT_REQUIRED, Some(body.as_bytes()));
             assert_eq!(of(one).equals(&of(other)), is_equal, "{one} {other}");
         }
     }

@@ -15,15 +15,15 @@ const GLIMPSE: Duration = Duration::from_millis(20);
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
-pub struct Life {
+pub struct DaemonLock {
     _lock: Locked,
 }
 
 /// What the lock of a state folder says.
 #[derive(Debug)]
-pub enum Held {
+pub enum DaemonLockState {
     /// It is ours now.
-    Ours(Life),
+    Ours(DaemonLock),
     /// A daemon of this process has it, where that is known.
     ByAnother(Option<u32>),
 }
@@ -32,14 +32,14 @@ pub enum Held {
 ///
 /// # Errors
 /// When the folder or the lock can't be made.
-pub async fn hold(state: &Path) -> io::Result<Held> {
+pub async fn hold(state: &Path) -> io::Result<DaemonLockState> {
     let mut lock = Spot::made(&file(state))?.open_lock()?;
     for _ in 0..10 {
         match Locked::now(lock) {
             Ok(mut locked) => {
                 locked.set_len(0)?;
                 writeln!(*locked, "{}", std::process::id())?;
-                return Ok(Held::Ours(Life { _lock: locked }));
+                return Ok(DaemonLockState::Ours(DaemonLock { _lock: locked }));
             }
             Err((tried, None)) => {
                 lock = tried;
@@ -48,7 +48,7 @@ pub async fn hold(state: &Path) -> io::Result<Held> {
             Err((_, Some(error))) => return Err(error),
         }
     }
-    Ok(Held::ByAnother(signed(&mut lock)))
+    Ok(DaemonLockState::ByAnother(signed(&mut lock)))
 }
 
 /// The daemon of the state folder; `None` if none lives, or it is unknown.
@@ -80,12 +80,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         assert_eq!(daemon(&state), None);
-        let Ok(Held::Ours(life)) = hold(&state).await else {
+        let Ok(DaemonLockState::Ours(life)) = hold(&state).await else {
             panic!("nobody has it");
         };
         assert_eq!(daemon(&state), Some(std::process::id()));
         let second = hold(&state).await.unwrap();
-        assert!(matches!(second, Held::ByAnother(Some(_))), "{second:?}");
+        assert!(
+            matches!(second, DaemonLockState::ByAnother(Some(_))),
+            "{second:?}"
+        );
         drop(life);
         assert_eq!(daemon(&state), None);
     }

@@ -1,7 +1,7 @@
 //! Connections to a provider: name look-up, TCP, a proxy of the environment where one is set,
 //! TLS; all together within one limit.
 
-mod wire;
+mod counted_io;
 
 use std::error::Error;
 use std::future::Future;
@@ -22,8 +22,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use self::wire::Wire;
-use super::dial::{BoxError, Dial, ResolveError};
+use self::counted_io::CountedIo;
+use super::dial::{BoxError, ResolveError, TcpDialer};
 use crate::causes;
 use crate::config::HttpVersion;
 use crate::provider::Proxies;
@@ -47,18 +47,18 @@ pub(super) enum ConnectError {
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(
-        Wire,
-        #[expect(dead_code, reason = "it counts while it is there")] Open,
+        CountedIo,
+        #[expect(dead_code, reason = "it counts while it is there")] OpenConnection,
     ),
     Tls(
-        Box<TlsStream<Wire>>,
-        #[expect(dead_code, reason = "it counts while it is there")] Open,
+        Box<TlsStream<CountedIo>>,
+        #[expect(dead_code, reason = "it counts while it is there")] OpenConnection,
     ),
 }
 
 /// Counts a connection for as long as it is open.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Open(Arc<()>);
+pub(super) struct OpenConnection(Arc<()>);
 
 /// The names by which protocols are offered and chosen (RFC 7301, RFC 9113 §3.2).
 const HTTP2: &[u8] = b"h2";
@@ -66,7 +66,7 @@ const HTTP1: &[u8] = b"http/1.1";
 
 /// What a host has chosen of the protocols that it was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chosen {
+enum NegotiatedProtocol {
     Http1,
     Http2,
 }
@@ -80,7 +80,7 @@ pub(super) struct Connector {
     tls_http1: Arc<rustls::ClientConfig>,
     limit: Duration,
     /// One for this, and one for each connection.
-    open: Arc<Open>,
+    open: Arc<OpenConnection>,
 }
 
 impl Connector {
@@ -89,10 +89,10 @@ impl Connector {
         mut tls: rustls::ClientConfig,
         limit: Duration,
         http: HttpVersion,
-        open: Arc<Open>,
+        open: Arc<OpenConnection>,
     ) -> Self {
         let egress = Egress {
-            dial: Dial::new(),
+            dial: TcpDialer::new(),
             proxies: Arc::new(Proxies::from_env()),
         };
         tls.alpn_protocols = vec![HTTP1.to_vec()];
@@ -114,7 +114,7 @@ impl Connector {
     }
 
     /// What counts the connections.
-    pub(super) fn counter(&self) -> Arc<Open> {
+    pub(super) fn counter(&self) -> Arc<OpenConnection> {
         self.open.clone()
     }
 
@@ -126,15 +126,15 @@ impl Connector {
     /// A connection to where a URL leads, and whether it speaks HTTP/2.
     pub(super) async fn connect(&self, target: &Uri) -> Result<(Transport, bool), ConnectError> {
         let (stream, chosen) = self.connect_by(target, &self.tls).await?;
-        Ok((stream, chosen == Some(Chosen::Http2)))
+        Ok((stream, chosen == Some(NegotiatedProtocol::Http2)))
     }
 
     /// A connection to a host that speaks HTTP/2, over HTTP/1.1.
     pub(super) async fn connect_by_http1(&self, target: &Uri) -> Result<Transport, ConnectError> {
         match self.connect_by(target, &self.tls_http1).await? {
-            (stream, Some(Chosen::Http1)) => Ok(stream),
+            (stream, Some(NegotiatedProtocol::Http1)) => Ok(stream),
             // It may still speak HTTP/2 on it.
-            (_, Some(Chosen::Http2) | None) => Err(ConnectError::Tls(
+            (_, Some(NegotiatedProtocol::Http2) | None) => Err(ConnectError::Tls(
                 "the host has not agreed to HTTP/1.1".into(),
             )),
         }
@@ -144,7 +144,7 @@ impl Connector {
         &self,
         target: &Uri,
         tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<(Transport, Option<Chosen>), ConnectError> {
+    ) -> Result<(Transport, Option<NegotiatedProtocol>), ConnectError> {
         match tokio::time::timeout(self.limit, self.open(target, tls)).await {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(error)) => Err(classify(error)),
@@ -156,10 +156,10 @@ impl Connector {
         &self,
         target: &Uri,
         tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<(Transport, Option<Chosen>), BoxError> {
+    ) -> Result<(Transport, Option<NegotiatedProtocol>), BoxError> {
         let tcp = self.egress.clone().call(target.clone()).await?.into_inner();
-        let wire = Wire::new(tcp);
-        let open = Open::clone(&self.open);
+        let wire = CountedIo::new(tcp);
+        let open = OpenConnection::clone(&self.open);
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok((Transport::Plain(wire, open), None));
         }
@@ -168,8 +168,8 @@ impl Connector {
         let name = ServerName::try_from(name.to_owned())?;
         let tls = TlsConnector::from(tls.clone()).connect(name, wire).await?;
         let chosen = match tls.get_ref().1.alpn_protocol() {
-            Some(HTTP2) => Some(Chosen::Http2),
-            Some(HTTP1) => Some(Chosen::Http1),
+            Some(HTTP2) => Some(NegotiatedProtocol::Http2),
+            Some(HTTP1) => Some(NegotiatedProtocol::Http1),
             Some(_) | None => None,
         };
         Ok((Transport::Tls(Box::new(tls), open), chosen))
@@ -177,19 +177,19 @@ impl Connector {
 }
 
 impl Transport {
-    fn wire(&self) -> &Wire {
+    fn wire(&self) -> &CountedIo {
         match self {
             Self::Plain(wire, _) => wire,
             Self::Tls(tls, _) => tls.get_ref().0,
         }
     }
 
-    /// As [`Wire::written`].
+    /// As [`CountedIo::written`].
     pub(super) fn written(&self) -> u64 {
         self.wire().written()
     }
 
-    /// As [`Wire::has_unread`].
+    /// As [`CountedIo::has_unread`].
     pub(super) fn has_unread(&self) -> bool {
         self.wire().has_unread()
     }
@@ -277,7 +277,7 @@ fn timed_out(error: &(dyn Error + 'static)) -> bool {
 /// Loopback never goes through a proxy.
 #[derive(Debug, Clone)]
 struct Egress {
-    dial: Dial,
+    dial: TcpDialer,
     proxies: Arc<Proxies>,
 }
 

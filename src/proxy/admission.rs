@@ -74,7 +74,7 @@ struct Lobby {
     /// Requests under way that are sent on to a provider.
     asking: AtomicUsize,
     /// Every connection's seat, by its number.
-    seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    seats: Mutex<HashMap<u64, Arc<SlotUse>>>,
     /// Bytes of heads that are not whole.
     heads: AtomicUsize,
     /// Connections of clients that the guard has not let in yet.
@@ -85,10 +85,10 @@ struct Lobby {
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     places: Arc<Places>,
     number: u64,
-    seat: Arc<Seat>,
+    seat: Arc<SlotUse>,
 }
 
 /// A request under way that is sent on to a provider, until it is dropped.
@@ -98,7 +98,7 @@ pub(super) struct Asking(Arc<Lobby>);
 
 /// Why a connection makes way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum EvictionReason {
     /// No request that the guard has let in is under way.
     Idle,
     /// The body of its request comes too slowly.
@@ -107,7 +107,7 @@ pub(super) enum Reason {
 
 /// What a connection does in its place.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct SlotUse {
     lobby: Arc<Lobby>,
     /// The guard has let in a request of this connection.
     is_known: AtomicBool,
@@ -139,7 +139,7 @@ impl Places {
     }
 
     /// Waits for a place.
-    pub(super) async fn take(self: &Arc<Self>) -> Place {
+    pub(super) async fn take(self: &Arc<Self>) -> ConnectionSlot {
         if let Some(place) = self.seat() {
             return place;
         }
@@ -156,7 +156,7 @@ impl Places {
             self.lobby.freed.notified().now_or_never();
             if let Some(place) = self.seat() {
                 if waited {
-                    self.pressure().grows(Seat::now(self.opened));
+                    self.pressure().grows(SlotUse::now(self.opened));
                 }
                 return place;
             }
@@ -175,7 +175,7 @@ impl Places {
 
     /// A newcomer waits; whether that is news. Under a flood places are free and taken many times a second.
     fn is_newly_full(&self) -> bool {
-        let now = Seat::now(self.opened);
+        let now = SlotUse::now(self.opened);
         let last = self.full_at.swap(now, Ordering::Relaxed);
         last == 0 || u128::from(now.saturating_sub(last)) >= QUIET.as_millis()
     }
@@ -188,20 +188,20 @@ impl Places {
         let pause = wait.map_or(LOOK, |wait| wait.min(LOOK));
         timeout(pause, self.lobby.freed.notified()).await.ok();
         if wait.is_some() {
-            self.pressure().grows(Seat::now(self.opened));
+            self.pressure().grows(SlotUse::now(self.opened));
         }
     }
 
-    fn seat(self: &Arc<Self>) -> Option<Place> {
+    fn seat(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut seats = self.seats();
         if seats.len() >= self.count || self.is_full_of_strangers() {
             return None;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let seat = Arc::new(Seat::new(self.lobby.clone(), self.opened));
+        let seat = Arc::new(SlotUse::new(self.lobby.clone(), self.opened));
         seats.insert(number, seat.clone());
         drop(seats);
-        Some(Place {
+        Some(ConnectionSlot {
             places: self.clone(),
             number,
             seat,
@@ -219,7 +219,7 @@ impl Places {
         let last = u64::try_from(LAST_HEAD.as_millis()).unwrap_or(u64::MAX);
         loop {
             tokio::time::sleep(LOOK).await;
-            let before = Seat::now(self.opened).saturating_sub(last);
+            let before = SlotUse::now(self.opened).saturating_sub(last);
             for seat in self.seats().values() {
                 let since = seat.waits_since.load(Ordering::Relaxed);
                 if since > 0 && since <= before && !seat.asked.swap(true, Ordering::Relaxed) {
@@ -231,7 +231,7 @@ impl Places {
 
     /// Closes a connection that can go. If one can as soon as its time is over, returns how soon.
     fn ask_somebody_to_leave(&self, strangers_only: bool) -> Option<Duration> {
-        let now = Seat::now(self.opened);
+        let now = SlotUse::now(self.opened);
         let grace = self.pressure().grace(now);
         let seats = self.seats();
         let others = || {
@@ -278,7 +278,7 @@ impl Places {
         self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<SlotUse>>> {
         self.lobby.seats()
     }
 }
@@ -318,7 +318,7 @@ impl Lobby {
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<u64, Arc<SlotUse>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -340,20 +340,20 @@ impl Lobby {
         }
     }
 
-    fn forget_head(&self, seat: &Seat) {
+    fn forget_head(&self, seat: &SlotUse) {
         let head = seat.head.swap(0, Ordering::Relaxed);
         self.heads.fetch_sub(head, Ordering::Relaxed);
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// What its connection shares with its stream.
-    pub(super) fn seat(&self) -> Arc<Seat> {
+    pub(super) fn seat(&self) -> Arc<SlotUse> {
         self.seat.clone()
     }
 
     /// Waits until a newcomer needs the place and this connection can go.
-    pub(super) async fn asked_to_leave(&self) -> Reason {
+    pub(super) async fn asked_to_leave(&self) -> EvictionReason {
         loop {
             self.seat.ask.notified().await;
             // A request, or more of a body, may have come in between.
@@ -361,14 +361,14 @@ impl Place {
                 continue;
             }
             return match self.seat.waits_since.load(Ordering::Relaxed) {
-                0 => Reason::SlowBody,
-                _ => Reason::Idle,
+                0 => EvictionReason::SlowBody,
+                _ => EvictionReason::Idle,
             };
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.places.seats().remove(&self.number);
         self.places.lobby.forget_head(&self.seat);
@@ -383,7 +383,7 @@ impl Drop for Asking {
     }
 }
 
-impl Seat {
+impl SlotUse {
     /// Counts the request under way as one that is sent on; `None` where there are as many as may be.
     pub(super) fn asks(&self) -> Option<Asking> {
         let most = self.lobby.count - self.lobby.count / KEPT_FROM_ASKING;

@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use chrono::{Datelike, NaiveDate};
 use tokio::time::Instant;
 
-use super::key::{About, Key, Mixed, Names, Quarter};
-use super::meter::{Meter, NO_KEY, clean};
-use super::report::Question;
-use super::tokens::Tokens;
+use super::key::{About, Mixed, Names, Quarter, UsageKey};
+use super::meter::{NO_KEY, UsageMeter, clean};
+use super::report::CountsQuery;
+use super::tokens::TokenCounts;
 use super::totals::{Total, Totals};
 use crate::clock::Clock;
 
@@ -30,7 +30,7 @@ const OWN: &str = "(hermesctl)";
 
 /// What a row counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct RowCounts {
     pub(super) requests: u64,
     /// Those without a whole answer of success.
     pub(super) failed: u64,
@@ -38,7 +38,7 @@ pub(super) struct Counts {
     pub(super) untold: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokenCounts,
     /// Failures by their kinds.
     pub(super) errors: BTreeMap<Cow<'static, str>, u64>,
 }
@@ -50,15 +50,15 @@ struct One {
     failure: Option<Cow<'static, str>>,
     bytes_in: u64,
     bytes_out: u64,
-    tokens: Tokens,
+    tokens: TokenCounts,
 }
 
 /// Rows that wait.
-pub(super) type Rows<When> = HashMap<Key<When>, Counts, Mixed>;
+pub(super) type UsageRows<When> = HashMap<UsageKey<When>, RowCounts, Mixed>;
 
 /// A request that has ended.
 #[derive(Debug)]
-pub struct Ended<'r> {
+pub struct EndedRequest<'r> {
     /// The name of its client key, where it showed one.
     pub client: Option<&'r str>,
     /// It was hermesctl's own.
@@ -80,20 +80,20 @@ pub struct Ended<'r> {
 /// The counts of this daemon. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Book {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedBook>,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct SharedBook {
+    state: Mutex<BookState>,
     /// Something waits for the keeper.
     pub(super) wake: Condvar,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) rows: Rows<Quarter>,
+pub(super) struct BookState {
+    pub(super) rows: UsageRows<Quarter>,
     totals: Totals,
     pub(super) today: Today,
     /// Requests that were not counted.
@@ -102,7 +102,7 @@ pub(super) struct State {
     pub(super) fault: Option<String>,
     /// Since when the batch is being written, while it is.
     pub(super) writes_since: Option<Instant>,
-    pub(super) questions: Vec<Question>,
+    pub(super) questions: Vec<CountsQuery>,
     pub(super) ends: bool,
 }
 
@@ -113,10 +113,10 @@ pub(super) struct Today {
     models: HashSet<Box<str>>,
     apps: HashSet<Box<str>>,
     /// Rows that tell models and apps apart.
-    rows: HashSet<Key<()>>,
+    rows: HashSet<UsageKey<()>>,
 }
 
-impl Counts {
+impl RowCounts {
     fn of(one: One) -> Self {
         let mut counts = Self::default();
         counts.count(one);
@@ -155,7 +155,7 @@ impl Counts {
 
 impl Book {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let shared = Shared {
+        let shared = SharedBook {
             state: Mutex::default(),
             wake: Condvar::new(),
         };
@@ -166,7 +166,7 @@ impl Book {
     }
 
     /// Counts a request that has ended.
-    pub fn enter(&self, meter: &Meter, ended: Ended<'_>) {
+    pub fn enter(&self, meter: &UsageMeter, ended: EndedRequest<'_>) {
         let tokens = meter.tokens();
         let one = One {
             is_untold: meter.makes_tokens() && ended.failure.is_none() && tokens.is_none(),
@@ -200,7 +200,7 @@ impl Book {
             row.count(one);
             return;
         }
-        let key = Key {
+        let key = UsageKey {
             when: about.when,
             client: client.into(),
             provider: ended.provider.clone(),
@@ -229,9 +229,9 @@ impl Book {
     }
 }
 
-impl Shared {
+impl SharedBook {
     /// Whether a question will be answered.
-    pub(super) fn takes(&self, question: Question) -> bool {
+    pub(super) fn takes(&self, question: CountsQuery) -> bool {
         let mut state = self.lock();
         if !state.ends {
             // Those who asked before may have left.
@@ -243,18 +243,18 @@ impl Shared {
         !state.ends
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BookState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BookState {
     /// Counts in a row, or drops what there is no room for.
-    fn count(&mut self, key: Key<Quarter>, one: One) {
+    fn count(&mut self, key: UsageKey<Quarter>, one: One) {
         if let Some(row) = self.rows.get_mut(&key) {
             row.count(one);
         } else if self.rows.len() < MOST_WAITING {
-            self.rows.insert(key, Counts::of(one));
+            self.rows.insert(key, RowCounts::of(one));
         } else {
             self.dropped = self.dropped.saturating_add(1);
         }
@@ -273,7 +273,7 @@ impl Today {
     }
 
     /// A row of today that an earlier run has written counts, too.
-    pub(super) fn knows(&mut self, key: Key<NaiveDate>) {
+    pub(super) fn knows(&mut self, key: UsageKey<NaiveDate>) {
         if self.day == key.when {
             let has_key = !key.client.ends_with(NO_KEY);
             self.bounded(key, has_key);
@@ -281,7 +281,7 @@ impl Today {
     }
 
     /// The key, with names of which there are too many replaced.
-    fn bounded<When: Copy>(&mut self, key: Key<When>, has_key: bool) -> Key<When> {
+    fn bounded<When: Copy>(&mut self, key: UsageKey<When>, has_key: bool) -> UsageKey<When> {
         let when = key.when;
         let mut key = key.at(());
         if self.rows.contains(&key) {
@@ -342,8 +342,8 @@ mod tests {
         (Book::new(clock.clone()), clock)
     }
 
-    fn ended<'r>(provider: &'r Arc<str>, path: &'r Arc<str>, model: &'r str) -> Ended<'r> {
-        Ended {
+    fn ended<'r>(provider: &'r Arc<str>, path: &'r Arc<str>, model: &'r str) -> EndedRequest<'r> {
+        EndedRequest {
             client: None,
             is_own: false,
             provider,
@@ -362,12 +362,12 @@ mod tests {
         for number in 0..20_000 {
             let name = format!("\x1bmodel-{number}");
             let agent = format!("app-{number}/1");
-            let meter = Meter::new(true, Some(agent.as_bytes()));
+            let meter = UsageMeter::new(true, Some(agent.as_bytes()));
             book.enter(&meter, ended(&provider, &path, &name));
         }
         let state = book.shared.lock();
         assert!(state.rows.len() <= MOST_ROWS + 4, "{}", state.rows.len());
-        let of = |name: fn(&Key<Quarter>) -> &str| {
+        let of = |name: fn(&UsageKey<Quarter>) -> &str| {
             let names: HashSet<_> = state.rows.keys().map(name).collect();
             names.len()
         };
@@ -385,7 +385,7 @@ mod tests {
         for app in 0..100 {
             for model in 0..100 {
                 let (name, agent) = (format!("model-{model}"), format!("app-{app}/1"));
-                let meter = Meter::new(true, Some(agent.as_bytes()));
+                let meter = UsageMeter::new(true, Some(agent.as_bytes()));
                 book.enter(&meter, ended(&provider, &path, &name));
             }
         }
@@ -402,11 +402,11 @@ mod tests {
         for day in 0..3 {
             for number in 0..5_000 {
                 let name = format!("key-{number}");
-                let one = Ended {
+                let one = EndedRequest {
                     client: Some(&name),
                     ..ended(&provider, &path, "m")
                 };
-                book.enter(&Meter::new(false, None), one);
+                book.enter(&UsageMeter::new(false, None), one);
             }
             let state = book.shared.lock();
             let dropped = 5_000 * u64::from(day == 2);

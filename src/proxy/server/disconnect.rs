@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-use super::super::places::{Place, Reason};
+use super::super::admission::{ConnectionSlot, EvictionReason};
 use super::super::socket::WriteHalf;
 
 /// When connections end.
@@ -22,22 +22,22 @@ pub(in crate::proxy) struct Stop {
 
 /// Something that a connection hears of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum ConnectionEvent {
     /// As [`Stop`] has it.
     Drain,
     Abort,
     /// A newcomer needs its place.
-    Leave(Reason),
+    Leave(EvictionReason),
     /// The client has closed its side.
     HungUp,
 }
 
 /// A connection's subscription. It waits only for news that it has not had yet, and the sources are asked only when one
 /// of them has some: a connection's task is woken far more often for something else.
-pub(super) struct News<'c> {
-    sources: (&'c Stop, &'c Place, &'c WriteHalf),
+pub(super) struct EventSubscription<'c> {
+    sources: (&'c Stop, &'c ConnectionSlot, &'c WriteHalf),
     heard: u8,
-    next: Option<BoxFuture<'c, Event>>,
+    next: Option<BoxFuture<'c, ConnectionEvent>>,
     bell: Arc<Bell>,
     waker: Waker,
 }
@@ -66,8 +66,8 @@ const ABORT: u8 = 1 << 1;
 const LEAVE: u8 = 1 << 2;
 const HUNG_UP: u8 = 1 << 3;
 
-impl<'c> News<'c> {
-    pub(super) fn new(stop: &'c Stop, place: &'c Place, socket: &'c WriteHalf) -> Self {
+impl<'c> EventSubscription<'c> {
+    pub(super) fn new(stop: &'c Stop, place: &'c ConnectionSlot, socket: &'c WriteHalf) -> Self {
         // The sources have not been asked yet.
         let bell = Arc::new(Bell {
             has_rung: AtomicBool::new(true),
@@ -83,7 +83,7 @@ impl<'c> News<'c> {
     }
 
     /// The next thing to hear.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEvent> {
         self.bell.task.register(cx.waker());
         if !self.bell.has_rung.swap(false, Ordering::Acquire) {
             return Poll::Pending;
@@ -97,24 +97,27 @@ impl<'c> News<'c> {
             self.next = None;
             self.bell.has_rung.store(true, Ordering::Release);
             self.heard |= match event {
-                Event::Drain => DRAIN,
-                Event::Abort => ABORT,
-                Event::Leave(_) => LEAVE,
-                Event::HungUp => HUNG_UP,
+                ConnectionEvent::Drain => DRAIN,
+                ConnectionEvent::Abort => ABORT,
+                ConnectionEvent::Leave(_) => LEAVE,
+                ConnectionEvent::HungUp => HUNG_UP,
             };
         }
         polled
     }
 }
 
-async fn listen((stop, place, socket): (&Stop, &Place, &WriteHalf), heard: u8) -> Event {
+async fn listen(
+    (stop, place, socket): (&Stop, &ConnectionSlot, &WriteHalf),
+    heard: u8,
+) -> ConnectionEvent {
     let is_new = |source: u8| heard & source == 0;
     tokio::select! {
         biased;
-        () = stop.abort.cancelled(), if is_new(ABORT) => Event::Abort,
-        reason = place.asked_to_leave(), if is_new(LEAVE) => Event::Leave(reason),
-        () = stop.drain.cancelled(), if is_new(DRAIN) => Event::Drain,
-        () = socket.hung_up(), if is_new(HUNG_UP) => Event::HungUp,
+        () = stop.abort.cancelled(), if is_new(ABORT) => ConnectionEvent::Abort,
+        reason = place.asked_to_leave(), if is_new(LEAVE) => ConnectionEvent::Leave(reason),
+        () = stop.drain.cancelled(), if is_new(DRAIN) => ConnectionEvent::Drain,
+        () = socket.hung_up(), if is_new(HUNG_UP) => ConnectionEvent::HungUp,
         else => std::future::pending().await,
     }
 }

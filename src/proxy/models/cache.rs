@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::disk::Disk;
 use super::fetch;
-use super::list::List;
+use super::list::FetchedList;
 use crate::credentials::{Lease, NoCredential};
 use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::Upstream;
@@ -31,17 +31,17 @@ const MUCH_OLDER: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// A list that is on its way.
-type Next = watch::Receiver<Option<Outcome>>;
+type PendingList = watch::Receiver<Option<FetchOutcome>>;
 
 /// A provider's list, if it exists, and the request for the next one, if one is under way.
 #[derive(Debug, Default)]
-pub struct Shelf {
-    list: ArcSwapOption<List>,
+pub struct ModelListCache {
+    list: ArcSwapOption<FetchedList>,
     /// Whether the last request for the list failed.
     fails: AtomicBool,
     /// Counts how often it was emptied: a list that was asked for before is not kept.
     emptied: AtomicU64,
-    flight: Mutex<Flight>,
+    flight: Mutex<PendingFetch>,
     tasks: TaskTracker,
     disk: Option<Arc<Disk>>,
     /// Whether the file was read: once, and never again if its list may be another account's.
@@ -49,8 +49,8 @@ pub struct Shelf {
 }
 
 #[derive(Debug, Default)]
-struct Flight {
-    under_way: Option<Next>,
+struct PendingFetch {
+    under_way: Option<PendingList>,
     failed: Option<Instant>,
     /// When a list came that is too long to keep, and its error.
     too_long: Option<(Instant, ProxyError)>,
@@ -58,8 +58,8 @@ struct Flight {
 
 /// How a request for the list ended.
 #[derive(Debug, Clone)]
-pub(super) enum Outcome {
-    List(Arc<List>),
+pub(super) enum FetchOutcome {
+    List(Arc<FetchedList>),
     /// The provider can't say right now.
     Outage(ProxyError),
     /// The provider gives none, as to a login that is dead.
@@ -70,9 +70,9 @@ pub(super) enum Outcome {
 
 /// What there is.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum ListLookup {
     List {
-        list: Arc<List>,
+        list: Arc<FetchedList>,
         /// Its age, if it is stale or can't be renewed.
         stale: Option<Duration>,
         /// Whether the provider has just sent it.
@@ -86,7 +86,7 @@ pub(super) enum Found {
     TooSlow,
 }
 
-impl Shelf {
+impl ModelListCache {
     /// A shelf whose list outlives the process in this file.
     pub fn of(file: PathBuf) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// The list from before the start, as long as no other is known.
-    async fn recall(&self) -> Option<Arc<List>> {
+    async fn recall(&self) -> Option<Arc<FetchedList>> {
         let disk = self.disk.as_ref()?;
         let emptied = self.emptied.load(Ordering::Relaxed);
         let look = async {
@@ -113,7 +113,7 @@ impl Shelf {
     }
 
     /// Keeps the list for the next start, unless the shelf is emptied meanwhile.
-    async fn keep(upstream: Arc<Upstream>, list: &List, emptied: u64) {
+    async fn keep(upstream: Arc<Upstream>, list: &FetchedList, emptied: u64) {
         let Some(disk) = upstream.models.disk.clone() else {
             return;
         };
@@ -135,7 +135,7 @@ impl Shelf {
         self.list.store(None);
         self.fails.store(false, Ordering::Relaxed);
         // Later requests wait for no list that was requested before.
-        *flight = Flight::default();
+        *flight = PendingFetch::default();
         drop(flight);
         self.forget_file();
     }
@@ -153,13 +153,13 @@ impl Shelf {
         (came.elapsed() < pause(fresh)).then(|| error.clone())
     }
 
-    fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
+    fn flight(&self) -> std::sync::MutexGuard<'_, PendingFetch> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next list, for which there is one request at a time; `None` where a kept one is not asked for
     /// again so soon after a failure.
-    fn ask(&self, upstream: &Arc<Upstream>, fresh: Duration, is_kept: bool) -> Option<Next> {
+    fn ask(&self, upstream: &Arc<Upstream>, fresh: Duration, is_kept: bool) -> Option<PendingList> {
         let mut flight = self.flight();
         if let Some(under_way) = &flight.under_way {
             return Some(under_way.clone());
@@ -177,7 +177,7 @@ impl Shelf {
             let outcome = fetch::list(&upstream).await;
             let is_kept = upstream.models.ended(&upstream, &outcome, fresh, emptied);
             sender.send_replace(Some(outcome.clone()));
-            if let (true, Outcome::List(list)) = (is_kept, &outcome) {
+            if let (true, FetchOutcome::List(list)) = (is_kept, &outcome) {
                 Self::keep(upstream, list, emptied).await;
             }
         });
@@ -185,17 +185,23 @@ impl Shelf {
     }
 
     /// Whether the list that came is kept.
-    fn ended(&self, upstream: &Upstream, outcome: &Outcome, fresh: Duration, emptied: u64) -> bool {
+    fn ended(
+        &self,
+        upstream: &Upstream,
+        outcome: &FetchOutcome,
+        fresh: Duration,
+        emptied: u64,
+    ) -> bool {
         let mut flight = self.flight();
         if emptied != self.emptied.load(Ordering::Relaxed) {
             return false;
         }
         flight.under_way = None;
-        let fails = matches!(outcome, Outcome::Outage(_) | Outcome::Refused(_));
+        let fails = matches!(outcome, FetchOutcome::Outage(_) | FetchOutcome::Refused(_));
         flight.failed = fails.then(Instant::now);
         self.fails.store(fails, Ordering::Relaxed);
         let former = flight.too_long.take();
-        if let Outcome::TooLong(error) = outcome {
+        if let FetchOutcome::TooLong(error) = outcome {
             if former.is_none() {
                 let what = "a list of models is too long to be kept; it passes as it comes";
                 tracing::warn!(provider = %upstream.name, "{what}");
@@ -203,14 +209,15 @@ impl Shelf {
             flight.too_long = Some((Instant::now(), error.clone()));
         }
         match outcome {
-            Outcome::List(list) if !fresh.is_zero() => {
+            FetchOutcome::List(list) if !fresh.is_zero() => {
                 let former = self.list.swap(Some(list.clone()));
                 // The same once more is in the file already.
-                let is_same = |former: Arc<List>| !former.is_recalled && former.body == list.body;
+                let is_same =
+                    |former: Arc<FetchedList>| !former.is_recalled && former.body == list.body;
                 list.is_plain && !former.is_some_and(is_same)
             }
-            Outcome::List(_) | Outcome::Outage(_) => false,
-            Outcome::Refused(_) | Outcome::TooLong(_) => {
+            FetchOutcome::List(_) | FetchOutcome::Outage(_) => false,
+            FetchOutcome::Refused(_) | FetchOutcome::TooLong(_) => {
                 self.list.store(None);
                 self.forget_file();
                 false
@@ -220,16 +227,16 @@ impl Shelf {
 }
 
 /// The provider's list: the kept one at once while it is good enough, else the one that comes in time.
-pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
+pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> ListLookup {
     let shelf = &upstream.models;
     // The credential is read without waiting: a kept list needs none.
     let lease = upstream.credentials.lease_for_nothing().now_or_never();
     if let Some(Err(refusal @ NoCredential::LoginNeeded { .. })) = lease {
         shelf.empty();
-        return Found::NoLogin(no_credential(refusal, upstream));
+        return ListLookup::NoLogin(no_credential(refusal, upstream));
     }
     let lease = lease.and_then(Result::ok);
-    let is_from_there = |list: &Arc<List>| {
+    let is_from_there = |list: &Arc<FetchedList>| {
         let base_url = lease.as_ref().map(|lease| &lease.credential().base_url);
         base_url.is_none_or(|base_url| list.base_url == *base_url)
     };
@@ -239,7 +246,7 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     };
     let Some(list) = kept.filter(|list| !fresh.is_zero() && is_from_there(list)) else {
         if let Some(error) = shelf.too_long(fresh) {
-            return Found::Nothing(error);
+            return ListLookup::Nothing(error);
         }
         return first(shelf.ask(upstream, fresh, false)).await;
     };
@@ -252,14 +259,14 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
     let stale = (is_old || fails()).then_some(age);
     if age >= fresh.saturating_mul(MUCH_OLDER) {
         match outcome(next, RENEWED).await {
-            Some(Outcome::List(list)) => return new(list),
-            Some(Outcome::Refused(error) | Outcome::TooLong(error)) => {
-                return Found::Nothing(error);
+            Some(FetchOutcome::List(list)) => return new(list),
+            Some(FetchOutcome::Refused(error) | FetchOutcome::TooLong(error)) => {
+                return ListLookup::Nothing(error);
             }
-            Some(Outcome::Outage(_)) | None => {}
+            Some(FetchOutcome::Outage(_)) | None => {}
         }
     }
-    Found::List {
+    ListLookup::List {
         list,
         stale,
         is_new: false,
@@ -268,7 +275,7 @@ pub(super) async fn find(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
 
 /// The same as one list of several: a provider that has kept an app waiting is not waited for again until it has
 /// answered.
-pub(super) async fn find_soon(upstream: &Arc<Upstream>, fresh: Duration) -> Found {
+pub(super) async fn find_soon(upstream: &Arc<Upstream>, fresh: Duration) -> ListLookup {
     let fails = &upstream.models.fails;
     let limit = if fails.load(Ordering::Relaxed) {
         Duration::ZERO
@@ -278,7 +285,7 @@ pub(super) async fn find_soon(upstream: &Arc<Upstream>, fresh: Duration) -> Foun
     let found = timeout(limit, find(upstream, fresh)).await;
     found.unwrap_or_else(|_| {
         fails.store(true, Ordering::Relaxed);
-        Found::TooSlow
+        ListLookup::TooSlow
     })
 }
 
@@ -314,25 +321,27 @@ fn pause(fresh: Duration) -> Duration {
 }
 
 /// Whether the same login has another credential now: it may be another account's.
-fn is_of_another(list: &List, lease: Option<&Lease>) -> bool {
+fn is_of_another(list: &FetchedList, lease: Option<&Lease>) -> bool {
     lease.is_some_and(|lease| {
         let (place, count) = lease.stamp();
         list.stamp.0 == place && list.stamp.1 != count
     })
 }
 
-async fn first(next: Option<Next>) -> Found {
+async fn first(next: Option<PendingList>) -> ListLookup {
     match outcome(next, FIRST).await {
-        Some(Outcome::List(list)) => new(list),
-        Some(Outcome::Outage(error) | Outcome::Refused(error) | Outcome::TooLong(error)) => {
-            Found::Nothing(error)
-        }
-        None => Found::TooSlow,
+        Some(FetchOutcome::List(list)) => new(list),
+        Some(
+            FetchOutcome::Outage(error)
+            | FetchOutcome::Refused(error)
+            | FetchOutcome::TooLong(error),
+        ) => ListLookup::Nothing(error),
+        None => ListLookup::TooSlow,
     }
 }
 
-fn new(list: Arc<List>) -> Found {
-    Found::List {
+fn new(list: Arc<FetchedList>) -> ListLookup {
+    ListLookup::List {
         list,
         stale: None,
         is_new: true,
@@ -340,7 +349,7 @@ fn new(list: Arc<List>) -> Found {
 }
 
 /// How the request ends, if it does within `limit`.
-async fn outcome(next: Option<Next>, limit: Duration) -> Option<Outcome> {
+async fn outcome(next: Option<PendingList>, limit: Duration) -> Option<FetchOutcome> {
     let mut next = next?;
     let ended = timeout(limit, next.wait_for(Option::is_some)).await;
     ended.ok()?.ok()?.clone()

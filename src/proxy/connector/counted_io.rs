@@ -13,13 +13,13 @@ use crate::proxy::socket;
 /// early answer must not be lost to the error of a write. So writes seem to work from then on, and the connection ends, as a
 /// failure, when everything was read.
 #[derive(Debug)]
-pub(in crate::proxy) struct Wire {
+pub(in crate::proxy) struct CountedIo {
     stream: TcpStream,
     written: u64,
     deaf: bool,
 }
 
-impl Wire {
+impl CountedIo {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -63,7 +63,7 @@ fn is_deaf(error: &io::Error) -> bool {
     )
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for CountedIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -80,7 +80,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for CountedIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

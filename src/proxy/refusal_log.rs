@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ErrorKind;
+use super::recent_failures::FailureTally;
 use super::record::RequestId;
-use super::trouble::Mishaps;
 
 /// How many codes and origins are distinguished.
 const MOST: usize = 64;
@@ -31,7 +31,7 @@ const LONGEST: usize = 100;
 
 /// What was refused, and whom.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Refused<'r> {
+pub(super) struct RefusedRequest<'r> {
     pub(super) kind: ErrorKind,
     /// The app's name or its address.
     pub(super) from: &'r str,
@@ -47,16 +47,16 @@ pub(super) struct Refused<'r> {
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// All.
-    pub all: Mishaps,
+    pub all: FailureTally,
     /// Those that an app may miss.
-    pub apps: Mishaps,
-    table: Mutex<Vec<Entry>>,
+    pub apps: FailureTally,
+    table: Mutex<Vec<RefusalCounter>>,
     /// There is an unreported count.
     counted: Notify,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RefusalCounter {
     code: &'static str,
     from: Box<str>,
     about: Box<str>,
@@ -71,7 +71,7 @@ struct Entry {
 
 impl Refusals {
     /// One more. `Some`: it is to be logged, with this many unlogged ones; `None`: it is counted.
-    pub(super) fn add(&self, refused: &Refused<'_>, id: RequestId) -> Option<u64> {
+    pub(super) fn add(&self, refused: &RefusedRequest<'_>, id: RequestId) -> Option<u64> {
         let now = Instant::now();
         let code = refused.kind.code();
         let about = refused.tells_apart();
@@ -93,7 +93,7 @@ impl Refusals {
             } else {
                 (refused.from, about)
             };
-            table.push(Entry {
+            table.push(RefusalCounter {
                 code,
                 from: from.into(),
                 about: about.into(),
@@ -154,7 +154,7 @@ impl Refusals {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn table(&self) -> MutexGuard<'_, Vec<RefusalCounter>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,7 +162,7 @@ impl Refusals {
 /// The entry for new origins when the table is full.
 const OTHERS: &str = "others";
 
-impl<'r> Refused<'r> {
+impl<'r> RefusedRequest<'r> {
     /// Its identity among others with its code and place. A path counts only if the guard has
     /// accepted the app: a refused client can name any number of them.
     fn tells_apart(&self) -> &'r str {
@@ -183,7 +183,7 @@ impl<'r> Refused<'r> {
     }
 }
 
-impl Entry {
+impl RefusalCounter {
     fn is_due(&self, now: Instant) -> bool {
         now.duration_since(self.told_at) >= self.period
     }
@@ -212,14 +212,14 @@ impl Entry {
     }
 }
 
-fn position(table: &[Entry], (code, from, about): (&str, &str, &str)) -> Option<usize> {
+fn position(table: &[RefusalCounter], (code, from, about): (&str, &str, &str)) -> Option<usize> {
     table
         .iter()
         .position(|entry| entry.code == code && *entry.from == *from && *entry.about == *about)
 }
 
 /// Whether there is room now.
-fn make_room(table: &mut Vec<Entry>, now: Instant) -> bool {
+fn make_room(table: &mut Vec<RefusalCounter>, now: Instant) -> bool {
     table.retain(|entry| entry.untold > 0 || now.duration_since(entry.last_at) < QUIET);
     table.len() < MOST
 }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn add(refusals: &Refusals, kind: ErrorKind, about: Option<&str>, path: &str) -> Option<u64> {
-        let refused = Refused {
+        let refused = RefusedRequest {
             kind,
             from: "127.0.0.1",
             about,

@@ -20,14 +20,14 @@ const SECONDS: i64 = 60;
 /// The requests of this daemon that are in flight to a provider.
 #[derive(Debug)]
 pub struct Flights {
-    table: Mutex<Table>,
+    table: Mutex<InFlightTable>,
     clock: Box<dyn Clock>,
 }
 
 /// A row for each, so no more than there are connections.
 #[derive(Debug, Default)]
-struct Table {
-    rows: Vec<Row>,
+struct InFlightTable {
+    rows: Vec<InFlightRow>,
     /// The first free row.
     free: Option<usize>,
     count: usize,
@@ -35,15 +35,15 @@ struct Table {
 }
 
 #[derive(Debug)]
-enum Row {
-    Taken(Arc<Flight>),
+enum InFlightRow {
+    Taken(Arc<TrackedRequest>),
     /// With the next free one.
     Free(Option<usize>),
 }
 
 /// A request in flight. What comes to be known of it is written where it comes to be known, and read by a look.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct TrackedRequest {
     /// Its number in the log.
     pub(super) id: [u8; 16],
     pub(super) started: Instant,
@@ -70,8 +70,8 @@ pub(super) struct Flight {
 
 /// A request's row.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) flight: Arc<Flight>,
+pub(super) struct InFlightEntry {
+    pub(super) flight: Arc<TrackedRequest>,
     row: usize,
 }
 
@@ -86,7 +86,7 @@ pub enum First {
 
 /// What a look finds.
 #[derive(Debug)]
-pub struct Look {
+pub struct InFlightSnapshot {
     /// Requests in flight, as they were asked for.
     pub listed: Vec<InFlight>,
     /// How many more there are.
@@ -152,18 +152,18 @@ impl Default for Flights {
 
 impl Flights {
     /// A request is in flight, until it is told to end.
-    pub(super) fn begin(&self, flight: Flight) -> Entry {
+    pub(super) fn begin(&self, flight: TrackedRequest) -> InFlightEntry {
         let flight = Arc::new(flight);
         let minute = self.clock.seconds().div_euclid(SECONDS);
         let mut table = self.table();
         table.minutes.at(minute).requests += 1;
         let row = table.take(flight.clone());
         drop(table);
-        Entry { flight, row }
+        InFlightEntry { flight, row }
     }
 
     /// Ends it.
-    pub(super) fn end(&self, entry: &Entry, has_failed: bool) {
+    pub(super) fn end(&self, entry: &InFlightEntry, has_failed: bool) {
         let failed_in = has_failed.then(|| self.clock.seconds().div_euclid(SECONDS));
         let mut table = self.table();
         if let Some(minute) = failed_in {
@@ -176,7 +176,7 @@ impl Flights {
     }
 
     /// What is in flight now; at most this many are listed.
-    pub fn look(&self, most: usize, first: First) -> Look {
+    pub fn look(&self, most: usize, first: First) -> InFlightSnapshot {
         let minute = self.clock.seconds().div_euclid(SECONDS);
         let mut table = self.table();
         let minutes = table.minutes.look(minute);
@@ -186,7 +186,7 @@ impl Flights {
         drop(table);
         let now = Instant::now();
         let listed: Vec<_> = flights.iter().map(|flight| flight.at(now)).collect();
-        Look {
+        InFlightSnapshot {
             unlisted: count - listed.len(),
             listed,
             streams,
@@ -194,42 +194,45 @@ impl Flights {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, InFlightTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
-    fn take(&mut self, flight: Arc<Flight>) -> usize {
+impl InFlightTable {
+    fn take(&mut self, flight: Arc<TrackedRequest>) -> usize {
         self.count += 1;
         if let Some(row) = self.free
             && let Some(place) = self.rows.get_mut(row)
         {
-            if let Row::Free(next) = std::mem::replace(place, Row::Taken(flight)) {
+            if let InFlightRow::Free(next) = std::mem::replace(place, InFlightRow::Taken(flight)) {
                 self.free = next;
             }
             return row;
         }
-        self.rows.push(Row::Taken(flight));
+        self.rows.push(InFlightRow::Taken(flight));
         self.rows.len() - 1
     }
 
-    fn give_back(&mut self, row: usize) -> Option<Row> {
+    fn give_back(&mut self, row: usize) -> Option<InFlightRow> {
         let place = self.rows.get_mut(row)?;
         self.count -= 1;
-        Some(std::mem::replace(place, Row::Free(self.free.replace(row))))
+        Some(std::mem::replace(
+            place,
+            InFlightRow::Free(self.free.replace(row)),
+        ))
     }
 
-    fn taken(&self) -> impl Iterator<Item = &Arc<Flight>> {
+    fn taken(&self) -> impl Iterator<Item = &Arc<TrackedRequest>> {
         self.rows.iter().filter_map(|row| match row {
-            Row::Taken(flight) => Some(flight),
-            Row::Free(_) => None,
+            InFlightRow::Taken(flight) => Some(flight),
+            InFlightRow::Free(_) => None,
         })
     }
 
-    fn chosen(&self, most: usize, first: First) -> Vec<Arc<Flight>> {
-        let mut all: Vec<&Arc<Flight>> = self.taken().collect();
-        let order = |one: &&Arc<Flight>, other: &&Arc<Flight>| {
+    fn chosen(&self, most: usize, first: First) -> Vec<Arc<TrackedRequest>> {
+        let mut all: Vec<&Arc<TrackedRequest>> = self.taken().collect();
+        let order = |one: &&Arc<TrackedRequest>, other: &&Arc<TrackedRequest>| {
             let order = (one.started, one.id).cmp(&(other.started, other.id));
             match first {
                 First::Oldest => order,
@@ -245,7 +248,7 @@ impl Table {
     }
 }
 
-impl Flight {
+impl TrackedRequest {
     /// Of a request that has just been routed.
     pub(super) fn new(
         id: [u8; 16],
@@ -380,9 +383,9 @@ mod tests {
         }
     }
 
-    fn flight(number: u8, started: Instant) -> Flight {
+    fn flight(number: u8, started: Instant) -> TrackedRequest {
         let names = (&Arc::from("nous"), &Arc::from("/chat/completions"));
-        Flight::new([number; 16], started, names, None)
+        TrackedRequest::new([number; 16], started, names, None)
     }
 
     #[tokio::test(start_paused = true)]

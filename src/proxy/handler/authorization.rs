@@ -14,14 +14,14 @@ use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 
 use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
-use super::super::gateway::{Rules, Upstream};
-use super::super::models::Wanted;
+use super::super::gateway::{GatewayRules, Upstream};
+use super::super::models::ModelsQuery;
 use super::super::record::Underway;
-use super::super::route::{self, Choice, Local, Route};
+use super::super::route::{self, Local, Route, RouteChoice};
 use super::super::server::RequestBody;
 use super::super::{guard, headers};
 use super::list::merges;
-use super::{Entry, PAUSE, Request, defect};
+use super::{AdmittedRequest, IncomingClient, PAUSE, defect};
 use crate::clients::{Client, Full};
 use crate::clock;
 use crate::config::{AllowedPath, BodyKind};
@@ -31,7 +31,7 @@ pub(super) enum Decision<'r> {
     Answer(Response<Bytes>),
     Local(Local, Option<&'r Arc<Upstream>>),
     Forward(&'r Arc<Upstream>, usize),
-    Models(&'r Arc<Upstream>, usize, Wanted),
+    Models(&'r Arc<Upstream>, usize, ModelsQuery),
     /// Its model decides, which has to be read from the body; with its path as a provider lists it, and the provider
     /// of the address.
     ByModel(&'r AllowedPath, Option<usize>),
@@ -39,12 +39,12 @@ pub(super) enum Decision<'r> {
 
 /// Guard and route, and what the head alone gives away.
 pub(super) fn decide<'r>(
-    request: &Request<'r>,
+    request: &AdmittedRequest<'r>,
     presented: Presented,
     head: &Parts,
     body: &RequestBody,
 ) -> Result<Decision<'r>, ProxyError> {
-    let Request { rules, entry, .. } = *request;
+    let AdmittedRequest { rules, entry, .. } = *request;
     let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
@@ -61,21 +61,21 @@ pub(super) fn decide<'r>(
     let default = rules.default_for(entry.provider.as_ref());
     let (path, upstreams) = (head.uri.path(), &rules.upstreams);
     let choice = match &rules.routing {
-        None => route::find(&head.method, path, upstreams, default).map(Choice::Settled),
+        None => route::find(&head.method, path, upstreams, default).map(RouteChoice::Settled),
         Some(routing) => route::find_by_routes(&head.method, path, upstreams, default, routing),
     };
-    if admitted.is_link && !matches!(choice, Ok(Choice::Settled(Route::Local(_)))) {
+    if admitted.is_link && !matches!(choice, Ok(RouteChoice::Settled(Route::Local(_)))) {
         return Err(guard::foreign_page());
     }
     let choice = choice.map_err(|error| request.told_of_its_own(error, head, default))?;
     let (provider, path, is_settled) = match choice {
-        Choice::Settled(Route::Local(local)) => {
+        RouteChoice::Settled(Route::Local(local)) => {
             return Ok(Decision::Local(
                 local,
                 default.and_then(|at| upstreams.get(at)),
             ));
         }
-        Choice::Settled(Route::Model {
+        RouteChoice::Settled(Route::Model {
             provider,
             path,
             before,
@@ -86,10 +86,10 @@ pub(super) fn decide<'r>(
                 request.may_ask(upstream, path, head)?;
             }
             let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
-            return Ok(Decision::Models(upstream, path, Wanted::One(id)));
+            return Ok(Decision::Models(upstream, path, ModelsQuery::One(id)));
         }
-        Choice::Settled(Route::Forward { provider, path }) => (provider, path, true),
-        Choice::ByModel { provider, path } => (provider, path, false),
+        RouteChoice::Settled(Route::Forward { provider, path }) => (provider, path, true),
+        RouteChoice::ByModel { provider, path } => (provider, path, false),
     };
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
     // The list of all providers has the key's models, whatever the address's provider.
@@ -106,7 +106,7 @@ pub(super) fn decide<'r>(
     Ok(Decision::ByModel(allowed, default))
 }
 
-impl Request<'_> {
+impl AdmittedRequest<'_> {
     /// Whether it comes without a key where one is needed, and was let in as a probe (`entry::is_probe`).
     pub(super) fn is_stranger(&self) -> bool {
         self.entry.needs_key && self.presented != Presented::Valid
@@ -171,7 +171,7 @@ fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> 
 }
 
 /// An app's key is not for the provider that its request goes to, which is named where the app has named it.
-fn not_for(client: &Client, rules: &Rules, head: &Parts) -> ProxyError {
+fn not_for(client: &Client, rules: &GatewayRules, head: &Parts) -> ProxyError {
     let name = client.name();
     let named = route::provider_named(head.uri.path(), &rules.upstreams);
     let which = match named.and_then(|at| rules.upstreams.get(at)) {
@@ -205,7 +205,7 @@ fn has_path(client: &Client, upstream: &Upstream, path: usize) -> Result<(), Pro
 /// Takes the places that a request needs which is sent on: one of its key's, and one of all. What hermesctl asks needs
 /// none of those that apps share.
 pub(super) fn take_places(
-    request: &Request<'_>,
+    request: &AdmittedRequest<'_>,
     underway: &mut Underway,
 ) -> Result<(), ProxyError> {
     if !request.is_own {
@@ -300,7 +300,7 @@ pub(super) fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError
     Some(error.retry_after(clock::until(until, now)))
 }
 
-fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
+fn not_our_own(head: &Parts, rules: &GatewayRules) -> Result<(), ProxyError> {
     if !headers::has_mark(&head.headers, &rules.mark) {
         return Ok(());
     }
@@ -312,7 +312,7 @@ fn not_our_own(head: &Parts, rules: &Rules) -> Result<(), ProxyError> {
 
 /// An answer to HTTP/1.0 may end with its connection only, and a Unix socket has no reset that
 /// would tell a cut from an end. The answer to a HEAD ends with its head.
-fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
+fn cut_would_show(head: &Parts, entry: &IncomingClient) -> Result<(), ProxyError> {
     let is_shown = entry.ends.is_some() || head.method == Method::HEAD;
     if head.version != Version::HTTP_10 || is_shown {
         return Ok(());
@@ -325,7 +325,7 @@ fn cut_would_show(head: &Parts, entry: &Entry) -> Result<(), ProxyError> {
 fn acceptable_body(
     head: &Parts,
     body: &RequestBody,
-    rules: &Rules,
+    rules: &GatewayRules,
     taken: BodyKind,
 ) -> Result<(), ProxyError> {
     let limit = rules.limits.body;

@@ -15,7 +15,7 @@ const PIECE: usize = 16 * 1024;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum CloseMode {
     /// Nothing is under way.
     InOrder,
     /// The same, and the client may still be sending bytes that will not be read.

@@ -27,12 +27,12 @@ pub struct Mishap {
 
 /// Requests that went wrong, and the last of them.
 #[derive(Debug, Default)]
-pub struct Mishaps {
+pub struct FailureTally {
     count: AtomicU64,
     last: Mutex<Option<Mishap>>,
 }
 
-impl Mishaps {
+impl FailureTally {
     /// One more.
     pub(super) fn add(
         &self,
@@ -80,7 +80,7 @@ const KEPT: usize = 20;
 
 /// A request that failed, whatever came after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct RecentFailure {
     /// When it ended.
     pub at: Instant,
     /// The code of our error, `http_` and the provider's status, or `answer_cut`.
@@ -95,18 +95,18 @@ pub struct Failure {
 
 /// The last requests that failed. A request that goes well does not come here.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<VecDeque<Failure>>);
+pub struct Failures(Mutex<VecDeque<RecentFailure>>);
 
 impl Failures {
     /// One more.
-    pub(super) fn add(&self, failure: Failure) {
+    pub(super) fn add(&self, failure: RecentFailure) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.truncate(KEPT - 1);
         kept.push_front(failure);
     }
 
     /// All that are kept, the latest first.
-    pub fn look(&self) -> Vec<Failure> {
+    pub fn look(&self) -> Vec<RecentFailure> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().cloned().collect()
     }

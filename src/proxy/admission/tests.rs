@@ -1,10 +1,10 @@
 use super::*;
 
-async fn takes(places: &Arc<Places>) -> Option<Place> {
+async fn takes(places: &Arc<Places>) -> Option<ConnectionSlot> {
     timeout(Duration::from_secs(10), places.take()).await.ok()
 }
 
-async fn leaves(place: &Place) -> bool {
+async fn leaves(place: &ConnectionSlot) -> bool {
     let asked = timeout(Duration::ZERO, place.asked_to_leave());
     asked.await.is_ok()
 }
@@ -64,7 +64,7 @@ async fn strangers_go_before_clients_that_were_let_in_and_some_places_are_kept_f
         let oldest = strangers.remove(0);
         oldest.seat.waits();
         let leaves = async {
-            assert_eq!(oldest.asked_to_leave().await, Reason::Idle);
+            assert_eq!(oldest.asked_to_leave().await, EvictionReason::Idle);
             drop(oldest);
         };
         let (newcomer, ()) = tokio::join!(takes(&places), leaves);
@@ -165,11 +165,11 @@ async fn the_slowest_body_makes_way_and_an_honest_one_never() {
     };
     let began = Instant::now();
     let leave = async {
-        assert_eq!(silent.asked_to_leave().await, Reason::SlowBody);
+        assert_eq!(silent.asked_to_leave().await, EvictionReason::SlowBody);
         let waited = began.elapsed();
         assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(6));
         drop(silent);
-        assert_eq!(dripping.asked_to_leave().await, Reason::SlowBody);
+        assert_eq!(dripping.asked_to_leave().await, EvictionReason::SlowBody);
         drop(dripping);
         std::future::pending::<()>().await;
     };
@@ -209,7 +209,7 @@ async fn a_body_that_nobody_takes_and_a_line_that_hangs_cost_no_place() {
         async move { takes(&places).await }
     };
     let leave = async {
-        assert_eq!(hanging.asked_to_leave().await, Reason::SlowBody);
+        assert_eq!(hanging.asked_to_leave().await, EvictionReason::SlowBody);
         drop(hanging);
     };
     tokio::time::sleep(Duration::from_secs(10)).await;
