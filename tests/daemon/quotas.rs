@@ -58,6 +58,11 @@ fn used(daemon: &Daemon) -> Value {
     hour.cloned().unwrap_or_default()
 }
 
+async fn flat(daemon: &Daemon) -> Value {
+    let page = client().get(format!("{}/status.json", daemon.origin()));
+    page.send().await.unwrap().json().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_crossing_is_told_once_and_a_reload_forgets_no_quota() {
     let world = World::new(Options::default()).await;
@@ -110,6 +115,12 @@ async fn each_crossing_is_told_once_and_a_reload_forgets_no_quota() {
         let line = format!("hermes_proxy_quota_{name}{labels} {value}");
         assert!(page.lines().any(|known| known == line), "{line}\n{page}");
     }
+    assert_eq!(used(&daemon)["used_percent"], 100);
+    assert_eq!(flat(&daemon).await["nous_quota_used_percent"], 100);
+    let page = client().get(format!("{}/", daemon.origin()));
+    let page = page.header("accept", "text/html").send().await.unwrap();
+    let page = page.text().await.unwrap();
+    assert!(page.contains("<rect class=\"bad\" width=\"100\""), "{page}");
     // It begins again in a second, with no answer that says so.
     answered(&daemon, 0, 1).await;
     let all = ["quota_low", "quota_spent", "quota_free"];
@@ -121,8 +132,7 @@ async fn each_crossing_is_told_once_and_a_reload_forgets_no_quota() {
         (&json!(0), &json!(1000))
     );
     assert_eq!(window["resets_at"], Value::Null, "{window}");
-    let page = client().get(format!("{}/status.json", daemon.origin()));
-    let page: Value = page.send().await.unwrap().json().await.unwrap();
+    let page = flat(&daemon).await;
     assert_eq!(page["nous_quota_resets_at"], Value::Null, "{page}");
     answered(&daemon, 0, 3000).await;
     until("the next end", || events(home).len() == 4);
