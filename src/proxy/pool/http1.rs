@@ -122,6 +122,13 @@ impl Drop for Http1Connection {
 }
 
 impl Http1Checkout {
+    /// It was idle, though perhaps dialled for a request that another one served: its end may have come unseen.
+    pub(super) fn has_idled(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.is_kept = true;
+        }
+    }
+
     /// Sends a request and waits for its answer's head. On a connection that was kept, only if nothing has come
     /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
     pub(super) async fn send(

@@ -333,7 +333,10 @@ impl UpstreamOrigin {
     async fn check_out(self: &Arc<Self>, repeatable: bool) -> Result<Checkout, Arc<ConnectError>> {
         let told = {
             let mut state = self.state();
-            if let Some(checkout) = state.take(self, repeatable) {
+            if let Some(mut checkout) = state.take(self, repeatable) {
+                if let Checkout::Http1(idle) = &mut checkout {
+                    idle.has_idled();
+                }
                 return Ok(checkout);
             }
             let (tell, told) = oneshot::channel();
