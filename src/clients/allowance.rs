@@ -86,11 +86,6 @@ pub(super) struct DayMoment {
 }
 
 impl ClientRates {
-    /// Whether there are none.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether some are of a day.
     pub fn has_days(&self) -> bool {
         self.requests_per_day.is_some() || self.tokens_per_day.is_some()

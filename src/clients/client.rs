@@ -284,11 +284,6 @@ impl Client {
 }
 
 impl InFlightPermit {
-    /// Whose request it is.
-    pub fn client(&self) -> &Arc<Client> {
-        &self.client
-    }
-
     /// The request was not sent to a provider: it uses nothing of the day on which
     /// it came, so long ago. Not for one that was not counted.
     pub fn gives_back(&self, age: Duration) {

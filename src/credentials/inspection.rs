@@ -30,8 +30,6 @@ pub struct Inspection {
 pub struct FileLook {
     /// The file.
     pub path: PathBuf,
-    /// Whether it is ours alone.
-    pub own: bool,
     /// What it holds.
     pub content: InspectedContent,
 }
@@ -67,8 +65,6 @@ pub struct LoginLook {
     pub login: Login,
     /// What it allows now.
     pub assessment: Assessment,
-    /// When the user logged in, as far as it was noted.
-    pub since: Option<DateTime<Utc>>,
     /// When the grant ends, as far as that is known.
     pub ends_at: Option<DateTime<Utc>>,
     /// Whether that is near enough to warn of.
@@ -98,17 +94,13 @@ pub fn inspect(
     let global = (files.global != files.active).then_some(&files.global);
     let sources = [&files.own, &files.active].into_iter().chain(global);
     let mirror = layout.mirror_file().map(|name| {
-        look(&files.shared.join(name), false, |document| {
+        look(&files.shared.join(name), |document| {
             Some(Login::new(std::mem::take(document), layout))
         })
     });
     Some(Inspection {
         files: sources
-            .map(|file| {
-                look(file, *file == files.own, |document| {
-                    store::login(document, layout)
-                })
-            })
+            .map(|file| look(file, |document| store::login(document, layout)))
             .collect(),
         mirror,
         suppressed: store.is_suppressed(),
@@ -188,7 +180,7 @@ pub fn kept_logins(files: &StoreFiles) -> Vec<(String, PathBuf)> {
 /// The fingerprint of the refresh token that a store at `file` holds of this provider.
 pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
-    match look(file, false, |document| store::login(document, layout)).content {
+    match look(file, |document| store::login(document, layout)).content {
         InspectedContent::Login(fingerprint) => fingerprint,
         InspectedContent::Missing
         | InspectedContent::Unusable(..)
@@ -200,7 +192,7 @@ pub fn refresh_fingerprint(file: &Path, adapter: &dyn Adapter) -> Option<String>
 /// The same of another program's file, which has the login at its top.
 pub fn fingerprint_at_top(file: &Path, adapter: &dyn Adapter) -> Option<String> {
     let layout = adapter.layout()?;
-    let look = look(file, false, |document| {
+    let look = look(file, |document| {
         Some(Login::new(std::mem::take(document), layout))
     });
     match look.content {
@@ -278,7 +270,6 @@ fn login_look(
         store: found.source,
         own,
         assessment,
-        since,
         ends_at,
         ends_soon: ends_at.is_some_and(|end| grant::warnings_due(end, now) > 0),
         merge: mirror.map(|mirror| login.clone().merge(&mirror, now)),
@@ -290,11 +281,7 @@ fn login_look(
     }
 }
 
-fn look(
-    file: &Path,
-    own: bool,
-    login: impl FnOnce(&mut Map<String, Value>) -> Option<Login>,
-) -> FileLook {
+fn look(file: &Path, login: impl FnOnce(&mut Map<String, Value>) -> Option<Login>) -> FileLook {
     let content = match read_object(file) {
         Ok(None) => InspectedContent::Missing,
         Ok(Some(mut document)) => login(&mut document).map_or(InspectedContent::Nothing, |login| {
@@ -335,5 +322,5 @@ fn look(
         }
     };
     let path = file.to_owned();
-    FileLook { path, own, content }
+    FileLook { path, content }
 }

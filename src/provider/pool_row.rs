@@ -40,8 +40,6 @@ pub enum Failing {
 pub enum FailureReason {
     /// The account has nothing to pay with.
     Billing,
-    /// It may be that, or the request itself.
-    BillingUnverified,
     /// Too many requests.
     RateLimit,
 }
@@ -183,7 +181,6 @@ pub fn mark(row: &mut Map<String, Value>, mark: &FailureMark<'_>) {
     };
     let reason = mark.reason.map(|reason| match reason {
         FailureReason::Billing => "billing",
-        FailureReason::BillingUnverified => "billing_unverified",
         FailureReason::RateLimit => "rate_limit",
     });
     for (key, value) in [
