@@ -64,6 +64,17 @@ fn without_inner_modules(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Without the paths of visibilities, which use nothing.
+fn without_visibilities(text: &str) -> String {
+    let mut parts = text.split("pub(in ");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept += "pub";
+        kept += part.split_once(')').map_or(part, |(_, rest)| rest);
+    }
+    kept
+}
+
 /// Without what only tests compile: imports, and single functions up to the next item.
 fn without_test_items(text: &str) -> (String, Vec<String>) {
     let (mut kept, mut test_modules) = (String::new(), Vec::new());
@@ -165,6 +176,8 @@ fn imports(text: &str) -> (BTreeMap<String, Vec<String>>, String) {
         }
         leaves(tree.trim_end_matches(';'), &[], &mut found);
     }
+    // A module within the file imports what the file itself names so.
+    found.retain(|(name, path)| *path != ["self", name.as_str()]);
     (found.into_iter().collect(), rest)
 }
 
@@ -181,9 +194,7 @@ impl Crate {
                 path.push(one);
                 path
             }));
-            let (imports, text) = imports(&without_inner_modules(
-                &text.replace("pub(in crate::", "pub(in "),
-            ));
+            let (imports, text) = imports(&without_inner_modules(&without_visibilities(&text)));
             let name = name.clone();
             files.insert(
                 path,
@@ -239,13 +250,18 @@ impl Crate {
         is_rooted.then_some(at)
     }
 
-    /// The modules that a file's text and imports lead to.
-    fn uses(&self, from: &[String], file: &File) -> BTreeSet<Vec<String>> {
-        let mut used = BTreeSet::new();
+    /// The modules that a file's text and imports lead to, each with the names that lead there.
+    fn uses(&self, from: &[String], file: &File) -> BTreeMap<Vec<String>, BTreeSet<String>> {
+        let mut used = BTreeMap::<_, BTreeSet<_>>::new();
+        let mut note = |path: &[String]| {
+            if let Some(at) = self.follow(from, path, 0) {
+                used.entry(at).or_default().insert(path.join("::"));
+            }
+        };
         let mut by_path = BTreeSet::new();
         for path in paths(&file.text) {
             by_path.extend(path.first().cloned());
-            used.extend(self.follow(from, &path, 0));
+            note(&path);
         }
         for (name, path) in &file.imports {
             // A module that is imported is used by what is named in it.
@@ -253,10 +269,10 @@ impl Crate {
                 .follow(from, path, 0)
                 .is_some_and(|at| at.last() == path.last());
             if !(is_module && by_path.contains(name)) {
-                used.extend(self.follow(from, path, 0));
+                note(path);
             }
         }
-        used.retain(|one| one != from && one.first() == from.first());
+        used.retain(|one, _| one != from && one.first() == from.first());
         used
     }
 }
@@ -299,11 +315,15 @@ fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>>
 fn files_of_a_room_use_each_other_one_way() {
     let all = Crate::read();
     let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut names = BTreeMap::new();
     for (path, file) in &all.files {
-        let used = all.uses(path, file).into_iter();
-        let used = used.filter_map(|path| all.files.get(&path));
-        let used = used.map(|file| file.name.clone()).collect();
-        arrows.insert(file.name.clone(), used);
+        let to = arrows.entry(file.name.clone()).or_default();
+        for (path, by) in all.uses(path, file) {
+            if let Some(used) = all.files.get(&path) {
+                to.insert(used.name.clone());
+                names.insert((&file.name, &used.name), by);
+            }
+        }
     }
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
     let circles = circles(&arrows);
@@ -312,8 +332,9 @@ fn files_of_a_room_use_each_other_one_way() {
         *found.entry(room).or_default() += circle.len();
         println!("{room}: {} files on a circle", circle.len());
         for file in circle {
-            let to: Vec<_> = arrows[file].intersection(circle).collect();
-            println!("    {file} -> {to:?}");
+            for to in arrows[file].intersection(circle) {
+                println!("    {file} -> {to} by {:?}", names[&(file, to)]);
+            }
         }
     }
     let expected: BTreeMap<_, _> = STILL_ON_CIRCLES.iter().copied().collect();
