@@ -20,7 +20,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("provider", 20),
     ("proxy", 52),
     ("service", 7),
-    ("translate", 3),
     ("usage", 5),
 ];
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use self::output::{CallPiece, ResponseOutput};
 use super::super::events::{Budget, EventMachine};
-use super::super::json::{self, JsonItems, JsonMembers, escaped, is_null, number, string};
+use super::super::json::{self, JsonItems, JsonMembers, is_null, number, string};
 use super::super::{EchoedFields, Pieces, UntranslatableAnswer, WholeTranslation, error_of, usage};
 use super::items::{MessagePart, ResponseStatus};
 
@@ -387,9 +387,4 @@ impl EventMachine for ResponsesMachine {
     fn held(&self) -> usize {
         self.output.held()
     }
-}
-
-/// What an answer is called until the provider has named it.
-fn unnamed(asked: &EchoedFields) -> (Vec<u8>, Vec<u8>) {
-    (b"resp_translated".to_vec(), escaped(&asked.model))
 }

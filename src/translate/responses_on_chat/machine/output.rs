@@ -1,6 +1,7 @@
 //! The output of a response while it is written: the open item, its content so far, and their
 //! events.
 
+mod call_events;
 mod calls;
 
 use serde_json::{Map, Value};
@@ -10,7 +11,6 @@ use self::calls::Calls;
 use super::super::super::json::escaped;
 use super::super::super::{EchoedFields, LONGEST_NAME, Pieces};
 use super::super::items::{self, MessagePart, ResponseHead, ResponseStatus, put, put_number};
-use super::unnamed;
 
 /// The items, and the response around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl<'b> EventBody<'b> {
             behind,
         }
     }
+}
+
+/// What an answer is called until the provider has named it.
+fn unnamed(asked: &EchoedFields) -> (Vec<u8>, Vec<u8>) {
+    (b"resp_translated".to_vec(), escaped(&asked.model))
 }
 
 impl ResponseOutput {
