@@ -2,16 +2,16 @@
 //! nothing: not for a disk, and no longer than the taking of a map.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 use tokio::time::Instant;
 
-use super::key::{About, Mixed, Names, Quarter, UsageKey};
+use super::key::{About, Names, Quarter, UsageKey};
 use super::meter::{NO_KEY, UsageMeter, clean};
 use super::report::CountsQuery;
-use super::tokens::TokenCounts;
+use super::rows::{OTHER, One, RowCounts, UsageRows};
 use super::totals::{Total, Totals};
 use crate::clock::Clock;
 
@@ -23,38 +23,8 @@ const MOST_APPS: usize = 200;
 const MOST_ROWS: usize = 5_000;
 /// So many rows wait to be taken, and as many to be written. A request beyond them is not counted.
 pub(super) const MOST_WAITING: usize = 10_000;
-/// What all further names are called. No name that comes from outside begins like it.
-pub(super) const OTHER: &str = "(other)";
 /// hermesctl's own requests are.
 const OWN: &str = "(hermesctl)";
-
-/// What a row counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct RowCounts {
-    pub(super) requests: u64,
-    /// Those without a whole answer of success.
-    pub(super) failed: u64,
-    /// Successes that should have had a token count.
-    pub(super) untold: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) tokens: TokenCounts,
-    /// Failures by their kinds.
-    pub(super) errors: BTreeMap<Cow<'static, str>, u64>,
-}
-
-/// What one request counts.
-#[derive(Debug)]
-struct One {
-    is_untold: bool,
-    failure: Option<Cow<'static, str>>,
-    bytes_in: u64,
-    bytes_out: u64,
-    tokens: TokenCounts,
-}
-
-/// Rows that wait.
-pub(super) type UsageRows<When> = HashMap<UsageKey<When>, RowCounts, Mixed>;
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -114,43 +84,6 @@ pub(super) struct Today {
     apps: HashSet<Box<str>>,
     /// Rows that tell models and apps apart.
     rows: HashSet<UsageKey<()>>,
-}
-
-impl RowCounts {
-    fn of(one: One) -> Self {
-        let mut counts = Self::default();
-        counts.count(one);
-        counts
-    }
-
-    fn count(&mut self, one: One) {
-        self.requests += 1;
-        self.untold += u64::from(one.is_untold);
-        self.bytes_in = self.bytes_in.saturating_add(one.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(one.bytes_out);
-        self.tokens += one.tokens;
-        if let Some(kind) = one.failure {
-            self.failed += 1;
-            *self.errors.entry(kind).or_default() += 1;
-        }
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        let pairs = [
-            (&mut self.requests, other.requests),
-            (&mut self.failed, other.failed),
-            (&mut self.untold, other.untold),
-            (&mut self.bytes_in, other.bytes_in),
-            (&mut self.bytes_out, other.bytes_out),
-        ];
-        for (sum, more) in pairs {
-            *sum = sum.saturating_add(more);
-        }
-        self.tokens += other.tokens;
-        for (kind, more) in other.errors {
-            *self.errors.entry(kind).or_default() += more;
-        }
-    }
 }
 
 impl Book {
@@ -320,14 +253,6 @@ fn has_room(names: &mut HashSet<Box<str>>, name: &str, most: usize) -> bool {
     has_room
 }
 
-/// The first day of which rows are kept.
-pub(super) fn first_kept(today: NaiveDate, days: u32) -> NaiveDate {
-    let days = i64::from(days.saturating_sub(1));
-    let ordinal = i64::from(today.num_days_from_ce()) - days;
-    let ordinal = i32::try_from(ordinal).unwrap_or(i32::MIN);
-    NaiveDate::from_num_days_from_ce_opt(ordinal).unwrap_or(NaiveDate::MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -423,15 +348,5 @@ mod tests {
         assert_eq!(noon, clock.now().with_timezone(&Local).date_naive());
         clock.jump(Duration::from_hours(24));
         assert_eq!(book.today(), noon.succ_opt().unwrap());
-    }
-
-    #[test]
-    fn rows_are_kept_for_whole_days() {
-        let today = NaiveDate::from_ymd_opt(2026, 11, 30).unwrap();
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert_eq!(first_kept(today, 1), today);
-        assert_eq!(first_kept(today, 7), day("2026-11-24"));
-        assert_eq!(first_kept(today, 400), day("2025-10-27"));
-        assert!(first_kept(today, u32::MAX) < today);
     }
 }

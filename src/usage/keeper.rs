@@ -12,9 +12,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::counter::{Book, MOST_WAITING, SharedBook, UsageRows};
+use super::counter::{Book, MOST_WAITING, SharedBook};
 use super::key::Quarter;
 use super::report::{CountsQuery, CountsReport, Query};
+use super::rows::UsageRows;
 use super::store::{UsageStore, UsageStoreFault};
 use crate::clock::Clock;
 

@@ -16,6 +16,7 @@ mod key;
 mod label;
 mod meter;
 mod report;
+mod rows;
 mod scan;
 mod store;
 mod tokens;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
 
-use super::counter::{RowCounts, UsageRows, first_kept};
 use super::key::UsageKey;
+use super::rows::{RowCounts, UsageRows, first_kept};
 use super::tokens::TokenCounts;
 
 /// So many names are listed.

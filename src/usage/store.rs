@@ -1,5 +1,6 @@
 //! The counts on disk: one SQLite file, ours alone. Everything here may wait for a disk.
 
+mod fault;
 mod open;
 
 use std::collections::BTreeMap;
@@ -9,10 +10,12 @@ use std::sync::Arc;
 use chrono::{Days, NaiveDate};
 use rusqlite::{Connection, ErrorCode, Row, params};
 
+pub(super) use self::fault::UsageStoreFault;
+use self::fault::io;
 use self::open::{check, make, set_aside};
-use super::counter::{RowCounts, UsageRows, first_kept};
 use super::key::UsageKey;
 use super::report::{CountsReport, CountsSums, GroupBy, Query};
+use super::rows::{RowCounts, UsageRows, first_kept};
 use super::tokens::TokenCounts;
 
 /// A clock that is ahead on this many days removes no older row.
@@ -46,23 +49,6 @@ const SUMS: &str = "
     CAST(TOTAL(prompt_tokens) AS INTEGER), CAST(TOTAL(completion_tokens) AS INTEGER),
     CAST(TOTAL(cached_tokens) AS INTEGER), CAST(TOTAL(reasoning_tokens) AS INTEGER),
     CAST(TOTAL(total_tokens) AS INTEGER)";
-
-/// Why the counts can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UsageStoreFault {
-    /// SQLite can't.
-    #[error("{file}: {source}", file = .1.display(), source = .0)]
-    Sqlite(#[source] rusqlite::Error, PathBuf),
-    /// The file system can't.
-    #[error("{file}: {source}", file = .1.display(), source = .0)]
-    Io(#[source] std::io::Error, PathBuf),
-    /// It may belong to any user.
-    #[error("{file} belongs to somebody else, or others may write it; remove it", file = .0.display())]
-    NotOurs(PathBuf),
-    /// It was written by a later version.
-    #[error("{file} was written by a newer hermes-proxyd", file = .0.display())]
-    Newer(PathBuf),
-}
 
 /// The open file.
 #[derive(Debug)]
@@ -286,10 +272,6 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
-}
-
-fn io(error: std::io::Error, file: &Path) -> UsageStoreFault {
-    UsageStoreFault::Io(error, file.to_owned())
 }
 
 fn parameters(key: &UsageKey<NaiveDate>, counts: &RowCounts) -> impl rusqlite::Params {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::counter::OTHER;
+use super::rows::OTHER;
 use super::tokens::TokenCounts;
 
 /// How many models have their own total, over all providers; answers of others share one per provider. Each is a time

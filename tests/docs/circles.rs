@@ -20,7 +20,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("provider", 20),
     ("proxy", 52),
     ("service", 7),
-    ("usage", 5),
 ];
 
 /// The crate's files by their module's path, such as `cli::auth::login`.

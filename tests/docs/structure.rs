@@ -357,6 +357,7 @@ const PURE: &[&str] = &[
     "sse.rs",
     "usage/label.rs",
     "usage/meter.rs",
+    "usage/rows.rs",
     "usage/scan.rs",
     "usage/scan/document.rs",
     "usage/tokens.rs",

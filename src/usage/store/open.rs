@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{UsageStoreFault, io};
+use super::fault::{UsageStoreFault, io};
 use crate::files::Spot;
 
 /// Counts up with each change of the tables.
