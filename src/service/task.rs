@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
+use self::definition::TaskUser;
 use super::tool::{Processes, ProgramCall, ProgramOutput, Tools, refused};
 use super::{
     InstallPlan, Installed, Manager, Running, ServiceError, ServiceState, ServiceStep, Steering,
@@ -23,22 +24,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs the daemon without a window, and ends as it does.
 const HIDDEN: &str = "hermes-proxyd-hidden.exe";
-
-/// Whose task it is.
-#[derive(Debug, Clone)]
-pub(super) struct TaskUser {
-    pub(super) domain: String,
-    pub(super) name: String,
-}
-
-impl TaskUser {
-    fn account(&self) -> String {
-        if self.domain.is_empty() {
-            return self.name.clone();
-        }
-        format!("{}\\{}", self.domain, self.name)
-    }
-}
 
 /// The service as a task.
 #[derive(Debug)]

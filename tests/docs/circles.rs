@@ -19,7 +19,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("page", 7),
     ("provider", 20),
     ("proxy", 52),
-    ("service", 7),
 ];
 
 /// The crate's files by their module's path, such as `cli::auth::login`.

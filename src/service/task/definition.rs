@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use super::TaskUser;
-
 /// The number by which the Task Scheduler says that a task runs (`SCHED_S_TASK_RUNNING`).
 pub(super) const RUNNING: i64 = 0x0004_1301;
 /// It has not run yet (`SCHED_S_TASK_HAS_NOT_RUN`).
@@ -12,6 +10,22 @@ const NEVER_RAN: i64 = 0x0004_1303;
 const TERMINATED: i64 = 0x0004_1306;
 /// The same, as the process's own end.
 const CONTROL_C_EXIT: i64 = 0xC000_013A;
+
+/// Whose task it is.
+#[derive(Debug, Clone)]
+pub(super) struct TaskUser {
+    pub(super) domain: String,
+    pub(super) name: String,
+}
+
+impl TaskUser {
+    pub(super) fn account(&self) -> String {
+        if self.domain.is_empty() {
+            return self.name.clone();
+        }
+        format!("{}\\{}", self.domain, self.name)
+    }
+}
 
 /// The task for one user, in UTF-16 with its mark, as `schtasks` wants it.
 pub(super) fn file(user: &TaskUser, program: &Path, log: &Path) -> Vec<u8> {
