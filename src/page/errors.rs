@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::PageView;
 use super::markup::{Html, put};
-use super::{PageView, time};
+use super::time::time;
 use crate::control::human;
 
 /// So many kinds are listed.

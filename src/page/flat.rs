@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HealthLevel, PageView, overview, usage};
+use super::health::HealthLevel;
+use super::{PageView, overview, usage};
 use crate::control::judge;
 use crate::control::protocol::{ProviderStatus, Timestamp};
 

@@ -8,171 +8,28 @@ mod charts;
 mod connect;
 mod errors;
 mod flat;
+mod health;
 mod markup;
 mod overview;
 mod providers;
+mod time;
 mod usage;
+mod view;
 
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::health::HealthLevel;
 use self::markup::{Html, put};
-use crate::control::pools::LoginEntry;
-use crate::control::protocol::{ClientEntry, Finding, Severity, Status, Timestamp};
-use crate::control::usage::UsageReport;
-use crate::control::{human, judge};
+pub use self::view::{ConnectHint, DailyCounts, FailedRequest, PageUsage, PageView};
+use crate::control::judge;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-
-/// What is shown to one reader.
-#[derive(Debug)]
-pub struct PageView {
-    /// The daemon and its providers.
-    pub status: Status,
-    /// Each login of each provider.
-    pub logins: Vec<LoginEntry>,
-    /// The apps that have a key.
-    pub clients: Vec<ClientEntry>,
-    /// The last requests that failed, the latest first.
-    pub failures: Vec<FailedRequest>,
-    /// Who used how much.
-    pub usage: PageUsage,
-    /// How the reader's app would connect.
-    pub door: ConnectHint,
-}
-
-/// A request that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedRequest {
-    /// When it ended.
-    pub at: DateTime<Utc>,
-    /// An error code of ours, `http_` and the provider's status, or `answer_cut`.
-    pub code: String,
-    /// The provider that it was for; empty where none was asked.
-    pub provider: String,
-    /// The app that asked: its key's name, its address, or empty.
-    pub client: String,
-    /// The host or web page that was refused.
-    pub about: Option<String>,
-}
-
-/// Who used how much.
-#[derive(Debug, Clone)]
-pub enum PageUsage {
-    /// Nothing is counted, by the configuration.
-    Off,
-    /// The reader's key is not for all providers.
-    Hidden,
-    /// The counts can't be read, and why.
-    Unknown(String),
-    /// The counts.
-    Known(std::sync::Arc<DailyCounts>),
-}
-
-/// The counts of the last days.
-#[derive(Debug, Clone)]
-pub struct DailyCounts {
-    /// The last 30 days, by day.
-    pub days: UsageReport,
-    /// The last 7 days, by model.
-    pub models_of_week: UsageReport,
-    /// The last 30 days, by model.
-    pub models_of_month: UsageReport,
-    /// Today, by client.
-    pub clients_today: UsageReport,
-    /// The last 7 days, by client.
-    pub clients_of_week: UsageReport,
-    /// The last 30 days, by client.
-    pub clients_of_month: UsageReport,
-}
-
-/// How an app connects from where the reader is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectHint {
-    /// Scheme, host and port.
-    pub origin: String,
-    /// The provider that `/v1` means there.
-    pub provider: Option<String>,
-    /// Whether an app needs a client key there.
-    pub needs_key: bool,
-}
-
-/// How well something is, as a word and a class of the style.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HealthLevel {
-    Good,
-    Attention,
-    Bad,
-}
-
-impl HealthLevel {
-    /// Of the worst of these findings.
-    fn of<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Self {
-        let mut level = Self::Good;
-        for finding in findings {
-            match finding.severity {
-                Severity::Bad => return Self::Bad,
-                Severity::Attention | Severity::Other(_) => level = Self::Attention,
-            }
-        }
-        level
-    }
-
-    /// As JSON has it, and the style's class.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Attention => "attention",
-            Self::Bad => "bad",
-        }
-    }
-
-    /// As a person reads it.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Good => "Good",
-            Self::Attention => "Attention",
-            Self::Bad => "Failing",
-        }
-    }
-}
-
-impl PageView {
-    /// Leaves what a key with limits may see: its providers, what is wrong with them, and its own app.
-    #[must_use]
-    pub fn narrowed(mut self, app: &str, sees: impl Fn(&str) -> bool) -> Self {
-        let findings = judge::findings(&self.status).into_owned();
-        let is_open = |finding: &Finding| finding.provider.as_deref().is_some_and(&sees);
-        self.status.findings = Some(findings.into_iter().filter(is_open).collect());
-        self.status.providers.retain(|one| sees(&one.name));
-        self.status.listeners.clear();
-        self.status.refused = None;
-        self.status.refused_apps = None;
-        self.logins.retain(|login| sees(&login.provider));
-        self.clients.retain(|client| client.name == app);
-        self.failures
-            .retain(|one| one.client == app && sees(&one.provider));
-        self.usage = PageUsage::Hidden;
-        self
-    }
-
-    fn now(&self) -> DateTime<Utc> {
-        self.status.now.0
-    }
-
-    fn counts(&self) -> Option<&DailyCounts> {
-        match &self.usage {
-            PageUsage::Known(counts) => Some(counts),
-            PageUsage::Off | PageUsage::Hidden | PageUsage::Unknown(_) => None,
-        }
-    }
-}
 
 /// The page.
 pub fn html(sight: &PageView) -> String {
@@ -250,30 +107,4 @@ fn icon(level: HealthLevel) -> &'static str {
             "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M1 1h14v14H1z' fill='%23c5303a'/%3E%3C/svg%3E\">\n"
         }
     }
-}
-
-/// A time: how far it is from now, and when it is. The script shows it in the reader's time zone.
-fn time(page: &mut Html, at: DateTime<Utc>, now: DateTime<Utc>) {
-    let distance = human::distance((at - now).num_seconds());
-    put!(
-        page,
-        distance,
-        " <time datetime=\"",
-        Timestamp(at),
-        "\">",
-        at.format("%Y-%m-%d %H:%M UTC").to_string(),
-        "</time>"
-    );
-}
-
-/// A pill with the level's colour and its word.
-fn pill(page: &mut Html, level: HealthLevel) {
-    put!(
-        page,
-        "<span class=\"pill ",
-        level.word(),
-        "\">",
-        level.label(),
-        "</span>"
-    );
 }

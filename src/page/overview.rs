@@ -1,7 +1,8 @@
 //! The page's top and end: the verdict with its fix, and the numbers of today. Pure.
 
+use super::health::{HealthLevel, pill};
 use super::markup::{Html, put};
-use super::{HealthLevel, PageUsage, PageView, pill, usage};
+use super::{PageUsage, PageView, usage};
 use crate::control::human;
 use crate::control::judge;
 use crate::control::protocol::{Finding, Timestamp};

@@ -1,7 +1,9 @@
 //! Each provider: its state, its logins and their ends, and the used part of its quota. Pure.
 
+use super::PageView;
+use super::health::{HealthLevel, pill};
 use super::markup::{Html, put};
-use super::{HealthLevel, PageView, pill, time};
+use super::time::time;
 use crate::control::human;
 use crate::control::judge;
 use crate::control::pools::LoginEntry;

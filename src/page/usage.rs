@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate};
 
+use super::PageView;
 use super::charts::{Bar, bars, share};
 use super::markup::{Html, put};
-use super::{PageView, time};
+use super::time::time;
 use crate::control::human;
 use crate::control::protocol::ClientEntry;
 use crate::control::usage::{UsageReport, UsageSums};

@@ -16,7 +16,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("credentials", 24),
     ("daemon", 12),
     ("doctor", 11),
-    ("page", 7),
     ("provider", 20),
     ("proxy", 52),
 ];

@@ -311,11 +311,14 @@ const PURE: &[&str] = &[
     "page/connect.rs",
     "page/errors.rs",
     "page/flat.rs",
+    "page/health.rs",
     "page/markup.rs",
     "page/mod.rs",
     "page/overview.rs",
     "page/providers.rs",
+    "page/time.rs",
     "page/usage.rs",
+    "page/view.rs",
     "provider/jwt.rs",
     "provider/layout.rs",
     "provider/nous/layout.rs",
@@ -408,7 +411,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     // The file's login, where no daemon runs.
     ("doctor/login.rs", &[".ends_soon"]),
     // What a key for some providers may not see.
-    ("page/mod.rs", &[".refused_apps"]),
+    ("page/view.rs", &[".refused_apps"]),
     // What the daemon has read of its file, against the file.
     ("doctor/pending.rs", &["needs_restart"]),
 ];
