@@ -1,8 +1,69 @@
-//! Detects container engines by their sockets and programs.
+//! Container engines, detected by their sockets and programs.
 
 use std::path::{Path, PathBuf};
 
-use super::{Engine, EngineKind, EngineState, HostMachine};
+use super::{AppOrigin, HostMachine};
+
+/// A container engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Which one.
+    pub kind: EngineKind,
+    /// Whether it can be used now.
+    pub state: EngineState,
+    /// The file that shows it.
+    pub found: PathBuf,
+}
+
+/// The kinds of engines, as far as their networks differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EngineKind {
+    /// Docker as root's service; its networks are bridges of the host.
+    Docker,
+    /// Docker as the user's own service; its networks are not the host's.
+    DockerRootless,
+    /// Docker in a virtual machine.
+    DockerDesktop,
+    /// Podman as root; its networks are bridges of the host.
+    Podman,
+    /// Podman as the user; its networks are not the host's.
+    PodmanRootless,
+}
+
+impl EngineKind {
+    /// The name for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::DockerRootless => "rootless Docker",
+            Self::DockerDesktop => "Docker Desktop",
+            Self::Podman => "Podman",
+            Self::PodmanRootless => "rootless Podman",
+        }
+    }
+
+    /// Where its containers run.
+    pub fn origin(self) -> AppOrigin {
+        match self {
+            // On other systems it runs in a virtual machine, whatever its name.
+            Self::Docker if !cfg!(target_os = "linux") => AppOrigin::DockerDesktop,
+            Self::Docker | Self::DockerRootless => AppOrigin::Docker,
+            Self::DockerDesktop => AppOrigin::DockerDesktop,
+            Self::Podman | Self::PodmanRootless => AppOrigin::Podman,
+        }
+    }
+}
+
+/// Whether an engine can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineState {
+    /// It answers, or needs no service.
+    Ready,
+    /// It answers, but not to this user.
+    Forbidden,
+    /// Only its program is installed.
+    Stopped,
+}
 
 /// The engines, each once.
 pub(super) fn find(machine: &HostMachine) -> Vec<Engine> {

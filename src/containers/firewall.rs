@@ -2,7 +2,29 @@
 
 use std::path::Path;
 
-use super::{Firewall, HostMachine};
+use super::HostMachine;
+
+/// A firewall that filters what containers send to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firewall {
+    /// ufw, which refuses what no rule allows.
+    Ufw,
+    /// firewalld; the engines' own interfaces are in zones that let them through.
+    Firewalld,
+    /// Rules of the administrator's own for nftables, loaded at the start.
+    Nftables,
+}
+
+impl Firewall {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ufw => "ufw",
+            Self::Firewalld => "firewalld",
+            Self::Nftables => "nftables",
+        }
+    }
+}
 
 /// The firewalls that are switched on.
 pub(super) fn find(machine: &HostMachine) -> Vec<Firewall> {

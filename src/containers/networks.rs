@@ -2,7 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::BridgeInterface;
+/// A network interface of an engine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeInterface {
+    /// Its name, `docker0`.
+    pub name: String,
+    /// The host's addresses in it, the one to use first.
+    pub addresses: Vec<IpAddr>,
+}
 
 /// The engines' bridges with the host's addresses in them, `docker0` and its like first.
 pub(super) fn bridges() -> Vec<BridgeInterface> {

@@ -12,7 +12,6 @@ use crate::structure::{module, sources};
 const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("cli", 4),
     ("config", 21),
-    ("containers", 6),
     ("credentials", 24),
     ("daemon", 12),
     ("doctor", 11),

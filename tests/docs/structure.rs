@@ -269,6 +269,8 @@ const PURE: &[&str] = &[
     "containers/listen_endpoints.rs",
     "containers/access_paths.rs",
     "containers/access_paths/bridges.rs",
+    "containers/access_paths/path.rs",
+    "containers/access_paths/world.rs",
     "control/in_flight.rs",
     "control/human.rs",
     "control/judge.rs",

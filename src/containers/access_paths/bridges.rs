@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{AccessPath, AppTarget, ConnectStep, Reachability, WayKind, World, literal, wildcard};
+use super::path::{AccessPath, AppTarget, ConnectStep, Reachability, WayKind};
+use super::world::{World, literal, wildcard};
 use crate::config::ListenAddress;
 use crate::containers::{BridgeInterface, EngineKind, EngineState, Firewall, ListenEndpoint};
 
