@@ -1,7 +1,7 @@
-//! Every command's output: as text at three widths, with and without colours, and as JSON.
+//! Golden files of every command's output: as text at three widths, plain and coloured, and as JSON.
 //!
-//! A verb has a row in [`all`], or a word in [`ELSEWHERE`] on why not. `UPDATE_GOLDEN=1` writes the
-//! files anew: `tests/golden/cli/shown/NAME.txt` and `NAME.json`.
+//! Each verb has a row in [`all`] or a reason in [`ELSEWHERE`]. `UPDATE_GOLDEN=1` rewrites the files
+//! `tests/golden/cli/shown/NAME.txt` and `NAME.json`.
 
 pub(super) mod samples;
 mod tests;
@@ -60,27 +60,26 @@ use crate::control::protocol::{
 use crate::control::usage::UsageReport;
 use crate::paths::Environment;
 
-/// One output.
 struct ShownOutput {
-    /// The command, and behind ` · ` the case.
+    /// The command and, after ` · `, the case.
     name: &'static str,
     text: Box<dyn Fn(Style) -> String>,
     json: Value,
     form: LineForm,
 }
 
-/// What is held of the lines.
+/// Which line lengths the test accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineForm {
-    /// They are broken for the width.
+    /// Lines must wrap at the width.
     Text,
-    /// They stay whole, since a program reads them, or they can't be broken.
+    /// Lines stay whole, because a program reads them or they can't be broken.
     Whole,
-    /// There is a picture between them, whose colours turn it inside out.
+    /// The output contains a picture, whose inverted colours are expected.
     Picture,
 }
 
-/// Commands that show nothing here.
+/// Commands without a row, and where they are tested instead.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("status", "the same as `proxy status`"),
     (
@@ -112,7 +111,7 @@ impl ShownOutput {
     }
 }
 
-/// All of them; each noun has a function.
+/// All rows, one function per noun.
 fn all() -> Vec<ShownOutput> {
     let nouns = [
         home_screens(),
@@ -186,7 +185,7 @@ fn of_configuration() -> Vec<ShownOutput> {
     ]
 }
 
-/// What needs more than an answer of the daemon's: apps, a first run, files.
+/// Rows that need more than a reply of the daemon: apps, a first run, files.
 fn others() -> Vec<ShownOutput> {
     let report = samples::bug_report();
     let both = |report: &Planned, style: Style| {
@@ -263,7 +262,7 @@ fn home_screens() -> Vec<ShownOutput> {
     ]
 }
 
-/// A screen that is shown again and again.
+/// A screen that `--watch` redraws.
 fn watched() -> Home {
     Home::of(Some(samples::status_with_login()), None)
 }
@@ -423,7 +422,7 @@ fn clients_shown() -> Vec<ShownOutput> {
     ]
 }
 
-/// An error, which goes to standard error.
+/// An error on standard error.
 fn failed(name: &'static str, failure: CommandFailure) -> ShownOutput {
     ShownOutput {
         name,
@@ -468,7 +467,7 @@ fn every_output_is_as_it_was() {
     );
 }
 
-/// One output at three widths, plain and coloured.
+/// The output at three widths, plain and coloured.
 fn pages(text: &dyn Fn(Style) -> String, form: LineForm) -> String {
     let mut pages = String::new();
     for columns in [60, 80, 120] {
@@ -502,12 +501,12 @@ fn pages(text: &dyn Fn(Style) -> String, form: LineForm) -> String {
     pages
 }
 
-/// Whether it is a line of the log, which stays whole, so that it can be searched.
+/// Whether this is a log line, which stays whole so that it can be searched.
 fn is_logged(line: &str) -> bool {
     line.starts_with("2026-11-23 19:44:0")
 }
 
-/// Whether the end of a line that is too long can't be broken: a URL, a path, a command.
+/// Whether an overlong line ends in a piece that can't be broken: a URL, a path or a command.
 fn is_one_piece(line: &str) -> bool {
     let last = line.rsplit('`').nth(1).unwrap_or_default();
     let word = line.split(' ').map(visible).max().unwrap_or_default();
@@ -521,7 +520,7 @@ fn without_colours(text: &str) -> String {
     first + &rest.collect::<String>()
 }
 
-/// The first thing that a user reads is seen whole, in a window of the usual width that is 50 rows high.
+/// A user's first screen fits in an 80-column window of 50 rows.
 #[test]
 fn the_help_of_hermesctl_fits_on_a_screen() {
     let mut command = Arguments::command().term_width(USUAL);
@@ -534,7 +533,7 @@ fn the_help_of_hermesctl_fits_on_a_screen() {
     }
 }
 
-/// What `--help` says of each command: `tests/golden/cli/help/NAME.txt`.
+/// The `--help` of each command: `tests/golden/cli/help/NAME.txt`.
 #[test]
 fn every_help_is_as_it_was() {
     let folder = golden("cli", "help");
@@ -579,7 +578,7 @@ fn every_help_is_as_it_was() {
     );
 }
 
-/// The command and all below it.
+/// Visits a command and everything below it.
 fn each(command: &clap::Command, path: &str, visit: &mut dyn FnMut(&str, &clap::Command)) {
     visit(path, command);
     for verb in command.get_subcommands() {

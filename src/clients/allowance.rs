@@ -1,48 +1,46 @@
-//! A key's limits in a minute and in a day, and what remains of them. A key without such limits has none of this.
+//! A key's limits per minute and per day, and what is left of them. A key without such limits carries no state here.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-/// A minute, in seconds.
 const MINUTE: i64 = 60;
-/// A day that has no hour more or less.
+/// A UTC day, without daylight-saving changes.
 const DAY: i64 = 24 * 60 * MINUTE;
-/// So many days are kept.
+/// Days kept per key. More than one, because a wrong clock may have entered use under another day.
 const MOST_DAYS: usize = 4;
-/// 2026-01-01: a clock that says less has not been set.
+/// 2026-01-01. A clock that shows an earlier time has not been set yet.
 const EARLIEST: i64 = 1_767_225_600;
 
-/// How much a key may be used.
+/// How much a key may be used in a minute and in a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClientRates {
     /// Requests within a minute.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// Requests on a day of this machine's time zone.
+    /// Requests per day in this machine's time zone.
     pub requests_per_day: Option<NonZeroU32>,
-    /// Tokens on such a day, in and out.
+    /// Tokens per day, input and output.
     pub tokens_per_day: Option<NonZeroU64>,
 }
 
-/// What of it is used.
+/// How much of the limits is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AllowanceUse {
-    /// Requests of today that were sent to a provider.
+    /// Requests sent to a provider today.
     pub requests: u64,
-    /// Tokens of today.
+    /// Tokens used today.
     pub tokens: u64,
-    /// Those without a reported count.
+    /// How many of those tokens are estimated, because the answer reported no count.
     pub estimated: u64,
 }
 
-/// A day, and what was used on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Day {
-    /// Its end, in seconds since 1970.
+    /// In seconds since 1970.
     pub(super) ends: i64,
     pub(super) used: AllowanceUse,
 }
 
-/// Which limit is reached, and how long it takes until it is not.
+/// The limit that was reached, and the time until it is free again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReachedLimit {
     pub(super) limit: Which,
@@ -55,38 +53,37 @@ pub(super) enum Which {
     Day(u32),
     Tokens {
         limit: u64,
-        /// As in [`AllowanceUse`].
+        /// As in [`AllowanceUse`]
         estimated: u64,
     },
 }
 
-/// What is used, by when. Times are seconds since 1970.
+/// The use so far. Times are in seconds since 1970.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Allowance {
-    /// The minute began with its first request.
+    /// The minute starts with its first request.
     minute_ends: i64,
     in_minute: u64,
-    /// The last days, in the order of their ends. Those that have not ended are today: a clock that was wrong and is set
-    /// back finds what was used while it was wrong.
+    /// The latest days, ordered by end. Every day that has not ended counts as today: use that was entered under a
+    /// wrong clock still counts after the clock is set back.
     days: Vec<Day>,
-    /// The end of the day that was guessed, while it is not known when this machine's day ends; 0 without one.
+    /// The provisional end of the day while this machine's midnight is unknown; 0 if there is none.
     guessed: i64,
-    /// Since when a day is ahead of the clock's own; 0 if none is.
+    /// When a day ahead of the clock was first seen; 0 if there is none.
     ahead_since: i64,
-    /// Whether the days are other ones than those in the file.
+    /// Whether the days differ from those in the file.
     is_changed: bool,
 }
 
-/// A time, and the day that it is of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DayMoment {
     pub(super) now: i64,
-    /// The end of the day, where it is known.
+    /// The end of the day; 0 while unknown.
     pub(super) midnight: i64,
 }
 
 impl ClientRates {
-    /// Whether some are of a day.
+    /// Whether any limit is per day.
     pub fn has_days(&self) -> bool {
         self.requests_per_day.is_some() || self.tokens_per_day.is_some()
     }
@@ -101,7 +98,7 @@ impl AllowanceUse {
 }
 
 impl Allowance {
-    /// What an earlier run has left.
+    /// Restores the days that an earlier run saved.
     pub(super) fn of(mut days: Vec<Day>) -> Self {
         days.sort_unstable_by_key(|day| day.ends);
         Self {
@@ -110,11 +107,11 @@ impl Allowance {
         }
     }
 
-    /// Takes a request's share.
+    /// Counts one request, or says which limit refuses it.
     pub(super) fn take(&mut self, rates: &ClientRates, at: DayMoment) -> Result<(), ReachedLimit> {
         let DayMoment { now, midnight } = at;
         self.turn(now, midnight);
-        // A clock that was set back has no minute of an hour.
+        // After the clock was set back, the old minute could last for hours.
         if !(now..=now.saturating_add(MINUTE)).contains(&self.minute_ends)
             || now == self.minute_ends
         {
@@ -152,7 +149,7 @@ impl Allowance {
         Ok(())
     }
 
-    /// Gives back the share of a request that began then: it was not sent to a provider.
+    /// Returns a request that started at `began`, because it was never sent to a provider.
     pub(super) fn give_back(&mut self, began: i64) {
         let mut days = self.days.iter_mut();
         if let Some(day) = days.find(|day| day.ends > began) {
@@ -161,31 +158,29 @@ impl Allowance {
         }
     }
 
-    /// Adds what was used.
     pub(super) fn add(&mut self, used: AllowanceUse, at: DayMoment) {
         self.turn(at.now, at.midnight);
         self.enter(used);
     }
 
-    /// What is used of today.
     pub(super) fn today(&mut self, at: DayMoment) -> AllowanceUse {
         self.turn(at.now, at.midnight);
         self.sum(at.now)
     }
 
-    /// The days, where the file has other ones.
+    /// The days, if they differ from those in the file.
     pub(super) fn unwritten(&self) -> Option<Vec<Day>> {
         self.is_changed.then(|| self.days.clone())
     }
 
-    /// These are in the file now.
+    /// Marks these days as saved.
     pub(super) fn settle(&mut self, written: &[Day]) {
         if self.days == written {
             self.is_changed = false;
         }
     }
 
-    /// Adds to the present day, which [`Self::turn`] has begun.
+    /// Adds to the current day, which [`Self::turn`] has started.
     fn enter(&mut self, used: AllowanceUse) {
         self.is_changed = true;
         if let Some(day) = self.days.last_mut() {
@@ -202,7 +197,7 @@ impl Allowance {
         sum
     }
 
-    /// When today's use stops counting.
+    /// When today's use expires.
     fn free_at(&self) -> i64 {
         let ends = self.days.last().map_or(0, |day| day.ends);
         if self.ahead_since == 0 {
@@ -211,13 +206,13 @@ impl Allowance {
         ends.min(self.ahead_since.saturating_add(DAY))
     }
 
-    /// Begins another day when one is over.
+    /// Starts a new day once the last one has ended.
     fn turn(&mut self, now: i64, midnight: i64) {
         let is_known = midnight > now && midnight <= now.saturating_add(2 * DAY);
         let ends = if is_known {
             midnight
         } else {
-            // Until it is known, that of UTC.
+            // UTC's midnight until the local one is known.
             now.div_euclid(DAY).saturating_add(1).saturating_mul(DAY)
         };
         if is_known && self.guessed != 0 {
@@ -247,7 +242,7 @@ impl Allowance {
                 self.days.remove(0);
             }
         }
-        // Before a clock is set, it may say 1970: what was used then was used today.
+        // A clock that is not set yet may show 1970. Use entered then belongs to today.
         let is_unset = |day: &Day| day.ends < EARLIEST && now >= EARLIEST;
         while let Some(first) = self.days.first().copied().filter(is_unset) {
             self.days.remove(0);
@@ -255,8 +250,8 @@ impl Allowance {
         }
     }
 
-    /// A day after the current one was entered by a clock that was ahead, or the present clock is behind. It counts for
-    /// a day, since either may be true, and is then forgotten.
+    /// Handles a day that ends after the current one: either it was entered while the clock was ahead, or the clock is
+    /// behind now. Since both are possible, that day counts for 24 hours and is then dropped.
     fn look_ahead(&mut self, now: i64, ends: i64) {
         if self.days.last().is_none_or(|day| day.ends <= ends) {
             self.ahead_since = 0;
@@ -317,7 +312,7 @@ mod tests {
         assert_eq!(at(60), Ok(()));
         assert_eq!(at(61), Ok(()));
         assert_eq!(at(62), reached(Which::Minute(2), 58));
-        // The clock is set back.
+        // the clock is set back
         assert_eq!(at(-4000), Ok(()));
     }
 
@@ -357,7 +352,7 @@ mod tests {
         allowance.take(&rates, at(NOON, midnight)).unwrap();
         allowance.give_back(NOON);
         allowance.take(&rates, at(NOON, midnight)).unwrap();
-        // The next day has its own.
+        // The next day starts fresh.
         let next = at(midnight, midnight + DAY);
         assert_eq!(allowance.take(&rates, next), Ok(()));
         allowance.give_back(NOON);
@@ -371,7 +366,8 @@ mod tests {
             ends: midnight,
             used: tokens(60),
         };
-        // It says 1970, yesterday, tomorrow or a day in years, and is corrected; with and without a restart.
+        // The clock shows 1970, yesterday, tomorrow or a day years ahead, and is then corrected, with and without a
+        // restart.
         for (wrong, its_midnight) in [
             (5, DAY),
             (NOON - DAY, midnight - DAY),
@@ -385,12 +381,12 @@ mod tests {
                     allowance = Allowance::of(allowance.unwritten().unwrap());
                 }
                 let rates = rates(0, 0, 100);
-                // The end of the wrong day may be remembered for a moment.
+                // The wrong day's midnight may be remembered for a moment.
                 for known in [its_midnight, midnight] {
                     let full = allowance.take(&rates, at(NOON + 1, known));
                     assert!(full.is_err(), "{wrong} {restarts} {allowance:?}");
                 }
-                // It does not last.
+                // The effect wears off.
                 let later = at(NOON + 2 * DAY, midnight + 2 * DAY);
                 assert_eq!(allowance.take(&rates, later), Ok(()), "{wrong}");
             }

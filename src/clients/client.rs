@@ -1,4 +1,4 @@
-//! One client: its name, its limits, and how it uses the port.
+//! One client: its name, its limits and its use of the port.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,114 +11,114 @@ use chrono::{DateTime, Utc};
 use super::allowance::{Allowance, AllowanceUse, ClientRates, Day, DayMoment, ReachedLimit, Which};
 use crate::clock::Clock;
 
-/// So many places of use are kept, the last one included.
+/// How many source addresses are kept per client, the latest included.
 pub(super) const PLACES: usize = 9;
-/// No place's name is longer.
+/// The longest source address that is kept, in bytes.
 const LONGEST_PLACE: usize = 64;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyLimits {
-    /// The providers, in lower case; none means all.
+    /// Provider names in lower case; empty means all.
     pub providers: Vec<String>,
-    /// The paths below `/v1`; none means all.
+    /// Paths below `/v1`; empty means all.
     pub paths: Vec<String>,
-    /// The models; none means all.
+    /// Model names; empty means all.
     pub models: Vec<String>,
-    /// How many requests may be under way at once.
+    /// How many requests may be in flight at once.
     pub in_flight: Option<NonZeroU32>,
-    /// How much it may be used.
+    /// Limits per minute and per day.
     pub rates: ClientRates,
 }
 
-/// How a key was used.
+/// How a key has been used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientUse {
-    /// Requests that were let in.
+    /// Requests admitted.
     pub requests: u64,
-    /// The last one.
+    /// The latest request.
     pub last: Option<DateTime<Utc>>,
-    /// Where requests came from, the last place first: nine places at most.
+    /// Source addresses, the latest first; nine at most.
     pub from: Vec<String>,
 }
 
-/// One app that has a key.
+/// An app that has a key.
 #[derive(Debug)]
 pub struct Client {
     pub(super) name: String,
     pub(super) limits: KeyLimits,
     pub(super) created: Option<DateTime<Utc>>,
     pub(super) rotated: Option<DateTime<Utc>>,
-    /// The use that stands in the file.
+    /// The use that the file has.
     pub(super) recorded: ClientUse,
-    /// Fields of its entry there that mean nothing here.
+    /// Fields of its entry in the file that this version does not know.
     pub(super) unknown: Vec<String>,
-    /// The use since; the same for every version of this client.
+    /// The use since then, shared by every version of this client.
     pub(super) meter: Arc<ClientMeter>,
 }
 
-/// What a client does now, and what of it is not in the file yet.
+/// A client's current use, and the part of it that the file does not have yet.
 #[derive(Debug)]
 pub(super) struct ClientMeter {
     clock: Arc<dyn Clock>,
-    /// When the day ends, in seconds since 1970; 0 until that is known. The same for all clients.
+    /// The end of the day in seconds since 1970, shared by all clients; 0 until it is known.
     midnight: Arc<AtomicI64>,
     in_flight: AtomicU64,
     requests: AtomicU64,
-    /// Those since the daemon's start, whether they are in the file or not.
+    /// Requests since the daemon started, saved or not.
     entered: AtomicU64,
     last: Mutex<LastUse>,
     allowance: Mutex<Allowance>,
 }
 
-/// When and from where; a subset of the whole use.
+/// The latest use: when, and from where. Less than the whole [`ClientUse`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct LastUse {
     pub(super) at: Option<DateTime<Utc>>,
-    /// The last place first.
+    /// The latest first.
     pub(super) from: Vec<String>,
 }
 
-/// A place of a client's `in_flight` limit; dropping it gives the place back.
+/// One of the requests that a client's `in_flight` limit allows; dropping it frees the slot.
 #[derive(Debug)]
 #[must_use = "the request's place is given back when this is dropped"]
 pub struct InFlightPermit {
     client: Arc<Client>,
 }
 
-/// A limit is reached.
+/// A limit of a client is reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// All places are taken.
+    /// The client has as many requests in flight as it may.
     #[error("the client key {name} has {limit} requests in flight, which is its limit")]
     InFlight {
-        /// The client.
+        /// The client's name.
         name: String,
-        /// How many requests it may have under way.
+        /// The limit on requests in flight.
         limit: u32,
     },
-    /// It has made as many requests as it may.
+    /// The client has made as many requests as it may.
     #[error("the client key {name} has made {limit} requests {within}, which is its limit")]
     Requests {
-        /// The client.
+        /// The client's name.
         name: String,
-        /// How many it may make.
+        /// The limit on requests.
         limit: u32,
-        /// In which time, in words.
+        /// The limit's period, in words.
         within: &'static str,
-        /// The time until it may make another.
+        /// The time until the next request is allowed.
         wait: Duration,
     },
-    /// It has used as many tokens as it may.
+    /// The client has used as many tokens as it may.
     #[error("the client key {name} has used the {limit} tokens of its day{}", guess(*.estimated))]
     Tokens {
-        /// The client.
+        /// The client's name.
         name: String,
-        /// How many it may use on a day.
+        /// The limit on tokens per day.
         limit: u64,
-        /// Those that no answer has told.
+        /// How many of the tokens are estimated.
         estimated: u64,
-        /// The time until it may use others.
+        /// The time until tokens are free again.
         wait: Duration,
     },
 }
@@ -151,7 +151,7 @@ impl Full {
         }
     }
 
-    /// The time until another request may be made, where it does not depend on those under way.
+    /// The time until another request is allowed; `None` where that depends on the requests in flight.
     pub fn wait(&self) -> Option<Duration> {
         match self {
             Self::InFlight { .. } => None,
@@ -161,34 +161,34 @@ impl Full {
 }
 
 impl Client {
-    /// The name that the key was given.
+    /// The key's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the key is good for the provider of this name, in lower case.
+    /// Whether the key may use the provider with this lower-case name.
     pub fn allows_provider(&self, name: &str) -> bool {
         let providers = &self.limits.providers;
         providers.is_empty() || providers.iter().any(|allowed| allowed == name)
     }
 
-    /// Whether the key is for some models alone.
+    /// Whether the key is limited to certain models.
     pub fn is_for_models(&self) -> bool {
         !self.limits.models.is_empty()
     }
 
-    /// Whether the key has any limit. One that has sees nothing of other apps.
+    /// Whether the key has any limit. A limited key sees nothing of other apps.
     pub fn is_limited(&self) -> bool {
         self.limits != KeyLimits::default()
     }
 
-    /// Whether the key is good for this path below `/v1`, such as `/chat/completions`.
+    /// Whether the key may use this path below `/v1`, such as `/chat/completions`.
     pub fn allows_path(&self, path: &str) -> bool {
         let paths = &self.limits.paths;
         paths.is_empty() || paths.iter().any(|allowed| allowed == path)
     }
 
-    /// Whether the key is good for this model. `Hermes-4-*` allows all that begin with `Hermes-4-`.
+    /// Whether the key may use this model. `Hermes-4-*` allows every name that begins with `Hermes-4-`.
     pub fn allows_model(&self, name: &str) -> bool {
         let models = &self.limits.models;
         let allows = |allowed: &String| match allowed.strip_suffix('*') {
@@ -198,18 +198,18 @@ impl Client {
         models.is_empty() || models.iter().any(allows)
     }
 
-    /// The models that the key is for; none means all.
+    /// The models that the key may use; empty means all.
     pub fn models(&self) -> &[String] {
         &self.limits.models
     }
 
-    /// Whether its tokens are limited.
+    /// Whether the key has a token limit.
     pub fn counts_tokens(&self) -> bool {
         self.limits.rates.tokens_per_day.is_some()
     }
 
-    /// Counts tokens that it has used, `estimated` of which no answer has told. A limit that it is given later in the
-    /// day takes them into account.
+    /// Counts tokens used, `estimated` of them without a count from the provider. They are counted even without a
+    /// limit, since one may be set later in the day.
     pub fn spends(&self, tokens: u64, estimated: u64) {
         if tokens > 0 {
             self.meter.used(AllowanceUse {
@@ -220,18 +220,18 @@ impl Client {
         }
     }
 
-    /// What it has used today, where that is limited.
+    /// Today's use, if the key has a daily limit.
     pub(super) fn today(&self) -> Option<AllowanceUse> {
         let times = self.meter.times();
         let is_limited = self.limits.rates.has_days();
         is_limited.then(|| lock(&self.meter.allowance).today(times))
     }
 
-    /// Takes a place for a request and counts it; `from` is the address that it comes from, or
-    /// `unix socket`. Costs a look at the clock, a lock that only this app's requests take, and three atomic operations.
+    /// Takes a slot for a request and counts it. `from` is the peer's IP address or `unix socket`. Costs one clock
+    /// read, a lock shared only by this app's requests, and three atomic operations.
     ///
     /// # Errors
-    /// When all places are taken or another limit is reached; such a request is not counted.
+    /// When the limit on requests in flight, or another one, is reached. A refused request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<InFlightPermit, Full> {
         let visit = self.enter_uncounted()?;
         let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
@@ -242,10 +242,10 @@ impl Client {
         Ok(visit)
     }
 
-    /// The same for a request that is not the app's.
+    /// Takes a slot without counting the request, because hermesctl sent it.
     ///
     /// # Errors
-    /// When all places are taken.
+    /// When the limit on requests in flight is reached.
     pub fn enter_uncounted(self: &Arc<Self>) -> Result<InFlightPermit, Full> {
         let limit = self.limits.in_flight;
         let most = limit.map_or(u64::MAX, |limit| limit.get().into());
@@ -263,19 +263,19 @@ impl Client {
         })
     }
 
-    /// Whether it was given no number of requests that may be under way, and has this many by now.
+    /// Whether the client has no `in_flight` limit of its own and has reached this share.
     pub fn has_its_share(&self, share: u32) -> bool {
         let under_way = || self.meter.in_flight.load(Ordering::Relaxed);
         self.limits.in_flight.is_none() && under_way() >= u64::from(share)
     }
 
-    /// Requests since the daemon's start, and those that are in flight.
+    /// Requests since the daemon started, and requests in flight.
     pub fn counts(&self) -> (u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.meter.entered), read(&self.meter.in_flight))
     }
 
-    /// The use in the file and the use since.
+    /// The use in the file plus the use since.
     pub(super) fn usage(&self) -> ClientUse {
         let mut usage = self.recorded.clone();
         self.meter.pending().add_to(&mut usage);
@@ -284,8 +284,8 @@ impl Client {
 }
 
 impl InFlightPermit {
-    /// The request was not sent to a provider: it uses nothing of the day on which
-    /// it came, so long ago. Not for one that was not counted.
+    /// Returns a request that was never sent to a provider to the limits of the day on which it arrived, `age` ago.
+    /// Only for a request that was counted.
     pub fn gives_back(&self, age: Duration) {
         let meter = &self.client.meter;
         let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
@@ -300,17 +300,17 @@ impl Drop for InFlightPermit {
     }
 }
 
-/// What is not in the file yet.
+/// The use that is still to be saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct UnsavedUse {
     requests: u64,
     last: LastUse,
-    /// All of them, where they have changed.
+    /// All days, if they have changed.
     days: Option<Vec<Day>>,
 }
 
 impl ClientMeter {
-    /// Of a client that has used so much on these days.
+    /// A meter that starts with the use of these days.
     pub(super) fn new(clock: Arc<dyn Clock>, midnight: Arc<AtomicI64>, days: Vec<Day>) -> Self {
         Self {
             clock,
@@ -323,7 +323,6 @@ impl ClientMeter {
         }
     }
 
-    /// Now, and the end of the day.
     fn times(&self) -> DayMoment {
         DayMoment {
             now: self.clock.seconds(),
@@ -331,12 +330,11 @@ impl ClientMeter {
         }
     }
 
-    /// Adds to what was used today.
     pub(super) fn used(&self, used: AllowanceUse) {
         lock(&self.allowance).add(used, self.times());
     }
 
-    /// What is to be added to the file; it stays here until [`ClientMeter::settle`].
+    /// The use to add to the file. It stays pending until [`ClientMeter::settle`].
     pub(super) fn pending(&self) -> UnsavedUse {
         UnsavedUse {
             requests: self.requests.load(Ordering::Relaxed),
@@ -345,7 +343,7 @@ impl ClientMeter {
         }
     }
 
-    /// That much stands in the file now.
+    /// Marks this use as saved.
     pub(super) fn settle(&self, written: &UnsavedUse) {
         self.requests.fetch_sub(written.requests, Ordering::Relaxed);
         let mut last = lock(&self.last);
@@ -363,12 +361,12 @@ impl UnsavedUse {
         *self == Self::default()
     }
 
-    /// The days with their use, where the file has other ones.
+    /// The days and their use, if they differ from those in the file.
     pub(super) fn days(&self) -> Option<&[Day]> {
         self.days.as_deref()
     }
 
-    /// Adds it to the use that the file knows.
+    /// Adds this to the use that the file has.
     pub(super) fn add_to(&self, usage: &mut ClientUse) {
         usage.requests = usage.requests.saturating_add(self.requests);
         usage.last = usage.last.max(self.last.at);
@@ -388,7 +386,7 @@ impl LastUse {
         if self.from.first().is_some_and(|last| last == from) {
             return;
         }
-        // `::ffff:127.0.0.1` is 127.0.0.1.
+        // `::ffff:127.0.0.1` is the same address as 127.0.0.1.
         let place = match from.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().to_string(),
             Err(_) => from.chars().take(LONGEST_PLACE).collect(),

@@ -1,5 +1,5 @@
-//! The file of client keys on disk: read only if other users can't read it, changed under a lock,
-//! and replaced as a whole.
+//! The file of client keys on disk. It is read only if other users can't read it, changed under a lock and replaced
+//! atomically.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -9,16 +9,15 @@ use std::time::{Duration, SystemTime};
 use super::ClientsError;
 use crate::files::{self, Desk, Locked, Spot, Temporary};
 
-/// The largest file of client keys; a larger one is refused.
+/// In bytes; a larger file is refused.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// How often a held lock is tried again: often enough to find the moment between two changes of a
-/// program that makes many.
+/// Pause between attempts to take the lock: short enough to get in between two changes of a program that makes many.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A file's identity, time and size, to notice that someone wrote it.
+/// A file's modification time, size and inode, to detect that another program wrote it.
 pub(super) type ClientsStamp = Option<(SystemTime, u64, u64)>;
 
-/// What the file is now.
+/// The file's current stamp.
 pub(super) fn stamp(file: &Path) -> ClientsStamp {
     of_metadata(&fs::metadata(file).ok()?)
 }
@@ -31,7 +30,7 @@ fn of_metadata(metadata: &fs::Metadata) -> ClientsStamp {
     Some((metadata.modified().ok()?, inode, metadata.len()))
 }
 
-/// The file's content and stamp; `None` when there is no file.
+/// The file's content and stamp, or `None` if it does not exist.
 pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, ClientsError> {
     let fault = |source| ClientsError::Read {
         file: file.to_owned(),
@@ -44,7 +43,7 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
         }
         found => found.map_err(fault)?,
     };
-    // Whose it is tells more than that it can't be opened.
+    // Report a wrong owner first: it explains more than a failed open.
     if metadata.is_file() {
         private(file, &place, &metadata)?;
     }
@@ -58,7 +57,7 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
     )))
 }
 
-/// Whether the file is ours alone. Root may use the file of a folder's owner for them.
+/// Checks that the file is private to this user. Root may act for the owner of the folder.
 #[cfg(unix)]
 fn private(file: &Path, place: &Spot, metadata: &fs::Metadata) -> Result<(), ClientsError> {
     use std::os::unix::fs::MetadataExt;
@@ -87,12 +86,12 @@ fn private(_file: &Path, _place: &Spot, _metadata: &fs::Metadata) -> Result<(), 
     Ok(())
 }
 
-/// A complete new version beside the file, synced and not yet in its place.
+/// A complete new version beside the file: synced, but not yet renamed over it.
 #[derive(Debug)]
 pub(super) struct PreparedClients(Temporary);
 
 impl PreparedClients {
-    /// Writes it. The caller holds the lock. A link is followed, so that it stays one.
+    /// Writes and syncs it. The caller holds the lock. A symbolic link is followed and stays a link.
     pub(super) fn beside(file: &Path, content: &[u8]) -> io::Result<Self> {
         let temporary = Temporary::beside(file)?;
         let foreign = |(owner, _)| {
@@ -105,28 +104,28 @@ impl PreparedClients {
         Ok(Self(temporary))
     }
 
-    /// Puts it into its place, and gives its stamp. It outlives a crash once [`sync_folder`] is done.
+    /// Renames it over the file and returns its stamp. Durable once [`sync_folder`] has returned.
     pub(super) fn persist(self) -> io::Result<ClientsStamp> {
         let file = self.0.persist().map_err(|failed| failed.error)?;
         Ok(of_metadata(&file.metadata()?))
     }
 }
 
-/// Makes sure that the file's new version is found after a crash.
+/// Makes the rename durable.
 pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
     files::sync_folder_of(&Spot::of(file)?)
 }
 
-/// A held lock; dropping it releases it. The file stays.
+/// A held lock; dropping it releases it. The lock file stays.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: Locked,
 }
 
 impl Lock {
-    /// Waits up to `limit` for the lock beside `file`: `clients.json` has `clients.lock`.
+    /// Waits up to `limit` for the lock of `file`: `clients.json` has `clients.lock`.
     ///
-    /// Dropping the future before it is ready leaves nothing locked.
+    /// Dropping the future early leaves the lock free.
     pub(super) async fn acquire(
         desk: &Desk,
         file: &Path,

@@ -1,4 +1,4 @@
-//! `clients.json`: what it says, and changes that leave everything else in it alone. Pure.
+//! `clients.json`: parsing, and changes that preserve everything else in it. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -11,16 +11,16 @@ use super::client::{ClientUse, KeyLimits, PLACES, UnsavedUse};
 use super::error::shortened;
 use super::key::Hash;
 
-/// The form that this program reads and writes.
+/// The format version that this program reads and writes.
 const VERSION: u64 = 1;
-/// Where a client's use by days is.
+/// The field with a client's use per day.
 const DAYS: &str = "days";
 
-/// The file's object. Fields that are unknown here are kept.
+/// The file's JSON object. Unknown fields are preserved.
 #[derive(Debug, Clone)]
 pub(super) struct ClientsDocument(Map<String, Value>);
 
-/// One client as the file has it.
+/// A client as the file describes it.
 #[derive(Debug, Clone)]
 pub(super) struct ClientRecord {
     pub(super) name: String,
@@ -29,32 +29,32 @@ pub(super) struct ClientRecord {
     pub(super) created: Option<DateTime<Utc>>,
     pub(super) rotated: Option<DateTime<Utc>>,
     pub(super) usage: ClientUse,
-    /// What it has used on the last days.
+    /// Its use on the latest days.
     pub(super) days: Vec<Day>,
-    /// Fields that mean nothing here.
+    /// Fields that this version does not know.
     pub(super) unknown: Vec<String>,
 }
 
-/// What the file says.
+/// The file's content.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ClientsContent {
     pub(super) records: Vec<ClientRecord>,
-    /// Imported tokens that were revoked or replaced. An address that needs no key takes any text, so
-    /// these have to be known; a key of ours is known by its prefix.
+    /// Hashes of imported tokens that were revoked or replaced. An address without key checking accepts any text, so
+    /// these must be recognised to be refused; our own keys are recognised by their prefix.
     pub(super) revoked: Vec<Hash>,
 }
 
-/// Why it can't be used.
+/// Why the document can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DocumentFault {
-    /// It is not what it should be: what, without any hash.
+    /// Not the expected structure; the text says what is wrong, without any hash.
     Malformed(String),
-    /// It has another version.
+    /// Another format version.
     Version(String),
 }
 
 impl ClientsDocument {
-    /// No clients.
+    /// A document without clients.
     pub(super) fn empty() -> Self {
         let mut fields = Map::new();
         fields.insert("version".to_owned(), VERSION.into());
@@ -62,11 +62,11 @@ impl ClientsDocument {
         Self(fields)
     }
 
-    /// Reads the file's content, with all clients in it.
+    /// Parses the file with all its clients.
     pub(super) fn parse(content: &[u8]) -> Result<(Self, ClientsContent), DocumentFault> {
         let malformed = |reason: String| DocumentFault::Malformed(reason);
         let fields: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
-            // Its text could repeat some of the content.
+            // serde's message could quote the content.
             malformed(format!(
                 "not a JSON object: line {}, column {}",
                 error.line(),
@@ -102,19 +102,19 @@ impl ClientsDocument {
         Ok((Self(fields), ClientsContent { records, revoked }))
     }
 
-    /// The file's next content.
+    /// The document as bytes for the file.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut text = format!("{:#}", Value::Object(self.0.clone()));
         text.push('\n');
         text.into_bytes()
     }
 
-    /// Adds a client at the end.
+    /// Appends a client.
     pub(super) fn add(&mut self, name: &str, hash: Hash, limits: &KeyLimits, now: DateTime<Utc>) {
         self.push(entry(name, hash, limits, now));
     }
 
-    /// The same of one whose key came from another proxy.
+    /// Appends a client whose key came from another proxy.
     pub(super) fn add_imported(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
         let mut client = entry(name, hash, &KeyLimits::default(), now);
         client.insert("imported".to_owned(), true.into());
@@ -127,7 +127,6 @@ impl ClientsDocument {
         }
     }
 
-    /// Takes a client out.
     pub(super) fn remove(&mut self, name: &str, now: DateTime<Utc>) {
         self.remember(name, now);
         if let Some(clients) = self.clients() {
@@ -135,7 +134,6 @@ impl ClientsDocument {
         }
     }
 
-    /// Gives a client another key.
     pub(super) fn replace_key(&mut self, name: &str, hash: Hash, now: DateTime<Utc>) {
         self.remember(name, now);
         if let Some(client) = self.client(name) {
@@ -145,7 +143,6 @@ impl ClientsDocument {
         }
     }
 
-    /// Gives a client other limits.
     pub(super) fn set_limits(&mut self, name: &str, limits: &KeyLimits) {
         if let Some(client) = self.client(name) {
             for (field, limit) in limits_of(limits) {
@@ -157,7 +154,7 @@ impl ClientsDocument {
         }
     }
 
-    /// Adds to the use of the client at this place, as it was read.
+    /// Adds to the use of the client at this index, as it was read.
     pub(super) fn count(&mut self, place: usize, known: &ClientUse, pending: &UnsavedUse) {
         let mut usage = known.clone();
         pending.add_to(&mut usage);
@@ -177,7 +174,7 @@ impl ClientsDocument {
         }
     }
 
-    /// Remembers the token of an imported client that is about to lose it.
+    /// Records the hash of an imported client's token before it is removed or replaced.
     fn remember(&mut self, name: &str, now: DateTime<Utc>) {
         let client = self.client(name);
         let token = client.filter(|client| client.get("imported") == Some(&Value::Bool(true)));
@@ -202,8 +199,8 @@ impl ClientsDocument {
     }
 }
 
-/// Whether this is a client's name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`, with a
-/// letter or digit first.
+/// Whether this is a valid client name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`, starting with a letter or
+/// digit.
 pub(super) fn is_name(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= 64
@@ -213,7 +210,7 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|byte| word(byte) || b"-_.".contains(&byte))
 }
 
-/// A client as the file has it.
+/// A client's entry in the file.
 fn entry(name: &str, hash: Hash, limits: &KeyLimits, now: DateTime<Utc>) -> Map<String, Value> {
     let mut client = Map::new();
     client.insert("name".to_owned(), name.into());
@@ -227,7 +224,7 @@ fn entry(name: &str, hash: Hash, limits: &KeyLimits, now: DateTime<Utc>) -> Map<
     client
 }
 
-/// Every limit with its field; `None` where there is none.
+/// Every limit's field and value; `None` where it is not set.
 fn limits_of(limits: &KeyLimits) -> [(&'static str, Option<Value>); 7] {
     let list = |list: &[String]| (!list.is_empty()).then(|| Value::from(list));
     let rates = &limits.rates;
@@ -250,7 +247,7 @@ fn u64_of(limit: NonZeroU32) -> u64 {
     limit.get().into()
 }
 
-/// A limit of 1 or more.
+/// A limit of at least 1.
 fn number(client: &Map<String, Value>, field: &str) -> Result<Option<NonZeroU64>, String> {
     let Some(limit) = present(client, field) else {
         return Ok(None);
@@ -260,7 +257,7 @@ fn number(client: &Map<String, Value>, field: &str) -> Result<Option<NonZeroU64>
     Ok(Some(limit))
 }
 
-/// The same of one that is not large.
+/// A limit that fits 32 bits.
 fn small(client: &Map<String, Value>, field: &str) -> Result<Option<NonZeroU32>, String> {
     let limit = number(client, field)?.map(NonZeroU32::try_from).transpose();
     limit.map_err(|_| format!("`{field}` is not a number of 1 or more"))
@@ -324,7 +321,7 @@ fn record(client: &Value) -> Result<ClientRecord, String> {
     })
 }
 
-/// The fields that are read or written here.
+/// All fields that this version reads or writes.
 const FIELDS: [&str; 15] = [
     "name",
     "sha256",
@@ -343,7 +340,7 @@ const FIELDS: [&str; 15] = [
     "last_used_from",
 ];
 
-/// Fields that mean nothing here, such as a misspelled limit. A newer version may know them.
+/// Fields that this version does not know: a misspelled limit, or a field of a newer version.
 fn unknown(client: &Map<String, Value>) -> Vec<String> {
     let names = client.keys();
     let is_known = |name: &str| name == DAYS || FIELDS.contains(&name);
@@ -351,7 +348,7 @@ fn unknown(client: &Map<String, Value>) -> Vec<String> {
     unknown.map(|name| shortened(name)).collect()
 }
 
-/// A day as the file has it; its end tells it from others in every time zone.
+/// A day's entry in the file. Its end identifies the day in every time zone.
 fn day(day: &Day) -> Option<Value> {
     let ends = DateTime::from_timestamp(day.ends, 0)?;
     let used = &day.used;
@@ -402,7 +399,7 @@ fn moment(client: &Map<String, Value>, field: &str) -> Result<Option<DateTime<Ut
     Ok(Some(time.to_utc()))
 }
 
-/// A limit's list. An empty one could be meant as nothing or as everything, so it is neither.
+/// A list of allowed values. An empty list is refused: it could mean nothing or everything.
 fn limit(client: &Map<String, Value>, field: &str) -> Result<Vec<String>, String> {
     let list = texts(client, field)?;
     if list.is_empty() && present(client, field).is_some() {

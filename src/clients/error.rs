@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::files::quoted;
 use crate::suggest::did_you_mean;
 
-/// Why client keys can't be read or changed. What the file held before is still there, whole, and
-/// the keys in force stay as they were.
+/// Why client keys can't be read or changed. The file is still whole and unchanged, and the keys in force stay the
+/// same.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// It exists, but can't be read: never the same as no keys.
+    /// The file exists but can't be read. This never counts as an empty file.
     #[error(
         "{file} can't be read ({source}); make it a file that you can read, or move it away and \
          add the keys again with `hermesctl clients add NAME`"
@@ -19,10 +19,10 @@ pub enum ClientsError {
     Read {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Others may read or write it.
+    /// Other users may read or write the file.
     #[error("other users can read or write {file} (mode {mode:04o}); run `chmod 600 {file}`")]
     Exposed {
         /// The file.
@@ -30,7 +30,7 @@ pub enum ClientsError {
         /// Its permissions.
         mode: u32,
     },
-    /// It belongs to another user.
+    /// The file belongs to another user.
     #[error(
         "{file} belongs to uid {owner} and hermes-proxyd runs as uid {ours}; \
          run it as that user, or give the file to yours with chown"
@@ -38,12 +38,12 @@ pub enum ClientsError {
     Foreign {
         /// The file.
         file: PathBuf,
-        /// Whose it is.
+        /// The file's owner.
         owner: u32,
-        /// Who we are.
+        /// The user that this process runs as.
         ours: u32,
     },
-    /// It is not a file of client keys.
+    /// The content is not a file of client keys.
     #[error(
         "{file} is not a client key file ({reason}); it was not changed. Correct it, or move it \
          away and add the keys again with `hermesctl clients add NAME`"
@@ -54,7 +54,7 @@ pub enum ClientsError {
         /// What is wrong, without any hash.
         reason: String,
     },
-    /// It has another version.
+    /// The file has another format version.
     #[error(
         "{file} has version {version}, and this hermes-proxyd knows version 1; use the \
          hermes-proxyd that wrote it"
@@ -62,7 +62,7 @@ pub enum ClientsError {
     Version {
         /// The file.
         file: PathBuf,
-        /// Its version, as in the file.
+        /// The version in the file.
         version: String,
     },
     /// The lock file can't be used.
@@ -70,7 +70,7 @@ pub enum ClientsError {
     Lock {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// Another process holds the lock.
@@ -79,24 +79,24 @@ pub enum ClientsError {
     LockHeld {
         /// The file.
         file: PathBuf,
-        /// How long it was waited for.
+        /// How long this process waited.
         limit: Duration,
     },
-    /// The file system hangs in the middle of a change, which may still be made.
+    /// The file system hung during a change, which may still take effect.
     #[error("the file system of {file} hangs; the change may be made when it answers")]
     Unfinished {
         /// The file.
         file: PathBuf,
     },
-    /// A new version can't be written.
+    /// The new version can't be written.
     #[error("{file} can't be written ({source}); make its folder writable and free some space")]
     Write {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The name is not valid.
+    /// The client name is not valid.
     #[error(
         "{name:?} can't be a client's name: it has 1 to 64 lower-case letters, digits, `-`, `_` \
          and `.`, and begins with a letter or digit"
@@ -111,24 +111,24 @@ pub enum ClientsError {
         /// What is wrong with it.
         what: String,
     },
-    /// The name is taken.
+    /// The client name is taken.
     #[error("the client key {name} already exists")]
     Exists {
         /// The name.
         name: String,
     },
-    /// No client has the name.
+    /// No client has this name.
     #[error("there is no client key {name:?}{}", suggestion(similar.as_deref()))]
     Unknown {
         /// The name, shortened.
         name: String,
-        /// The name that was probably meant.
+        /// The closest existing name.
         similar: Option<String>,
     },
-    /// The system gave no random bytes.
+    /// The operating system provided no random bytes.
     #[error("the system could not provide random bytes for a key ({0})")]
     Random(String),
-    /// The work broke off.
+    /// The file task failed.
     #[error("the work on the client keys failed; see the log of hermes-proxyd")]
     BrokeOff,
 }
@@ -138,7 +138,7 @@ fn suggestion(similar: Option<&str>) -> String {
 }
 
 impl ClientsError {
-    /// The command that makes the keys readable again, where one does without losing any.
+    /// The command that makes the file usable again without losing a key, if there is one.
     pub fn command(&self) -> Option<String> {
         match self {
             Self::Exposed { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
@@ -162,7 +162,7 @@ impl ClientsError {
         }
     }
 
-    /// No client of this name among `names`.
+    /// The error for a name that is not among `names`, with the closest match.
     pub(super) fn unknown<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Self {
         let name = shortened(name);
         Self::Unknown {
@@ -176,7 +176,7 @@ fn give(file: &Path, ours: u32) -> String {
     format!("sudo chown -h {ours} {}", quoted(file))
 }
 
-/// The file is another user's, or its mode keeps its owner out.
+/// A remedy for a file that another user owns or that its owner can't read.
 #[cfg(unix)]
 fn permit(file: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -195,7 +195,7 @@ fn permit(_file: &Path) -> Option<String> {
     None
 }
 
-/// As much of a text as a message needs.
+/// Shortens a text for a message.
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }

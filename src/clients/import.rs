@@ -1,5 +1,5 @@
-//! Imports the tokens of Hermes Agent's proxy: `hermes proxy start --client-keys-file` reads an
-//! object of labels and tokens. Pure.
+//! Imports tokens from Hermes Agent's proxy: `hermes proxy start --client-keys-file` reads an object of labels and
+//! tokens. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,60 +8,61 @@ use super::error::shortened;
 use super::key::Hash;
 use crate::secret::Secret;
 
-/// A shorter token could be guessed, as the port answers thousands of tries a second.
+/// The shortest token accepted, in bytes. The port answers thousands of attempts a second, so a shorter one could be
+/// guessed.
 const SHORTEST: usize = 16;
-/// A longer token fits into no request's head.
+/// The longest token accepted, in bytes. A longer one does not fit into a request's head.
 pub const LONGEST_KEY: usize = 4096;
-/// As names have it.
+/// The longest client name.
 const LONGEST_NAME: usize = 64;
 
-/// One token that an app knows.
+/// A token that an app already uses.
 #[derive(Debug, Clone)]
 pub struct Token {
-    /// Whose it is, in Hermes Agent's words.
+    /// The token's label in Hermes Agent's file.
     pub label: String,
-    /// The token; it continues to work.
+    /// The token, which the app continues to present.
     pub key: Secret,
 }
 
-/// What became of a token.
+/// The result of importing one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
-    /// Whose it is.
+    /// The token's label in Hermes Agent's file.
     pub label: String,
-    /// The client's name; `None` where there is none.
+    /// The client's name, if the token has a client.
     pub name: Option<String>,
-    /// The result.
+    /// What happened to the token.
     pub outcome: TokenOutcome,
-    /// Why, for people: not a whole sentence.
+    /// The reason, as a phrase for people.
     pub detail: Option<String>,
 }
 
-/// What became of a token.
+/// What happened to a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenOutcome {
-    /// It is a client's key now.
+    /// It is now a client's key.
     Imported,
-    /// It is known, or its name is; nothing has changed.
+    /// The token or its name exists already; nothing changed.
     Skipped,
-    /// It can't be a key.
+    /// It can't serve as a key.
     Refused,
 }
 
-/// The clients that there are, and those that come.
+/// The existing clients, and the new ones.
 #[derive(Default)]
 pub(super) struct KnownClients {
-    /// Their names by the digests of their keys.
+    /// Client names by the digest of their key.
     keys: HashMap<[u8; 32], String>,
     names: HashSet<String>,
-    /// Digests of tokens that were taken away.
+    /// Digests of revoked tokens.
     revoked: HashSet<[u8; 32]>,
-    /// Those that come, in order.
+    /// The new clients, in order.
     new: Vec<(String, Hash)>,
 }
 
 impl KnownClients {
-    /// Those that there are, and what was revoked.
+    /// Starts with the existing clients and the revoked tokens.
     pub(super) fn new<'k>(
         clients: impl Iterator<Item = (&'k str, Hash)>,
         revoked: impl Iterator<Item = Hash>,
@@ -82,7 +83,7 @@ impl KnownClients {
     }
 }
 
-/// Decides on each token, and tells the new clients. What was revoked stays so.
+/// Decides on each token and lists the new clients. A revoked token stays revoked.
 pub(super) fn plan(
     tokens: &[Token],
     mut known: KnownClients,
@@ -130,7 +131,7 @@ fn decide(token: &Token, known: &mut KnownClients) -> Imported {
     imported
 }
 
-/// Whether an app can present the token and it can't be guessed.
+/// Checks that a header can carry the token and that it is too long to guess.
 fn usable(key: &Secret) -> Result<(), String> {
     let text = key.expose();
     let length = text.chars().count();
@@ -151,8 +152,8 @@ fn usable(key: &Secret) -> Result<(), String> {
     Ok(())
 }
 
-/// The name that a label becomes: lower case, and a `-` for what a name can't have. `None` when
-/// nothing is left.
+/// The client name for a label: lower case, with `-` in place of characters that a name can't have. `None` if nothing
+/// is left.
 fn name_of(label: &str) -> Option<String> {
     let mut name = String::new();
     for c in label.chars().flat_map(char::to_lowercase) {

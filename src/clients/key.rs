@@ -1,4 +1,4 @@
-//! A key and its hash. The key itself is shown once and kept nowhere.
+//! A key and its hash. The key itself is shown once and never stored.
 
 use std::fmt;
 
@@ -11,27 +11,27 @@ use zeroize::Zeroizing;
 use super::ClientsError;
 use crate::secret::Secret;
 
-/// What every key of ours begins with, so that secret scanners can know it.
+/// The prefix of every key made here, so that secret scanners recognise it.
 pub const KEY_PREFIX: &str = "hpx-";
-/// Characters of a key: the prefix, and 256 bits in base64.
+/// The length of a key in characters: the prefix, and 256 bits in base64.
 pub const KEY_LENGTH: usize = KEY_PREFIX.len() + 43;
 
-/// The SHA-256 of a key. A key has 256 random bits, so a slow hash would protect nothing more.
+/// The SHA-256 of a key. A key has 256 random bits, so a slow hash would add no protection.
 #[derive(Clone, Copy)]
 pub(super) struct Hash([u8; 32]);
 
 impl Hash {
-    /// Of what an app presents, or of a key.
+    /// Hashes what an app presents, or a key.
     pub(super) fn of(presented: &[u8]) -> Self {
         Self(Sha256::digest(presented).into())
     }
 
-    /// Of a key in our hands.
+    /// Hashes a key of ours.
     pub(super) fn of_secret(key: &Secret) -> Self {
         Self::of(key.expose().as_bytes())
     }
 
-    /// From 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits.
     pub(super) fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
         if digits.len() != 64 {
@@ -51,7 +51,7 @@ impl Hash {
         Some(Self(bytes))
     }
 
-    /// As the file has it.
+    /// The form in the file.
     pub(super) fn to_hex(self) -> String {
         let nibbles = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         nibbles
@@ -59,18 +59,18 @@ impl Hash {
             .collect()
     }
 
-    /// The identity of a key where timing can't be measured: in the user's own files.
+    /// The raw digest, for comparisons whose timing can't be measured: between entries of the user's own files.
     pub(super) fn digest(self) -> [u8; 32] {
         self.0
     }
 
-    /// Its first eight bytes.
+    /// The first eight bytes.
     pub(super) fn head(&self) -> u64 {
         let first = self.0.first_chunk().copied().unwrap_or_default();
         u64::from_le_bytes(first)
     }
 
-    /// Whether both are the same, in a time that does not depend on where they differ.
+    /// Compares in constant time.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// A new key: 256 random bits of the operating system's generator.
+/// Makes a key from 256 random bits of the operating system.
 pub(super) fn make() -> Result<Secret, ClientsError> {
     let mut bits = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bits).map_err(|error| ClientsError::Random(error.to_string()))?;
@@ -92,25 +92,25 @@ pub(super) fn make() -> Result<Secret, ClientsError> {
     Ok(Secret::new(key))
 }
 
-/// The mark of hermesctl's requests, so that they don't count as an app's. Drawn at each start and sent
-/// over the control socket alone: otherwise an app could keep its requests out of the counts with it.
+/// The mark of hermesctl's own requests, which keeps them out of an app's counts. Drawn at each start and sent only
+/// over the control socket: an app that knew it could keep its requests out of the counts.
 #[derive(Debug)]
 pub struct OwnMark(Secret);
 
 impl OwnMark {
-    /// A new one; `None` without random numbers.
+    /// Draws a new mark; `None` if the system has no random bytes.
     pub fn draw() -> Option<Self> {
         let key = make().ok()?;
         let random = key.expose().get(KEY_PREFIX.len()..)?;
         Some(Self(Secret::new(random.to_owned())))
     }
 
-    /// The mark itself, for hermesctl only.
+    /// The mark in the clear, for hermesctl only.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// Whether this is it, in a time that does not depend on where they differ.
+    /// Whether `shown` is the mark, compared in constant time.
     pub fn is(&self, shown: &[u8]) -> bool {
         self.expose().as_bytes().ct_eq(shown).into()
     }

@@ -1,12 +1,12 @@
-//! Client keys: which apps may use the port, with what limits, and how they have used it.
+//! Client keys: which apps may use the port, within which limits, and how much they have used it.
 //!
-//! - [`Registry`]: all keys. A request finds its [`Client`] in a snapshot, without a lock or a file.
+//! - [`Registry`]: all keys. A request finds its [`Client`] in a snapshot, without a lock or file access.
 //! - [`Client`]: one key's name and limits; [`Client::enter`] counts a request.
-//! - `allowance`: a key's limits in a minute and a day.
-//! - `key`: making a key, and its hash, which is all that is kept.
+//! - `allowance`: a key's limits per minute and per day.
+//! - `key`: makes a key, and hashes it; only the hash is stored.
 //! - `document`: the content of `clients.json`.
-//! - `import`: the tokens of Hermes Agent's proxy.
-//! - `disk`: the file itself: its owner, its lock, and its replacement.
+//! - `import`: tokens from Hermes Agent's proxy.
+//! - `disk`: the file itself: owner, lock and atomic replacement.
 
 mod allowance;
 mod client;

@@ -1,4 +1,4 @@
-//! All client keys: a snapshot for requests, and the changes of the file behind it.
+//! All client keys: a snapshot for requests, and changes to the file behind it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,12 +24,12 @@ use crate::clock::{Clock, LONGEST_NAP};
 use crate::files::Desk;
 use crate::secret::Secret;
 
-/// How long another process may hold the lock.
+/// How long to wait for another process's lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(15);
-/// Use is written no more often than this.
+/// The shortest interval between two saves of the use.
 const FLUSH: Duration = Duration::from_mins(1);
 
-/// The client keys of this user. Cheap to clone; all clones are the same.
+/// This user's client keys. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -39,40 +39,40 @@ struct Inner {
     file: PathBuf,
     clock: Arc<dyn Clock>,
     keys: ArcSwap<ClientKeys>,
-    /// All work on the file but the first reading.
+    /// Runs all file work except the first read.
     desk: Desk,
-    /// Held while the snapshot is made to follow the file, and never while anything is synced.
+    /// Held while the snapshot is brought up to date with the file, but never during a sync.
     following: Mutex<()>,
-    /// Why the file can't be read, if it could not be when it was read last.
+    /// Why the latest read failed, if it did.
     fault: ArcSwapOption<Unread>,
-    /// When the day ends in this machine's time zone, in seconds since 1970; 0 until that is known.
+    /// The end of the day in this machine's time zone, in seconds since 1970; 0 until it is known.
     midnight: Arc<AtomicI64>,
-    /// Where that is looked up: reading the time zone may hang.
+    /// Runs the time zone look-up, which may hang.
     days: Desk,
 }
 
 /// Why the keys can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    /// For people.
+    /// The reason, for people.
     pub reason: String,
-    /// The command that helps.
+    /// The command that fixes it, if there is one.
     pub command: Option<String>,
 }
 
-/// The file as it was when it was read or written last.
+/// The file as it was last read or written.
 #[derive(Debug, Default)]
 struct ClientKeys {
     stamp: ClientsStamp,
     entries: Vec<(Hash, Arc<Client>)>,
     revoked: Vec<Hash>,
-    /// The first eight bytes of each hash, side by side.
+    /// The first eight bytes of each hash, contiguous.
     heads: Vec<u64>,
     revoked_heads: Vec<u64>,
 }
 
-/// The place of a hash. All heads are looked at, whatever they are, so that no time tells how much of a known hash
-/// one is like; two hundred of them take less than the comparison of three hashes.
+/// Finds a hash. All heads are compared in every case, so that timing reveals nothing about how close a guess is. Two
+/// hundred of them cost less than comparing three hashes.
 fn find<'h>(
     hash: &Hash,
     heads: &[u64],
@@ -90,42 +90,42 @@ fn find<'h>(
     places.find(|at| whole(*at).is_some_and(|known| known.is(hash)))
 }
 
-/// Whose something is that was presented as a key.
+/// Whose key was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientIdentity<C = Arc<Client>> {
     /// This client's.
     Client(C),
-    /// It was a client's once: an imported token that was revoked or replaced.
+    /// An imported token that was revoked or replaced.
     Revoked,
-    /// Nobody's.
+    /// Not a known key.
     Unknown,
 }
 
-/// One client, for people.
+/// One client, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The name.
+    /// The client's name.
     pub name: String,
-    /// What the key may be used for.
+    /// The key's limits.
     pub limits: KeyLimits,
     /// When the client was added.
     pub created: Option<DateTime<Utc>>,
-    /// When it got another key.
+    /// When its key was last replaced.
     pub rotated: Option<DateTime<Utc>>,
-    /// How it used its keys.
+    /// The use of its keys so far.
     pub usage: ClientUse,
-    /// What it has used today, where that is limited.
+    /// Today's use, if a daily limit is set.
     pub today: Option<AllowanceUse>,
-    /// Fields of its entry in the file that mean nothing here, such as a misspelled limit.
+    /// Unknown fields of its entry in the file, such as a misspelled limit.
     pub unknown_fields: Vec<String>,
 }
 
 impl Registry {
-    /// Reads `file`, which need not be there: then there are no clients.
+    /// Reads `file`. A file that does not exist means no clients.
     ///
     /// # Errors
-    /// When the file can't be read, is somebody else's, may be read by others, or is not a file of
-    /// client keys: never the same as no clients.
+    /// When the file can't be read, belongs to another user, can be read by others, or is not a file of client keys.
+    /// None of these counts as a file without clients.
     pub fn open(file: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, ClientsError> {
         let registry = Self {
             inner: Arc::new(Inner {
@@ -143,7 +143,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Whether there are no clients.
+    /// Whether no client exists.
     pub fn is_empty(&self) -> bool {
         self.inner.keys.load().entries.is_empty()
     }
@@ -153,7 +153,7 @@ impl Registry {
         u64::try_from(self.inner.keys.load().entries.len()).unwrap_or(u64::MAX)
     }
 
-    /// How many of them may ask the provider of this name, in lower case.
+    /// How many clients may use the provider with this lower-case name.
     pub fn count_for(&self, provider: &str) -> u64 {
         let keys = self.inner.keys.load();
         let clients = keys.entries.iter().map(|(_, client)| client);
@@ -163,28 +163,28 @@ impl Registry {
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
-    /// Whether a client's use of a day is limited.
+    /// Whether any client has a daily limit.
     pub fn has_days(&self) -> bool {
         let keys = self.inner.keys.load();
         let mut clients = keys.entries.iter();
         clients.any(|(_, client)| client.limits.rates.has_days())
     }
 
-    /// Looks up when the day ends, which may wait for a disk.
+    /// Updates the end of the day. May wait for a disk.
     pub async fn follow_the_day(&self) {
         let inner = Arc::clone(&self.inner);
         let look = move || next_midnight(inner.clock.now());
-        // Where nobody can tell, days end as in UTC.
+        // Without a known time zone, days end at midnight UTC.
         let midnight = self.inner.days.run(look).await.unwrap_or_default();
         self.inner.midnight.store(midnight, Ordering::Relaxed);
     }
 
-    /// Why the file could not be read when it was read last; the keys of before are in force.
+    /// Why the latest read failed, if it did; the former keys stay in force.
     pub fn fault(&self) -> Option<Unread> {
         self.inner.fault.load().as_deref().cloned()
     }
 
-    /// Whose key this is, as [`Self::look_up`] says.
+    /// The client that this key belongs to; see [`Self::look_up`].
     pub fn identify(&self, presented: &[u8]) -> Option<Arc<Client>> {
         match self.look_up(presented) {
             ClientIdentity::Client(client) => Some(client),
@@ -192,9 +192,8 @@ impl Registry {
         }
     }
 
-    /// Whose key this is. Takes no lock, opens no file, and takes the same time for every key that
-    /// is not known: one SHA-256, and a comparison with the beginning of each hash. Where there are no keys at all, nothing is
-    /// hashed.
+    /// Looks up a presented key, without a lock or file access. Every unknown key costs the same: one SHA-256 and a
+    /// comparison with the head of each hash. Without any client, nothing is hashed.
     pub fn look_up(&self, presented: &[u8]) -> ClientIdentity {
         let keys = self.inner.keys.load();
         if keys.entries.is_empty() && keys.revoked.is_empty() {
@@ -214,12 +213,12 @@ impl Registry {
         }
     }
 
-    /// Reads the file again. After an error the keys stay as they were.
+    /// Reads the file again. On an error, the former keys stay in force.
     pub async fn reload(&self) -> Result<(), ClientsError> {
         self.work(Inner::reload).await
     }
 
-    /// File work, which may hang.
+    /// Runs file work, which may hang, off the serving threads.
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, ClientsError> + Send + 'static,
@@ -234,13 +233,13 @@ impl Registry {
         })
     }
 
-    /// All clients. No lock, no file.
+    /// All clients, without a lock or file access.
     pub fn all(&self) -> Vec<Arc<Client>> {
         let keys = self.inner.keys.load();
         keys.entries.iter().map(|(_, one)| one.clone()).collect()
     }
 
-    /// All clients by name, with their use up to now.
+    /// All clients, sorted by name, with their current use.
     pub fn list(&self) -> Vec<Listed> {
         let _following = self.inner.follow();
         let keys = self.inner.keys.load();
@@ -253,10 +252,10 @@ impl Registry {
         listed
     }
 
-    /// Adds a client and gives its key, which is kept nowhere. It is good at once.
+    /// Adds a client and returns its key, which is not stored. The key works at once.
     ///
     /// # Errors
-    /// When the name is none or taken, a limit is none, or the file can't be used.
+    /// When the name is invalid or taken, a limit is invalid, or the file can't be used.
     pub async fn add(
         &self,
         name: &str,
@@ -279,10 +278,10 @@ impl Registry {
         Ok((self.listed(&listed.await?)?, key))
     }
 
-    /// Takes a client's key away; it is good for no further request.
+    /// Revokes a client's key, from the next request on.
     ///
     /// # Errors
-    /// When there is no such client, or the file can't be used.
+    /// When the client does not exist, or the file can't be used.
     pub async fn revoke(&self, name: &str) -> Result<(), ClientsError> {
         let name = name.to_owned();
         self.change(move |document, content, now| {
@@ -293,11 +292,10 @@ impl Registry {
         .await
     }
 
-    /// Gives a client another key in place of its old one, which is good for no further request.
-    /// Name, limits and use stay.
+    /// Replaces a client's key; the old one stops working from the next request on. Name, limits and use stay.
     ///
     /// # Errors
-    /// When there is no such client, or the file can't be used.
+    /// When the client does not exist, or the file can't be used.
     pub async fn rotate(&self, name: &str) -> Result<(Listed, Secret), ClientsError> {
         let key = key::make()?;
         let (hash, name) = (Hash::of_secret(&key), name.to_owned());
@@ -309,10 +307,10 @@ impl Registry {
         Ok((self.listed(&rotated.await?)?, key))
     }
 
-    /// Gives a client the limits that `change` makes of its own. Name, key and use stay.
+    /// Replaces a client's limits with what `change` makes of them. Name, key and use stay.
     ///
     /// # Errors
-    /// When there is no such client, a limit is none, or the file can't be used.
+    /// When the client does not exist, a limit is invalid, or the file can't be used.
     pub async fn change_limits(
         &self,
         name: &str,
@@ -329,11 +327,10 @@ impl Registry {
         self.listed(&changed.await?)
     }
 
-    /// Takes over what another proxy's apps present, as it is; tells of each token what became of
-    /// it.
+    /// Imports tokens of another proxy's apps unchanged, and reports on each of them.
     ///
     /// # Errors
-    /// When the file can't be used; then none was taken over.
+    /// When the file can't be used; then no token was imported.
     pub async fn import(&self, tokens: Vec<Token>) -> Result<Vec<Imported>, ClientsError> {
         self.change(move |document, ClientsContent { records, revoked }, now| {
             let there = records.iter();
@@ -348,21 +345,21 @@ impl Registry {
         .await
     }
 
-    /// Writes the use that is not in the file yet, if there is any.
+    /// Saves the use that the file does not have yet.
     ///
     /// # Errors
-    /// When the file can't be used; then the use is kept for the next time.
+    /// When the file can't be used; then the use stays pending until the next save.
     pub async fn flush(&self) -> Result<(), ClientsError> {
         let unwritten = |(_, client): &(Hash, Arc<Client>)| !client.meter.pending().is_empty();
         if !self.inner.keys.load().entries.iter().any(unwritten) {
             return Ok(());
         }
-        // What every change writes along.
+        // Every change saves the pending use, so an empty one does only that.
         self.change(|_, _, _| Ok(())).await
     }
 
-    /// Writes use once a minute, or at each look where a day's use is limited; follows a file that somebody else has
-    /// written, and writes once more when it is cancelled.
+    /// Saves the use once a minute, or on every tick while a daily limit is set; reloads the file after another program
+    /// wrote it; saves once more when cancelled.
     pub async fn keep(self, stop: CancellationToken) {
         let mut flush_due = Instant::now() + FLUSH;
         let (mut refused, mut is_told) = (None, false);
@@ -372,7 +369,7 @@ impl Registry {
                 () = sleep_until(Instant::now() + LONGEST_NAP) => {}
             }
             self.notice(&mut refused).await;
-            // A key may be given a limit in the middle of a day.
+            // A key may receive its first limit in the middle of a day.
             if !self.is_empty() {
                 self.follow_the_day().await;
             }
@@ -384,10 +381,9 @@ impl Registry {
         self.flush_or_warn(&mut is_told).await;
     }
 
-    /// Reads the file if somebody else has written it; `refused` is the last version that could not
-    /// be read.
+    /// Reloads the file if another program wrote it. `refused` is the last version that could not be read.
     async fn notice(&self, refused: &mut Option<ClientsStamp>) {
-        // A file that can't be looked at has not changed.
+        // If the file can't be inspected, treat it as unchanged.
         let Ok(stamp) = self.work(|inner| Ok(disk::stamp(&inner.file))).await else {
             return;
         };
@@ -410,7 +406,7 @@ impl Registry {
         }
     }
 
-    /// Tells of trouble once.
+    /// Saves the use, and warns once per run of failures.
     async fn flush_or_warn(&self, is_told: &mut bool) {
         match self.flush().await {
             Ok(()) if std::mem::take(is_told) => {
@@ -424,8 +420,8 @@ impl Registry {
         }
     }
 
-    /// Changes the file under its lock, from what stands in it now. Requests go on meanwhile; once
-    /// begun, the change is done although nobody waits for it any more.
+    /// Changes the file's current content under its lock. Requests are served meanwhile. Once started, a change runs to
+    /// its end even if its caller is gone.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(
@@ -524,7 +520,7 @@ impl Inner {
             self.publish(content, stamp);
             return Ok(result);
         }
-        // What was written must be what will be read.
+        // Parse it back: what is written must be readable.
         let (_, content) = ClientsDocument::parse(&bytes).map_err(|_| ClientsError::BrokeOff)?;
         let prepared = PreparedClients::beside(&self.file, &bytes).map_err(fault)?;
         {
@@ -536,14 +532,14 @@ impl Inner {
             }
         }
         if let Err(error) = disk::sync_folder(&self.file) {
-            // It is in force, and what was made of it is shown only once.
+            // The change is in force, and its result can be shown only once: a warning, not an error.
             tracing::warn!(%error, "a change of the client keys may not outlive a crash of the \
                                     machine");
         }
         Ok(result)
     }
 
-    /// Adds the use that is not in the file yet, and tells what it was.
+    /// Adds the pending use to the document and returns it.
     fn count(
         &self,
         document: &mut ClientsDocument,
@@ -600,7 +596,7 @@ impl Inner {
     }
 }
 
-/// A limit that is misspelled would be none.
+/// Warns of unknown fields: a misspelled limit would limit nothing.
 fn warn_of_unknown(records: &[ClientRecord]) {
     for record in records {
         for field in &record.unknown {
@@ -613,7 +609,7 @@ fn warn_of_unknown(records: &[ClientRecord]) {
     }
 }
 
-/// Each client has a name of its own.
+/// Client names are unique.
 fn by_name(keys: &ClientKeys) -> HashMap<&str, &Arc<Client>> {
     let clients = keys.entries.iter();
     clients
@@ -621,7 +617,7 @@ fn by_name(keys: &ClientKeys) -> HashMap<&str, &Arc<Client>> {
         .collect()
 }
 
-/// The client that a record was about before: one that was revoked and added anew is another.
+/// The existing client that a record describes. A client that was revoked and added again is a new one.
 fn same<'k>(
     by_name: &HashMap<&str, &'k Arc<Client>>,
     record: &ClientRecord,
@@ -630,7 +626,7 @@ fn same<'k>(
     client.filter(|client| client.created == record.created)
 }
 
-/// When the day ends in this machine's time zone, in seconds since 1970; 0 where that can't be told.
+/// The end of the day in this machine's time zone, in seconds since 1970; 0 if it is unknown.
 fn next_midnight(now: DateTime<Utc>) -> i64 {
     let tomorrow = now.with_timezone(&Local).date_naive().succ_opt();
     let midnight = tomorrow.and_then(|day| day.and_hms_opt(0, 0, 0));
@@ -647,7 +643,7 @@ fn known(name: &str, records: &[ClientRecord]) -> Result<(), ClientsError> {
     Err(ClientsError::unknown(name, names))
 }
 
-/// The limits in the form that they are compared in.
+/// Validates limits and brings them into the form that they are compared in.
 fn checked(limits: KeyLimits) -> Result<KeyLimits, ClientsError> {
     let path = |path: String| {
         let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#';
@@ -681,7 +677,7 @@ fn checked(limits: KeyLimits) -> Result<KeyLimits, ClientsError> {
     Ok(limits)
 }
 
-/// Why no request could name this model.
+/// Why a request can never name this model, if so.
 fn flaw(model: &str) -> Option<String> {
     let start = model.strip_suffix('*').unwrap_or(model);
     let name = shortened(model);

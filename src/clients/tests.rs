@@ -1,4 +1,4 @@
-//! The registry on a real file.
+//! The registry with a real file.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ impl House {
         serde_json::from_str(&self.text()).unwrap()
     }
 
-    /// One more program on the same file.
+    /// Opens the same file as another program would.
     fn try_open(&self) -> Result<Registry, ClientsError> {
         Registry::open(self.file(), self.clock.clone())
     }
@@ -437,7 +437,7 @@ fn somebody_elses_file_and_what_is_no_file_are_refused() {
     let error = house.try_open().unwrap_err();
     assert!(matches!(error, ClientsError::Read { .. }), "{error}");
     std::fs::remove_dir(house.file()).unwrap();
-    // A call for it is not in rustix on every system.
+    // rustix lacks mkfifo on some systems.
     let made = std::process::Command::new("mkfifo")
         .arg(house.file())
         .status();
@@ -448,7 +448,7 @@ fn somebody_elses_file_and_what_is_no_file_are_refused() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    // Only root can make a file of somebody else's.
+    // Only root can create a file that another user owns.
     house.write(r#"{"version":1,"clients":[]}"#);
     std::os::unix::fs::chown(house.file(), Some(65534), None).unwrap();
     let error = house.try_open().unwrap_err();
@@ -595,8 +595,8 @@ async fn imported_tokens_go_on_working() {
     assert_eq!(whose(&house.open(), &tokens[1].key), named("agent-b"));
 }
 
-/// A token costs the same however many are there: five thousand that are compared with each other take minutes in a test's
-/// build.
+/// The cost of one token must not depend on their number: comparing five thousand with each other takes minutes in a
+/// test build.
 #[tokio::test]
 async fn a_large_file_is_imported_and_kept_in_linear_time() {
     const MANY: usize = 5_000;
@@ -611,7 +611,7 @@ async fn a_large_file_is_imported_and_kept_in_linear_time() {
     let results = registry.import(tokens.clone()).await.unwrap();
     let imported = |one: &&Imported| one.outcome == TokenOutcome::Imported;
     assert_eq!(results.iter().filter(imported).count(), MANY);
-    // Once more, with the use of some of them to be written.
+    // Once more, with pending use of some of them.
     for token in tokens.iter().step_by(500) {
         let client = registry.identify(token.key.expose().as_bytes());
         drop(client.unwrap().enter("127.0.0.1").unwrap());
@@ -653,7 +653,7 @@ async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     for registry in [&registry, &house.open()] {
         assert!(is_revoked(registry, &tokens[0].key) && is_revoked(registry, &tokens[1].key));
         assert_eq!(whose(registry, &tokens[2].key), named("c"));
-        // Its prefix tells that it was one.
+        // The prefix identifies it as one of ours.
         assert!(!is_revoked(registry, &own));
     }
     let again = registry.import(tokens.clone()).await.unwrap();
@@ -662,7 +662,7 @@ async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     assert_eq!(whose(&registry, &tokens[0].key), None);
 }
 
-/// Lets `keep` come to rest after what became due.
+/// Lets `keep` finish what became due.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -742,7 +742,7 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     let (listed, key) = registry.add("app", wanted).await.unwrap();
     assert_eq!(listed.limits.models, texts(&["a", "b"]));
     assert_eq!(listed.today, Some(AllowanceUse::default()));
-    // Another process reads the same.
+    // Another process reads the same values.
     let again = place.open();
     assert_eq!(again.list()[0].limits, listed.limits);
     let client = registry.identify(key.expose().as_bytes()).unwrap();
@@ -757,9 +757,9 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     let full = client.enter("127.0.0.1").unwrap_err();
     assert!(matches!(full, Full::Requests { limit: 3, .. }), "{full}");
     assert!(full.wait().unwrap() > Duration::from_mins(1), "{full:?}");
-    // What hermesctl asks is not the app's.
+    // hermesctl's own requests don't count as the app's.
     drop(client.enter_uncounted().unwrap());
-    // A day later there is all again, until the tokens are used.
+    // A day later the limits are fresh, until the tokens are used up.
     place.clock.jump(Duration::from_hours(25));
     drop(client.enter("127.0.0.1").unwrap());
     client.spends(100, 30);
@@ -768,7 +768,7 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     assert!(full.to_string().contains("30 of them"), "{full}");
 }
 
-/// The clock is corrected, a limit is added, the daemon starts again: the day is the same one.
+/// Correcting the clock, adding a limit and restarting the daemon all keep the same day.
 #[tokio::test]
 async fn what_was_used_today_is_kept_with_the_key() {
     let place = House::new();
@@ -788,7 +788,7 @@ async fn what_was_used_today_is_kept_with_the_key() {
         tokens: 40,
         estimated: 10,
     };
-    // A key without limits has no need to tell.
+    // A key without limits reports no use of today.
     assert_eq!(registry.list()[0].today, None);
     let mut edited = place.json();
     edited["clients"][0]["requests_per_day"] = json!(2);
@@ -801,7 +801,7 @@ async fn what_was_used_today_is_kept_with_the_key() {
         let full = client.enter("127.0.0.1").unwrap_err();
         assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
     }
-    // One that is made again with the name is another.
+    // A new client under an old name starts fresh.
     again.revoke("app").await.unwrap();
     let limits = KeyLimits {
         rates: ClientRates {
@@ -857,7 +857,7 @@ async fn limits_change_and_the_key_stays() {
         let client = registry.identify(key.expose().as_bytes()).unwrap();
         assert!(client.allows_model("b") && !client.allows_path("/chat/completions"));
     }
-    // The place that it has taken counts.
+    // The slot already taken counts.
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     let full = client.enter("127.0.0.1").unwrap_err();
     assert!(matches!(full, Full::InFlight { limit: 1, .. }), "{full}");

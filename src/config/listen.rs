@@ -149,7 +149,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A listener whose provider and neighbours are not checked yet.
+/// A listener whose provider, and whose overlap with other listeners, are not checked yet.
 pub(super) struct UncheckedListener {
     pub(super) listener: Listener,
     /// `None` if the address can't be read, so that it duplicates no other.

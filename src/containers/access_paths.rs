@@ -45,7 +45,7 @@ pub fn way(world: World<'_>, origin: AppOrigin, network: Network) -> AccessPath 
     }
 }
 
-/// The door for an app without a container; `None` if it reaches none of these.
+/// The endpoint for an app without a container; `None` if it can reach none of these.
 pub fn local(doors: &[ListenEndpoint]) -> Option<AppTarget> {
     let way = way(
         World {

@@ -1,4 +1,4 @@
-//! The daemon's side: accept, greet, answer.
+//! The daemon's side of the control protocol: accept, greet, answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,41 +32,41 @@ use crate::files::Desk;
 /// How many clients may be connected at once.
 pub const MAX_CLIENTS: usize = 16;
 
-/// How long a client may take to send one line, and to take one reply.
+/// How long a client may take to send a line, and to read a reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client of the socket may be silent between two requests.
+/// How long a client of the socket may stay silent between two requests.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// How long a client that is turned away may take to read why.
+/// How long a rejected client may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long work goes on that a client has left.
+/// How long work continues after its client has closed its sending side.
 const PARTING: Duration = Duration::from_millis(100);
 
-/// How long accepting rests after it failed, such as for want of file descriptors.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const REST: Duration = Duration::from_millis(200);
 
-/// How often it is looked whether the socket is still there.
+/// How often to check that the socket still exists.
 const WATCH: Duration = Duration::from_secs(3);
 
 const PACKAGE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the daemon answers with. Called by several clients at once.
+/// The daemon's implementation of the calls. Several clients may call it at once.
 #[async_trait]
 pub trait Handler: Send + Sync {
     /// The state of the daemon and its providers.
     async fn status(&self) -> Status;
 
-    /// Which providers are served.
+    /// The configured providers.
     async fn providers(&self) -> Providers;
 
-    /// The same, with lists of models that the providers have to be asked for.
+    /// The configured providers, with lists of models that first have to be fetched.
     async fn models(&self) -> Providers {
         self.providers().await
     }
 
-    /// What the caller's own requests on the port show.
+    /// The mark of the caller's own requests on the port.
     async fn own_mark(&self) -> Result<OwnMarkValue, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
@@ -82,7 +82,7 @@ pub trait Handler: Send + Sync {
         ))
     }
 
-    /// Stops the daemon, after this answer.
+    /// Stops the daemon after this reply.
     async fn stop(&self) -> Result<StopNotice, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
@@ -90,7 +90,7 @@ pub trait Handler: Send + Sync {
         ))
     }
 
-    /// Stops the daemon and starts it again, after this answer.
+    /// Restarts the daemon after this reply.
     async fn restart(&self) -> Result<StopNotice, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
@@ -101,31 +101,31 @@ pub trait Handler: Send + Sync {
     /// Reads the configuration and the logins again. Runs to its end even if the client leaves.
     async fn reload(&self) -> Result<ReloadReport, ControlError>;
 
-    /// Asks the provider for a code that logs in, unless a login is there. The login goes on
-    /// beside the connections, until it ends, is cancelled or its code expires.
+    /// Asks the provider to begin a login, unless one exists. The login continues independently of the connection until
+    /// it ends, is cancelled or expires.
     async fn login_begin(&self, login: LoginBegin) -> Result<LoginBegun, ControlError>;
 
-    /// Waits for a login, two seconds at most. Its end is told to every later call too.
+    /// Waits up to two seconds for a login. Later calls also receive its outcome.
     async fn login_wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError>;
 
-    /// Gives a login up.
+    /// Cancels a login.
     async fn login_cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError>;
 
-    /// Takes what the user has pasted of a browser's way back. What is no answer to the login is an error, and the
-    /// login goes on.
+    /// Accepts the address that the user has pasted from the browser. Text that does not answer the login is an error,
+    /// and the login continues.
     async fn login_paste(&self, paste: LoginPaste) -> Result<LoginPasteTaken, ControlError> {
         let message = format!("Login number {} waits for no page.", paste.session);
         Err(ControlError::new(ErrorCode::NoSuchSession, message))
     }
 
-    /// Takes a login out of its files. It is dropped when the client leaves: what has not begun by then
-    /// must not begin, and what has runs to its end.
+    /// Removes a login from its files. Dropped when the client leaves: work that has not started then never starts, and
+    /// work in progress runs to its end.
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError>;
 
     /// Renews a credential now. Runs to its end even if the client leaves.
     async fn refresh(&self, choice: ProviderChoice) -> Result<RefreshOutcome, ControlError>;
 
-    /// Who used how much, with all that has ended by now.
+    /// Usage counts, with everything that has ended so far.
     async fn usage(&self, _query: UsageQuery) -> Result<UsageReport, ControlError> {
         Err(ControlError::new(
             ErrorCode::UnknownOperation,
@@ -146,32 +146,32 @@ pub trait Handler: Send + Sync {
         Err(no_pools())
     }
 
-    /// Uses logins again that are cooling down.
+    /// Ends the cooldown of logins.
     async fn login_reset(&self, _choice: LoginChoice) -> Result<LoginResetReport, ControlError> {
         Err(no_pools())
     }
 
-    /// Takes one of several logins out of its file.
+    /// Removes one of several logins from its file.
     async fn login_remove(&self, _choice: LoginChoice) -> Result<LogoutReport, ControlError> {
         Err(no_pools())
     }
 
-    /// Which apps have a key.
+    /// The apps that have a key.
     async fn clients(&self) -> Result<ClientList, ControlError>;
 
     /// Makes a key for an app.
     async fn client_add(&self, client: ClientAdd) -> Result<NewKey, ControlError>;
 
-    /// Takes an app's key away, for the next request on.
+    /// Revokes an app's key, from the next request on.
     async fn client_revoke(&self, client: ClientChoice) -> Result<ClientRevoked, ControlError>;
 
-    /// Replaces an app's key by another, for the next request on.
+    /// Replaces an app's key, from the next request on.
     async fn client_rotate(&self, client: ClientChoice) -> Result<NewKey, ControlError>;
 
-    /// Changes an app's limits, for the next request on.
+    /// Changes an app's limits, from the next request on.
     async fn client_change(&self, client: ClientChange) -> Result<ClientChanged, ControlError>;
 
-    /// Takes over the tokens of another proxy's apps.
+    /// Imports the tokens of another proxy's apps.
     async fn client_import(&self, tokens: ClientImport)
     -> Result<ClientImportReport, ControlError>;
 }
@@ -181,7 +181,7 @@ fn no_pools() -> ControlError {
     ControlError::new(ErrorCode::UnknownOperation, message)
 }
 
-/// [`Endpoint::bind`], and where another daemon lives, also asks that one for its version.
+/// Calls [`Endpoint::bind`]. If another daemon is running there, adds its version to the error.
 pub async fn bind(endpoint: &Endpoint) -> Result<ControlListener, BindError> {
     let error = match endpoint.bind() {
         Ok(listener) => return Ok(listener),
@@ -199,11 +199,10 @@ pub async fn bind(endpoint: &Endpoint) -> Result<ControlListener, BindError> {
     })
 }
 
-/// Serves clients until `shutdown`, then removes the socket. One that is not found any more is made
-/// again.
+/// Serves clients until `shutdown`, then removes the socket. A socket that disappears is created again.
 ///
-/// Every connection is a task of `tracker`. At shutdown a connection ends once it has sent the
-/// reply that it is at; the caller waits for that with the tracker.
+/// Each connection is a task of `tracker`. At shutdown a connection ends after the reply in progress; the caller waits
+/// for that on the tracker.
 pub async fn serve(
     mut listener: ControlListener,
     handler: Arc<dyn Handler>,
@@ -253,8 +252,8 @@ pub async fn serve(
     }
 }
 
-/// Waits until the socket is gone. Its folder is looked at off the serving thread, for it may be the
-/// state folder, which may hang with the home; what hangs is not gone.
+/// Waits until the socket is gone. The check runs off the serving thread, because its folder may be on a file system
+/// that hangs; a hang does not count as gone.
 fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
     let (prod, mark, desk) = (listener.prod(), listener.mark(), Desk::default());
     async move {
@@ -271,7 +270,7 @@ fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
     }
 }
 
-/// Makes the socket again; `lost` says that this has failed and was told.
+/// Creates the socket again. `lost` is set once a failure has been logged.
 fn restore(listener: &mut ControlListener, lost: &mut bool) {
     match listener.again() {
         Ok(made) => {
@@ -291,8 +290,8 @@ fn restore(listener: &mut ControlListener, lost: &mut bool) {
     }
 }
 
-/// Serves the one client at the other end of `stream`, such as our standard input and output,
-/// until it closes or `shutdown`. It may be silent between two requests for as long as it likes.
+/// Serves the one client on `stream`, such as our standard input and output, until it closes or `shutdown`. It may stay
+/// silent between two requests for any time.
 pub async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     handler: Arc<dyn Handler>,
@@ -312,12 +311,12 @@ struct ControlConnection<S> {
     lines: LineStream<S>,
     handler: Arc<dyn Handler>,
     shutdown: CancellationToken,
-    /// How long the client may be silent between two requests.
+    /// How long the client may stay silent between two requests.
     idle: Duration,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Why a connection ends before the client closes it.
+/// Why the daemon closes a connection before the client does.
 type CloseReason = CodecError;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
@@ -340,7 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
         Ok(())
     }
 
-    /// Whether the client may go on to ask.
+    /// Greets the client; `false` if it was turned away.
     async fn greet(&mut self) -> Result<bool, CloseReason> {
         let shutdown = self.shutdown.clone();
         let received = tokio::select! {
@@ -389,7 +388,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
         }
     }
 
-    /// Reads and answers one request; `false` when the connection is of no more use.
+    /// Reads and answers one request; `false` when the connection must be closed.
     async fn answer(&mut self) -> Result<bool, CloseReason> {
         let received = timeout(PATIENCE, self.lines.receive::<ControlRequest>()).await;
         let (error, goes_on) = match received {
@@ -420,7 +419,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
     ) -> Result<(), CloseReason> {
         let id = Some(id);
         let handler = Arc::clone(&self.handler);
-        // What answers a call is checked by its type.
+        // Ties each call to the type of its reply.
         macro_rules! reply {
             ($call:ident, $outcome:expr) => {
                 self.reply::<calls::$call>(id, $outcome).await
@@ -478,8 +477,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
         }
     }
 
-    /// Drops the work when the client leaves. One that has only said that it asks for nothing more,
-    /// as a pipe does, has its answer if that is there soon.
+    /// Drops the work when the client leaves. A client that has only closed its sending side, as a pipe does, still
+    /// receives a reply that comes soon.
     async fn while_there<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CloseReason> {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -495,7 +494,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
         done.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
     }
 
-    /// The answer to this call, and to no other.
+    /// Sends a call's reply, which must have that call's type.
     async fn reply<C: Call>(
         &mut self,
         id: Option<u64>,
@@ -541,7 +540,7 @@ async fn turn_away(mut lines: LineStream<Stream>) {
     );
 }
 
-/// What to tell the client about a line; the error itself when there is nobody left to tell.
+/// The error to send for a broken line, or the reason to close when the client is gone.
 fn broken_line(error: CodecError, expected: &str) -> Result<ControlError, CloseReason> {
     match error {
         CodecError::TooLong { ceiling } => Ok(ControlError::new(

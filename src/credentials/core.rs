@@ -545,7 +545,7 @@ impl Core {
         }
     }
 
-    /// Someone else's login or rotation ends our own trouble.
+    /// Another program's login or rotation ends our own failures.
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
         self.timing.others_renewed(now);
         if matches!(self.standing, Standing::Credential(_)) {
@@ -608,7 +608,7 @@ impl Core {
         self.knowledge.on(LoginEvent::Replaced);
     }
 
-    /// No former trouble holds up a new login.
+    /// Past failures do not delay a new login.
     pub(super) fn start_anew(&mut self) {
         self.timing.start_anew();
         self.status.last_error = None;

@@ -45,7 +45,7 @@ pub(super) struct Snapshot {
     pub(super) proven: Arc<AtomicBool>,
     /// When it was granted, if it was granted to this process.
     pub(super) granted_at: Option<DateTime<Utc>>,
-    /// Its refusals in a row.
+    /// Consecutive refusals of it.
     pub(super) row: Arc<RefusalStreak>,
 }
 

@@ -19,7 +19,7 @@ const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_hours(1);
 /// After this long without another refused replay, a path starts again.
 const CALM: Duration = Duration::from_hours(2);
-/// So many refusals in a row, with nothing taken in between, throw doubt on the token itself.
+/// After this many consecutive refusals, the token itself is in doubt.
 const IN_A_ROW: u32 = 3;
 /// The same: from the first of the row to now.
 const ROW: Duration = FIRST;

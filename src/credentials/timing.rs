@@ -139,7 +139,7 @@ impl Timing {
         self.worked(now);
     }
 
-    /// No former trouble holds up a new login.
+    /// Past failures do not delay a new login.
     pub(super) fn start_anew(&mut self) {
         self.backoff.succeeded();
         self.trouble = None;

@@ -1,8 +1,8 @@
 //! `hermes-proxyd bridge`: carries connections from TCP to a daemon's Unix socket.
 //!
-//! For a container: it mounts the socket's folder, and its neighbours reach the bridge by name.
+//! For containers: it mounts the socket's folder, and other containers of its network reach it by name.
 //! Bytes pass unchanged; guard, keys and limits are the daemon's. Since the daemon sees them all as
-//! one, each neighbour's share is kept here ([`super::bridge_slots`]).
+//! one, each client host's share is kept here ([`super::bridge_slots`]).
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! The bridge's places, and each neighbour's share of them.
+//! The bridge's slots for connections, and each client host's share of them.
 //!
 //! The bridge knows which side spoke last. If it was the client, and its request's head is complete, an
 //! answer is awaited, and the connection is never cut for another one. If it was the daemon,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer_end::AnswerEnd;
 
-/// One neighbour has at most this part of the places.
+/// One host may use at most one part in this many of the slots.
 const SHARE: usize = 4;
 /// A new connection, and one whose answer is over, has this long to ask something before it makes way for
 /// another one.
@@ -30,7 +30,7 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// So does one on which nothing moves. The daemon's own limits are shorter, unless it hangs.
 const SILENT: Duration = Duration::from_hours(1);
 
-/// The places of all neighbours.
+/// The slots of all client hosts.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     count: usize,
@@ -116,9 +116,8 @@ impl Neighbours {
         })
     }
 
-    /// A place for a neighbour's connection. If it has its share, one of its own connections makes way;
-    /// if all places are taken, one of the neighbour with the most that can spare one. `None` if none
-    /// can.
+    /// Takes a slot for a connection from this host. If the host has used its share, one of its own connections makes
+    /// way; if all slots are taken, one of the host that uses the most and can spare one. `None` if none can.
     pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<BridgeSlot> {
         let from = from.to_canonical();
         let mut lines = self.lines();

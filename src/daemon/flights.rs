@@ -1,4 +1,4 @@
-//! The requests in flight, in the words of the protocol. Nothing is done until hermesctl asks.
+//! The requests in flight, in the control protocol's types. Costs nothing until hermesctl asks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::control::in_flight::{
 use crate::control::protocol::Timestamp;
 use crate::proxy::{First, Flights, InFlight};
 
-/// What is in flight now.
+/// The requests in flight now.
 pub(super) fn report(
     flights: &Flights,
     query: InFlightQuery,

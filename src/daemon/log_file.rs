@@ -1,5 +1,5 @@
-//! The log in a file that stays small: `--log-file`, for service managers that keep no log of their
-//! own, such as launchd.
+//! The log in a file of bounded size: `--log-file`, for service managers that keep no log of their own, such as
+//! launchd.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
@@ -10,27 +10,27 @@ use super::log_queue::{LogSink, Taken};
 use crate::files::Spot;
 use crate::paths::older_log;
 
-/// The file grows no further, in bytes; with the one before it the log takes twice as much. A request
-/// takes some 250 bytes, so that is the last 80 000 of them.
+/// The size limit in bytes. With the rotated file, the log takes up to twice as much. A request takes some 250 bytes,
+/// so this covers the last 80 000 requests.
 pub(super) const LARGEST: u64 = 10 * 1024 * 1024;
 
-/// A file that is appended to. Before it would grow beyond its limit, it becomes [`older_log`], in the
-/// place of the one that was that before, and a new one takes its own. When something else is found in
-/// its place, as after newsyslog or logrotate, that is written from then on.
+/// An append-only file. Before it would exceed its limit, it is renamed to [`older_log`], replacing the one there, and
+/// a new file takes its place. If something else is found at its path, as after newsyslog or logrotate, writing
+/// continues there.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Its size, as far as it was looked at or written since.
+    /// The size as last checked or written.
     size: u64,
-    /// A pipe or a device is never renamed.
+    /// Whether it is rotated: a pipe or device never is.
     turns: bool,
     largest: u64,
     progress: WriteProgress,
 }
 
 impl LogFile {
-    /// Opens it, or makes it and its folder. A FIFO is open when something reads it.
+    /// Opens the file, or creates it and its folder. Opening a FIFO waits for a reader.
     pub(super) fn open(path: &Path, largest: u64) -> io::Result<Self> {
         let (file, attributes) = append(path)?;
         Ok(Self {
@@ -43,7 +43,8 @@ impl LogFile {
         })
     }
 
-    /// Where that fails, what is there is written on, until as much has come again.
+    /// Rotates the file. If that fails, writing continues in the open file, and the next attempt follows after as many
+    /// bytes again.
     fn turn(&mut self) {
         self.size = 0;
         let place = Spot::of_itself(&self.path);
@@ -53,12 +54,12 @@ impl LogFile {
         }
     }
 
-    /// Whether that worked; else what is open is written on.
+    /// Opens the path again; `false` if that fails and the former file stays open.
     fn open_again(&mut self) -> bool {
         let Ok((file, attributes)) = append(&self.path) else {
             return false;
         };
-        // In the same file a line that was cut goes on; elsewhere it is written whole.
+        // A partly written line is continued only in the same file.
         let before = self.file.metadata();
         let is_another = before.map_or(true, |before| platform::are_two(&before, &attributes));
         if is_another || !attributes.is_file() || attributes.len() < self.size {
@@ -70,7 +71,7 @@ impl LogFile {
         true
     }
 
-    /// Looks whether the path still leads to the file that is open, and how large it is.
+    /// Checks whether the path still leads to the open file, and how large it is.
     fn look(&mut self) {
         match fs::metadata(&self.path) {
             Ok(now) => {
@@ -78,7 +79,7 @@ impl LogFile {
                 if open.is_ok_and(|open| platform::are_two(&open, &now)) {
                     self.open_again();
                 } else {
-                    // Where the beginning of a line was cut off, it is written whole.
+                    // The beginning of a partly written line was truncated away, so write it whole.
                     if now.len() < self.size {
                         self.progress = WriteProgress::default();
                     }
@@ -88,12 +89,12 @@ impl LogFile {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.open_again();
             }
-            // It can't be told, so it goes on.
+            // Unknown, so continue with the open file.
             Err(_) => {}
         }
     }
 
-    /// How many of these lines fit into the file; at least one.
+    /// How many of these lines fit in the file; at least one if the file is empty.
     fn fitting(&self, lines: LogLines<'_>) -> usize {
         if !self.turns {
             return lines.count();
@@ -116,7 +117,7 @@ impl LogFile {
 }
 
 impl LogSink for LogFile {
-    /// No line is in two files.
+    /// A line is never split across two files.
     fn write(&mut self, lines: LogLines<'_>) -> Taken {
         self.look();
         let mut rest = lines;
@@ -128,7 +129,7 @@ impl LogSink for LogFile {
             }
             let (now, _) = rest.split_at(count);
             let mut attempt = self.append(now);
-            // A FIFO that its reader has left takes lines again when the next one has opened it.
+            // After its reader left, a FIFO accepts lines again once a new reader has opened it.
             if attempt.error.is_some() && !self.turns && self.open_again() {
                 let (_, again) = now.split_at(attempt.lines);
                 let second = self.append(again);
@@ -152,7 +153,7 @@ impl LogSink for LogFile {
     }
 }
 
-/// Root writes into a user's folder as that user does.
+/// Opens for appending. In a user's folder, root writes as that user.
 fn append(path: &Path) -> io::Result<(File, Metadata)> {
     let file = Spot::made(path)?.open_to_append()?;
     let attributes = file.metadata()?;
@@ -173,7 +174,7 @@ mod platform {
 mod platform {
     use std::fs::Metadata;
 
-    /// Here only a file that is gone is noticed.
+    /// Elsewhere only a missing file is detected.
     pub(super) fn are_two(_: &Metadata, _: &Metadata) -> bool {
         false
     }
@@ -184,7 +185,7 @@ mod tests {
     use super::super::log_lines::Batch;
     use super::*;
 
-    /// How many are not written.
+    /// Returns how many lines were not written.
     fn write(log: &mut LogFile, lines: &[&str]) -> usize {
         lines.len() - log.write(Batch::of(lines).lines()).done
     }
@@ -226,7 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         let mut log = LogFile::open(&path, 10).unwrap();
-        // Nothing can be renamed to a folder with something in it.
+        // A rename onto a folder that is not empty fails.
         fs::create_dir_all(older_log(&path).join("in the way")).unwrap();
         for _ in 0..3 {
             assert_eq!(write(&mut log, &["a line\n"]), 0);
@@ -259,7 +260,7 @@ mod tests {
         fs::rename(&path, &moved).unwrap();
         assert_eq!(write(&mut log, &["2\n"]), 0);
         assert_eq!((read(&moved), read(&path)), ("1\n".into(), "2\n".into()));
-        // newsyslog makes the new one itself.
+        // newsyslog creates the new file itself.
         fs::rename(&path, &moved).unwrap();
         fs::write(&path, "").unwrap();
         assert_eq!(write(&mut log, &["3\n"]), 0);

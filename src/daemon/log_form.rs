@@ -1,5 +1,5 @@
-//! What a line of the log looks like: text or JSON, as tracing-subscriber writes them, so that what reads the log need not
-//! know which of the two made it. Here a line is made in a buffer that its thread keeps, without an allocation.
+//! The format of a log line: text or JSON, the same as tracing-subscriber's, so that log readers work with either. A
+//! line is formatted in a buffer that its thread keeps, without an allocation.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -15,48 +15,48 @@ use super::log_queue::{LogQueue, is_important};
 use crate::clock::{self, Clock, SystemClock};
 use crate::control::human::misleads;
 
-/// What a thread keeps for its lines, in bytes.
+/// The buffer size that a thread keeps, in bytes.
 const KEPT: usize = 4 * 1024;
-/// As in `2026-11-23T19:44:00`.
+/// The length of `2026-11-23T19:44:00`.
 const SECOND: usize = 19;
-/// What `tracing-log` puts before the names of what it knows of a line of the crate `log`.
+/// The prefix that `tracing-log` gives to the metadata fields of a record of the `log` crate.
 const OF_LOG: &str = "log.";
 
 thread_local! {
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// The second that was written last, in seconds from 1970 on, and as text.
+    /// The second that was formatted last: seconds since 1970, and its text.
     static WRITTEN: Cell<(u64, [u8; SECOND])> = const { Cell::new((u64::MAX, [0; SECOND])) };
 }
 
-/// Has a line made in a buffer that is there, and gives it to `take`.
+/// Formats a line in the thread's buffer and passes it to `take`.
 pub(super) fn make(write: impl FnOnce(&mut Vec<u8>), take: impl FnOnce(&[u8])) {
-    // What is written may itself log, and then finds none.
+    // Formatting may itself log; that inner line then gets a new buffer.
     let mut line = LINE.try_with(Cell::take).unwrap_or_default();
     line.clear();
     write(&mut line);
     take(&line);
     line.clear();
     line.shrink_to(KEPT);
-    // A thread that ends keeps nothing.
+    // On a thread that is ending, the buffer is dropped.
     LINE.try_with(|kept| kept.set(line)).ok();
 }
 
-/// What lines look like.
+/// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogForm {
     Text,
-    /// An object, with the event's fields beside what is known of each line.
+    /// An object with the event's fields next to the standard ones.
     Json,
 }
 
-/// Makes a line of each event.
+/// Formats each event as a line.
 #[derive(Debug)]
 pub(super) struct LineLayer {
     pub(super) form: LogForm,
     pub(super) queue: LogQueue,
 }
 
-/// A span's fields, as lines show them.
+/// A span's formatted fields.
 struct SpanFields(Vec<u8>);
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LineLayer {
@@ -136,7 +136,7 @@ where
         let object = |line: &mut Vec<u8>, span: &SpanRef<'_, S>| {
             line.push(b'{');
             of_span(span, |fields| {
-                // Each field has a comma before it.
+                // Each field starts with a comma; drop the first.
                 line.extend_from_slice(fields.get(1..).unwrap_or_default());
                 line.push(b',');
             });
@@ -160,7 +160,7 @@ where
     line.extend_from_slice(b"}\n");
 }
 
-/// Shows a span's fields, if it has any.
+/// Passes on a span's fields, if it has any.
 fn of_span<S>(span: &SpanRef<'_, S>, show: impl FnOnce(&[u8]))
 where
     S: for<'span> LookupSpan<'span>,
@@ -172,13 +172,13 @@ where
     }
 }
 
-/// The fields of an event or a span, one behind the other. In JSON there is a comma before each.
+/// The fields of an event or span in sequence. In JSON, a comma precedes each.
 struct LogFields<'l> {
     form: LogForm,
     line: &'l mut Vec<u8>,
-    /// Something stands before the next field, which is text.
+    /// Whether a space must precede the next field in text.
     follows: bool,
-    /// The module that a line of the crate `log` is from.
+    /// The module that logged a record of the `log` crate.
     target: Option<String>,
 }
 
@@ -193,7 +193,7 @@ impl<'l> LogFields<'l> {
         }
     }
 
-    /// What comes before a value. Text has no name before its message, and nothing of what `tracing-log` knows.
+    /// Writes what precedes a value. In text, the message has no name, and `tracing-log`'s metadata is left out.
     fn begin(&mut self, name: &str) -> Option<Begun> {
         if self.form == LogForm::Json {
             self.line.push(b',');
@@ -216,7 +216,7 @@ impl<'l> LogFields<'l> {
         Some(Begun::Value)
     }
 
-    /// A value that looks the same everywhere.
+    /// Writes a value that looks the same in text and JSON.
     fn plain(&mut self, field: &Field, put: impl FnOnce(&mut Vec<u8>)) {
         if self.begin(field.name()).is_some() {
             put(self.line);
@@ -224,7 +224,7 @@ impl<'l> LogFields<'l> {
     }
 }
 
-/// What a field has begun as.
+/// The kind of field that was started.
 enum Begun {
     Message,
     Value,
@@ -268,7 +268,7 @@ impl Visit for LogFields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         let form = self.form;
         self.plain(field, |line| match form {
-            // JSON has no such numbers.
+            // JSON has no NaN or infinity.
             LogForm::Json if !value.is_finite() => line.extend_from_slice(b"null"),
             LogForm::Json | LogForm::Text => {
                 write!(Plain(line), "{value:?}").ok();
@@ -286,7 +286,7 @@ impl Visit for LogFields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // A value that can't be shown ends its field, not its line.
+        // A value that fails to format ends its field, not the line.
         match (self.form, self.begin(field.name())) {
             (_, None) => {}
             (LogForm::Json, Some(_)) => {
@@ -304,7 +304,7 @@ impl Visit for LogFields<'_> {
     }
 }
 
-/// The time now, in UTC, with microseconds.
+/// The current time in UTC, with microseconds.
 fn put_time(line: &mut Vec<u8>) {
     let now = SystemClock.since_1970();
     let seconds = now.as_secs();
@@ -325,7 +325,7 @@ fn put_time(line: &mut Vec<u8>) {
     line.extend_from_slice(&micros);
 }
 
-/// A number's digits.
+/// Writes a number in decimal.
 pub(super) fn put_number(line: &mut Vec<u8>, value: u64) {
     let mut digits = [0; 20];
     let mut rest = value;
@@ -345,7 +345,7 @@ fn last_digit(number: u64) -> u8 {
     b'0' + u8::try_from(number % 10).unwrap_or_default()
 }
 
-/// A text in quotes, as `Debug` writes it.
+/// Writes a quoted text, as `Debug` does.
 fn put_quoted(line: &mut Vec<u8>, value: &str) {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     if value.bytes().all(is_plain) {
@@ -357,14 +357,14 @@ fn put_quoted(line: &mut Vec<u8>, value: &str) {
     }
 }
 
-/// A text in quotes, as JSON has it.
+/// Writes a text as a JSON string.
 fn put_json(line: &mut Vec<u8>, value: &str) {
     line.push(b'"');
     JsonEscaped(line).write_str(value).ok();
     line.push(b'"');
 }
 
-/// Takes text as it is.
+/// Writes text unchanged.
 struct Plain<'l>(&'l mut Vec<u8>);
 
 impl fmt::Write for Plain<'_> {
@@ -374,7 +374,7 @@ impl fmt::Write for Plain<'_> {
     }
 }
 
-/// Takes text for between JSON's quotes (RFC 8259 §7). What would steer a terminal is spelled, too.
+/// Writes text for the inside of a JSON string (RFC 8259 §7). Terminal control characters are escaped as well.
 struct JsonEscaped<'l>(&'l mut Vec<u8>);
 
 impl fmt::Write for JsonEscaped<'_> {
@@ -408,7 +408,7 @@ impl fmt::Write for JsonEscaped<'_> {
     }
 }
 
-/// Takes text without what would steer a terminal.
+/// Writes text with terminal control characters escaped.
 struct Harmless<'l>(&'l mut Vec<u8>);
 
 impl fmt::Write for Harmless<'_> {
@@ -470,7 +470,7 @@ mod tests {
     #[error("an \"error\"")]
     struct Trouble;
 
-    /// Everything that a field can be.
+    /// Logs a field of every type.
     fn say_all(form: LogForm) {
         let missing: Option<&str> = None;
         tracing::info!(
@@ -505,13 +505,13 @@ mod tests {
         let _inner = tracing::info_span!("inner").entered();
         tracing::info!(within = 2, "in two");
         if form == LogForm::Text {
-            // Theirs names the span that is entered all the same.
+            // tracing-subscriber names the entered span in this case, too.
             tracing::info!(parent: &outer, "in the first");
             tracing::info!(parent: None, "in none");
         }
     }
 
-    /// The lines, each with the same time.
+    /// The lines, with their times replaced by a fixed one.
     fn timeless(text: &[u8]) -> Vec<String> {
         let text = String::from_utf8(text.to_vec()).unwrap();
         let lines = text.lines().map(|line| {
@@ -547,7 +547,7 @@ mod tests {
             let ours = timeless(&queue.recent(0).unwrap().lines.concat());
             let mut theirs = timeless(&written.0.lock().unwrap());
             if form == LogForm::Json {
-                // Theirs leaves to the reader what may steer a terminal.
+                // tracing-subscriber does not escape terminal control characters.
                 for line in &mut theirs {
                     *line = spelled_json(std::mem::take(line));
                 }

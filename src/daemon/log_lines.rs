@@ -1,24 +1,24 @@
-//! Lines that lie one behind the other, so that one of them costs no allocation and many go out in one write.
+//! Log lines in one contiguous buffer: adding a line costs no allocation, and many lines are written at once.
 
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-/// Formatted lines, each with its line feed where it has one.
+/// Formatted lines, each including its line feed, if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogLines<'l> {
     bytes: &'l [u8],
     sizes: &'l [u32],
 }
 
-/// Lines in the order in which they came.
+/// A queue of lines.
 #[derive(Debug, Default)]
 pub(super) struct Queued {
     bytes: VecDeque<u8>,
     sizes: VecDeque<u32>,
 }
 
-/// Lines that were taken out together.
+/// A batch of lines to write together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
@@ -26,7 +26,6 @@ pub(super) struct Batch {
 }
 
 impl<'l> LogLines<'l> {
-    /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.sizes.len()
     }
@@ -35,17 +34,17 @@ impl<'l> LogLines<'l> {
         self.sizes.is_empty()
     }
 
-    /// All of them.
+    /// The text of all lines.
     pub(super) fn bytes(&self) -> &'l [u8] {
         self.bytes
     }
 
-    /// The length of each, in bytes.
+    /// The length of each line in bytes.
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + 'l {
         self.sizes.iter().map(|size| *size as usize)
     }
 
-    /// Each of them.
+    /// The lines in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &'l [u8]> + 'l {
         let mut rest = self.bytes;
         self.sizes().map(move |size| {
@@ -55,7 +54,7 @@ impl<'l> LogLines<'l> {
         })
     }
 
-    /// The first `count` of them, and the others.
+    /// The first `count` lines, and the rest.
     pub(super) fn split_at(&self, count: usize) -> (Self, Self) {
         let (first, second) = self
             .sizes
@@ -72,7 +71,6 @@ impl<'l> LogLines<'l> {
 }
 
 impl Queued {
-    /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.sizes.len()
     }
@@ -81,22 +79,22 @@ impl Queued {
         self.sizes.is_empty()
     }
 
-    /// Puts a line behind the others.
+    /// Appends a line.
     pub(super) fn push(&mut self, line: &[u8]) {
-        // Memory holds no longer one.
+        // No buffer in memory is longer than this.
         let size = u32::try_from(line.len()).unwrap_or(u32::MAX);
         self.bytes.extend(line.get(..size as usize).unwrap_or(line));
         self.sizes.push_back(size);
     }
 
-    /// Takes the first one away; its length.
+    /// Removes the first line and returns its length.
     pub(super) fn drop_first(&mut self) -> Option<usize> {
         let size = self.sizes.pop_front()? as usize;
         self.bytes.drain(..size.min(self.bytes.len()));
         Some(size)
     }
 
-    /// Copies of all but the first `skip`.
+    /// Copies of all lines after the first `skip`.
     pub(super) fn rest(&self, skip: usize) -> Vec<Box<[u8]>> {
         let sizes = || self.sizes.iter().map(|size| *size as usize);
         let mut at: usize = sizes().take(skip).sum();
@@ -108,7 +106,7 @@ impl Queued {
         rest.collect()
     }
 
-    /// Moves the first lines into an empty batch: as many as `most` bytes have room for, and at least one.
+    /// Moves lines from the front into an empty batch: as many as fit in `most` bytes, but at least one.
     pub(super) fn take(&mut self, most: usize, batch: &mut Batch) {
         let mut size = 0;
         for next in self.sizes.iter().map(|size| *size as usize) {
@@ -131,13 +129,13 @@ impl Queued {
         self.bytes.drain(..size.min(self.bytes.len()));
     }
 
-    /// Gives back the memory that lines would need beyond so many bytes.
+    /// Releases capacity beyond this many bytes.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
         self.sizes.shrink_to(bytes / 64);
     }
 
-    /// The bytes that there is memory for.
+    /// The capacity in bytes.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -152,7 +150,7 @@ impl Batch {
         }
     }
 
-    /// Takes the first `count` away; their length together.
+    /// Removes the first `count` lines and returns their total length.
     pub(super) fn drop_first(&mut self, count: usize) -> usize {
         let gone = self.sizes.drain(..count.min(self.sizes.len()));
         let size: usize = gone.map(|size| size as usize).sum();
@@ -160,7 +158,7 @@ impl Batch {
         size
     }
 
-    /// Empties it; memory beyond so many bytes is given back.
+    /// Clears the batch and releases capacity beyond this many bytes.
     pub(super) fn clear(&mut self, bytes: usize) {
         self.bytes.clear();
         self.sizes.clear();
@@ -168,7 +166,7 @@ impl Batch {
         self.sizes.shrink_to(bytes / 64);
     }
 
-    /// These lines.
+    /// A batch of these lines.
     #[cfg(test)]
     pub(super) fn of(lines: &[&str]) -> Self {
         let size = |line: &&str| u32::try_from(line.len()).unwrap();
@@ -179,27 +177,26 @@ impl Batch {
     }
 }
 
-/// How far the lines of a stream went that takes bytes as they come.
+/// The position within the next line, for a stream that accepts part of a line.
 #[derive(Debug, Default)]
 pub(super) struct WriteProgress {
-    /// So many bytes of the next line are written.
+    /// How many bytes of the next line are already written.
     begun: usize,
 }
 
-/// What one attempt at a stream came to.
+/// The result of one attempt to write.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
-    /// So many lines are written whole.
+    /// Lines written completely.
     pub(super) lines: usize,
-    /// So many bytes are written.
+    /// Bytes written.
     pub(super) bytes: usize,
-    /// What kept the others from it.
+    /// The error that stopped the attempt.
     pub(super) error: Option<io::Error>,
 }
 
 impl WriteProgress {
-    /// Writes lines, of which the first may have been begun before; then that goes on where it stopped. What is not
-    /// written whole is to be given again.
+    /// Writes lines, continuing a partly written first one. Lines that are not written completely must be passed again.
     pub(super) fn write(
         &mut self,
         lines: LogLines<'_>,
@@ -223,7 +220,7 @@ impl WriteProgress {
     }
 }
 
-/// Writes as much as can be written: how many bytes that was, and what ended it.
+/// Writes as many bytes as possible; returns their number and the error that stopped it.
 fn write_all(
     bytes: &[u8],
     write: &mut impl FnMut(&[u8]) -> io::Result<usize>,
@@ -234,7 +231,7 @@ fn write_all(
             Ok(some @ 1..) => written += some,
             Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another program that shares the terminal may have made it so.
+            // Another program that shares the terminal may have made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => nap(),
             Err(error) => return (written, Some(error)),
         }
@@ -254,7 +251,7 @@ fn nap() {
 mod tests {
     use super::*;
 
-    /// Takes three bytes at a time, as long as there is room.
+    /// Accepts three bytes at a time until `room` is used up.
     fn into(text: &mut Vec<u8>, room: &mut usize) -> impl FnMut(&[u8]) -> io::Result<usize> {
         |bytes| {
             let some = bytes.len().min(*room).min(3);
@@ -271,7 +268,7 @@ mod tests {
     fn a_line_that_was_cut_goes_on_where_it_stopped_once() {
         let all = ["one\n", "two\n", "three\n"];
         let length = all.concat().len();
-        // There is room for some, then for some more, then for the rest.
+        // Room comes in three steps: some, some more, then the rest.
         for (first, second) in (0..=length).flat_map(|one| (0..=length).map(move |two| (one, two)))
         {
             let (mut progress, mut text) = (WriteProgress::default(), Vec::new());
@@ -324,7 +321,7 @@ mod tests {
         taken.push(skipped);
         while !queued.is_empty() {
             batch.clear(0);
-            // One that is longer than there is room for goes alone.
+            // A line longer than the limit goes alone.
             queued.take(1, &mut batch);
             let lines = batch.lines();
             assert!(lines.count() == 1 && !lines.is_empty());

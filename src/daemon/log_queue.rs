@@ -1,9 +1,9 @@
-//! The way of the log's lines to whatever takes them: a bounded buffer, and a thread that writes.
+//! Queues the log's lines for their destination: a bounded buffer and a writer thread.
 //!
-//! A pipe that is not read, a stopped terminal or a hung file system stops that thread alone, and on a full disk it tries
-//! again each second. Requests, refreshes, control and signals never wait for it: when the buffer is full, lines are
-//! dropped and counted, and one line tells how many once the log can be written again. The last
-//! lines stay in memory for `hermesctl logs`.
+//! Requests, renewals, control calls and signals never wait for the log. A pipe that is not read, a stopped terminal or
+//! a hung file system blocks only the writer, which retries every second on a full disk. If the buffer is full, lines
+//! are dropped and counted, and one line reports their number once the log can be written again. The last lines stay in
+//! memory for `hermesctl logs`.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,106 +14,106 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::log_lines::{Batch, LogLines, Queued};
 
-/// What may wait, in bytes with what a line costs beside its text.
+/// The buffer's limit in bytes, including the overhead per line.
 const LARGEST: usize = 1024 * 1024;
-/// What only warnings and errors may take of it.
+/// The part of the buffer that is reserved for warnings and errors.
 const RESERVE: usize = LARGEST / 8;
-/// What a line costs beside its text.
+/// The overhead per line in bytes.
 const COST: usize = size_of::<u32>();
-/// Written at once.
+/// The most bytes per write.
 const BATCH: usize = 64 * 1024;
-/// With so much waiting, the writer does not rest.
+/// With this many bytes queued, the writer does not pause.
 const MUCH: usize = BATCH / 2;
-/// The last lines, in bytes with their cost: some 700 requests.
+/// The last lines kept in memory, in bytes with overhead: some 700 requests.
 const RECENT: usize = 256 * 1024;
-/// After a batch, lines gather for so long: so a busy daemon makes one write of many lines. The first line after a
-/// quiet time, a warning and an error are written at once.
+/// Pause after a batch, so that a busy daemon writes many lines at once. The first line after a quiet time, warnings
+/// and errors are written immediately.
 const REST: Duration = Duration::from_millis(50);
-/// After so long, what could not be written is tried again; at the end sooner.
+/// Delay before a failed write is retried; shorter at the end.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_THE_END: Duration = Duration::from_millis(100);
-/// How long a start waits until the log is open; then its lines wait instead.
+/// How long the start waits for the log to open. After that only the lines wait.
 const OPENS: Duration = Duration::from_secs(1);
 /// How long the end waits for the log.
 const FLUSH: Duration = Duration::from_secs(1);
-/// The writer needs little.
+/// The writer's stack in bytes; it needs little.
 const STACK: usize = 256 * 1024;
 
-/// Where lines go. Only the log's own thread uses it, so it may block.
+/// The log's destination. Used only by the log's own thread, so it may block.
 pub(super) trait LogSink: Send {
-    /// Writes these lines. Those that are not done with come again, as the first ones, after a pause.
+    /// Writes lines. Lines that are not done are passed again first, after a pause.
     fn write(&mut self, lines: LogLines<'_>) -> Taken;
 
-    /// Opens again what it writes to, because it may have been moved away.
+    /// Opens the destination again, because it may have been moved.
     fn reopen(&mut self) {}
 }
 
-/// What became of lines.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// So many of them are done with, from the first on.
+    /// How many lines are done, counted from the first.
     pub(super) done: usize,
-    /// Of these, so many are lost.
+    /// How many of those were lost.
     pub(super) lost: usize,
-    /// Whether another line could be written now.
+    /// Whether more lines can be written right now.
     pub(super) takes_more: bool,
 }
 
-/// The log's lines on their way.
+/// The queue of log lines.
 #[derive(Debug, Clone)]
 pub(super) struct LogQueue(Arc<SharedQueue>);
 
-/// Waits at its end, panic or not, until the log is written, for a second at most.
+/// When dropped, even in a panic, waits up to a second until the log is written.
 #[derive(Debug)]
 #[must_use = "what is still to be written is waited for when this is dropped"]
 pub(super) struct Flush(LogQueue);
 
-/// The last lines.
+/// The last lines kept in memory.
 #[derive(Debug)]
 pub(super) struct Recent {
-    /// The number that the next line will have.
+    /// The number of the next line to come.
     pub(super) next: u64,
-    /// The lines from the number that was asked for on, as far as they are still there.
+    /// The lines from the requested number on, as far as they are kept.
     pub(super) lines: Vec<Box<[u8]>>,
 }
 
 #[derive(Debug)]
 struct SharedQueue {
     state: Mutex<QueueState>,
-    /// For the writer.
+    /// Wakes the writer.
     work: Condvar,
-    /// For whoever waits for the writer.
+    /// Wakes callers that wait for the writer.
     done: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     waiting: Queued,
-    /// What waits and what is being written, with its cost.
+    /// Bytes queued or being written, including overhead.
     bytes: usize,
     writer: LogThread,
-    /// A line that waits is not to wait for others.
+    /// Whether a queued line must be written immediately.
     urgent: bool,
-    /// Lines that were dropped and not told of yet.
+    /// Dropped lines that were not reported yet.
     dropped: u64,
-    /// All that were dropped since the start.
+    /// Lines dropped since the start.
     dropped_ever: u64,
-    /// Somebody waits for the end, so the writer does not rest.
+    /// Whether the process is ending, so that the writer must not pause.
     hurry: bool,
     reopen: bool,
     opening: Opening,
-    /// `None` where somebody else keeps them.
+    /// `None` if the journal keeps the lines.
     recent: Option<QueueMemory>,
 }
 
-/// What the log's thread does.
+/// The state of the writer thread.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum LogThread {
-    /// It writes, or will look for lines before it sleeps.
+    /// Writing, or about to check for lines before it sleeps.
     Busy,
-    /// Lines gather.
+    /// Pausing while lines accumulate.
     Rests,
-    /// It sleeps until there is a line, or has not begun.
+    /// Asleep until a line arrives, or not started yet.
     #[default]
     Sleeps,
 }
@@ -122,7 +122,7 @@ enum LogThread {
 enum Opening {
     #[default]
     Awaited,
-    /// The start went on without it.
+    /// The start continued without waiting for it.
     Late,
     Open,
     Failed(io::Error),
@@ -136,7 +136,7 @@ struct QueueMemory {
 }
 
 impl Taken {
-    /// All of these are written.
+    /// All lines were written.
     pub(super) fn all(lines: LogLines<'_>) -> Self {
         Self {
             done: lines.count(),
@@ -147,9 +147,9 @@ impl Taken {
 }
 
 impl LogQueue {
-    /// A log that this opens, on a thread of its own. A place that fails within a second is an
-    /// error; one that takes longer is waited for by the lines alone, and if it fails then, `instead`
-    /// takes its place. `remembers` the last lines.
+    /// Starts a log that `open` opens on a thread of its own. A failure within a second is an error. If opening takes
+    /// longer, only the lines wait; if it then fails, `instead` provides the destination. `remembers` keeps the last
+    /// lines in memory.
     pub(super) fn start<S: LogSink + 'static>(
         open: impl FnOnce() -> io::Result<S> + Send + 'static,
         instead: impl FnOnce(io::Error) -> S + Send + 'static,
@@ -162,7 +162,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// A log to what is open.
+    /// Starts a log to a destination that is already open.
     pub(super) fn start_open(sink: impl LogSink + 'static, remembers: bool) -> io::Result<Self> {
         let queue = Self::new(remembers);
         let shared = queue.0.clone();
@@ -181,7 +181,7 @@ impl LogQueue {
         }))
     }
 
-    /// A line on its way; one that is `important` may use the reserve, and is written at once.
+    /// Queues a line. An `important` one may use the reserve and is written immediately.
     pub(super) fn push(&self, line: &[u8], important: bool) {
         let mut state = self.0.lock();
         if let Some(recent) = &mut state.recent {
@@ -217,13 +217,13 @@ impl LogQueue {
         self.0.lock().dropped_ever
     }
 
-    /// Opens the log's place again, because it may have been moved away.
+    /// Opens the log's destination again, because it may have been moved.
     pub(super) fn reopen(&self) {
         self.0.lock().reopen = true;
         self.0.work.notify_one();
     }
 
-    /// The last lines, from this number on; `None` where they are not kept.
+    /// The last lines from this number on; `None` if they are not kept.
     pub(super) fn recent(&self, from: u64) -> Option<Recent> {
         let state = self.0.lock();
         let recent = state.recent.as_ref()?;
@@ -235,7 +235,7 @@ impl LogQueue {
         })
     }
 
-    /// For the end of whoever logs.
+    /// A guard that flushes the log when it is dropped.
     pub(super) fn flush_at_end(&self) -> Flush {
         Flush(self.clone())
     }
@@ -255,7 +255,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new()
         .name("log".to_owned())
         .stack_size(STACK);
-    // It ends with the process, which must not wait for it.
+    // Not joined: the thread ends with the process, which must not wait for it.
     thread.spawn(work).map(drop)
 }
 
@@ -280,7 +280,7 @@ impl SharedQueue {
         }
     }
 
-    /// The writer's thread, with something to open first.
+    /// The writer thread, opening its destination first.
     fn open<S: LogSink>(
         &self,
         open: impl FnOnce() -> io::Result<S>,
@@ -306,7 +306,7 @@ impl SharedQueue {
         self.run(instead(late));
     }
 
-    /// The writer's thread.
+    /// The writer thread.
     fn run(&self, mut sink: impl LogSink) {
         let mut batch = Batch::default();
         loop {
@@ -314,7 +314,7 @@ impl SharedQueue {
         }
     }
 
-    /// Waits for lines, writes them, and rests. What could not be written stays in the batch.
+    /// Waits for lines, writes them and pauses. Unwritten lines stay in the batch.
     fn step(&self, sink: &mut impl LogSink, batch: &mut Batch) {
         let mut state = if batch.lines().is_empty() {
             self.await_lines()
@@ -340,7 +340,7 @@ impl SharedQueue {
         state.bytes -= size + taken.done * COST;
         state.dropped += taken.lost as u64;
         state.dropped_ever += taken.lost as u64;
-        // What can't be told now is told with what is dropped later.
+        // If they can't be reported now, they are reported with the next dropped lines.
         if taken.takes_more && state.bytes <= LARGEST / 2 && state.dropped > 0 {
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);
@@ -365,7 +365,7 @@ impl SharedQueue {
         state
     }
 
-    /// Meanwhile a line that is pushed wakes nobody.
+    /// Lines that arrive during this wait do not wake the writer.
     fn await_another_attempt(&self) -> MutexGuard<'_, QueueState> {
         let state = self.lock();
         let hurry = state.hurry;
@@ -375,7 +375,7 @@ impl SharedQueue {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Lines gather, unless some are pressing.
+    /// Lets lines accumulate, unless some are pressing.
     fn rest(&self, mut state: MutexGuard<'_, QueueState>) {
         if state.is_pressing() {
             return;
@@ -390,18 +390,18 @@ impl SharedQueue {
 }
 
 impl QueueState {
-    /// Whether lines wait that are not to wait for others.
+    /// Whether queued lines must be written without a pause.
     fn is_pressing(&self) -> bool {
         self.urgent || self.bytes >= MUCH
     }
 
-    /// Moves the first lines that wait into the batch.
+    /// Moves queued lines into the batch.
     fn take_batch(&mut self, batch: &mut Batch) {
         batch.clear(BATCH);
         self.waiting.take(BATCH, batch);
         if self.waiting.is_empty() {
             self.urgent = false;
-            // What a flood needed is given back.
+            // Release what a flood of lines needed.
             self.waiting.shrink_to(BATCH);
         }
     }
@@ -430,7 +430,7 @@ impl LogSink for Box<dyn LogSink> {
     }
 }
 
-/// Takes one line.
+/// Remembers a line, dropping the oldest ones.
 #[derive(Debug)]
 pub(super) struct LineWriter<'q> {
     queue: &'q LogQueue,
@@ -479,10 +479,10 @@ mod tests {
     use super::super::log_lines::WriteProgress;
     use super::*;
 
-    /// Longer than anything that works takes.
+    /// Far longer than any step takes when it works.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Takes a batch whenever the test reads one.
+    /// Accepts a batch whenever the test reads one.
     struct Slow(SyncSender<Vec<String>>);
 
     impl LogSink for Slow {
@@ -493,7 +493,7 @@ mod tests {
         }
     }
 
-    /// Has room for some bytes, and the lines that it took.
+    /// Has room for a number of bytes, and keeps what it accepted.
     #[derive(Default)]
     struct Full {
         room: usize,
@@ -554,7 +554,7 @@ mod tests {
             lines.extend(next(&read));
         }
         assert!(lines.len() > 1000 && lines.len() <= LARGEST / line.len());
-        // What a flood needed is given back.
+        // What the flood needed is released.
         queue.push(b"later\n", false);
         assert_eq!(next(&read), ["later\n"]);
         assert!(queue.0.lock().waiting.capacity() <= BATCH);
@@ -564,7 +564,7 @@ mod tests {
     fn lines_that_come_soon_after_each_other_go_out_together_and_in_order() {
         let (queue, read) = slow();
         queue.push(b"first\n", false);
-        // The writer has nothing to wait for after a quiet time.
+        // After a quiet time the writer does not pause.
         assert_eq!(next(&read), ["first\n"]);
         let all: Vec<String> = (0..1000).map(|number| format!("{number}\n")).collect();
         for line in &all {
@@ -616,7 +616,7 @@ mod tests {
         let (mut sink, mut batch) = (Full::default(), Batch::default());
         let heard = super::super::logging::heard_by(subscriber);
         queue.0.step(&mut sink, &mut batch);
-        // A line that is cut is lost no more than the others.
+        // A partly written line survives like the others.
         sink.room = 700;
         queue.0.step(&mut sink, &mut batch);
         assert_eq!((sink.taken.len(), sink.attempts), (700, 2));
@@ -646,7 +646,7 @@ mod tests {
         queue.push(b"kept\n", true);
         let begun = Instant::now();
         queue.0.step(&mut sink, &mut batch);
-        // A line that comes meanwhile is no reason to try.
+        // A line that arrives meanwhile does not trigger a retry.
         queue.push(b"another\n", true);
         assert!(begun.elapsed() < AGAIN);
         queue.0.step(&mut sink, &mut batch);
@@ -665,7 +665,7 @@ mod tests {
 
     #[test]
     fn what_can_never_be_written_is_counted_and_told_by_what_can() {
-        /// Takes no line of an `x`, and after its end none.
+        /// Loses lines that start with an `x`, or every line once its flag is down.
         struct Picky(bool);
 
         impl LogSink for Picky {

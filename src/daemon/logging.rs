@@ -1,8 +1,7 @@
-//! The log: to a file where one was named, to the journal when systemd started us, else to standard
-//! error.
+//! Sets up the log: a file if one is given, the journal if systemd started this process, else standard error.
 //!
-//! In the journal our fields are called `HERMES_…`, so that they collide with no others. A notice's
-//! `message_id` is there as `MESSAGE_ID` too, which is the journal's own field.
+//! In the journal, our fields are named `HERMES_…` to avoid collisions. A notice's `message_id` also appears as
+//! `MESSAGE_ID`, the journal's own field.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -25,12 +24,12 @@ use super::log_queue::{Flush, LogQueue, LogSink, Taken};
 use crate::config::{Log, LogFormat};
 use crate::control::protocol::{LogPlace, LogTail};
 
-/// The target of notices: lines with a `message_id`.
+/// The target of notices, which are lines with a `message_id`.
 pub(super) const NOTICES: &str = "hermes_proxy::notice";
 
 type Boxed = Box<dyn Layer<Layered<Levels, Registry>> + Send + Sync>;
 
-/// Which lines are logged, by their level and their module. A line of code is judged once, until that changes.
+/// Which lines are logged, by level and module. tracing caches the decision per call site until the filter changes.
 #[derive(Debug, Clone)]
 struct Levels(Arc<ArcSwap<Targets>>);
 
@@ -42,41 +41,40 @@ pub(super) struct Logging {
     place: LogPlace,
 }
 
-/// The log's last lines, for hermesctl.
+/// The last lines of the log, for hermesctl.
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
     queue: LogQueue,
     place: LogPlace,
 }
 
-/// The log can't be started.
+/// Why the log can't be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LogError {
     /// The level is unknown.
     #[error("`log.level` = {level:?} is not a level; try \"info\"")]
     Level {
-        /// As it was given.
+        /// The level as given.
         level: String,
     },
-    /// journald was asked for and is not there.
+    /// journald was requested but is not available.
     #[error("the journal can't be reached ({0}); set `log.format` to \"pretty\" or \"json\"")]
     Journal(io::Error),
     #[error("the log's thread can't be started: {0}")]
     Thread(io::Error),
-    /// The process has a log already.
+    /// The process already has a log.
     #[error("the log was started twice")]
     Twice,
 }
 
 impl Logging {
-    /// Logs from this level on.
+    /// Sets the lowest level that is logged.
     pub(super) fn set_level(&self, level: &str) -> Result<(), LogError> {
         self.levels.0.store(Arc::new(targets(level)?));
         rebuild_interest_cache();
         Ok(())
     }
 
-    /// Its last lines.
     pub(super) fn tail(&self) -> Tail {
         Tail {
             queue: self.queue.clone(),
@@ -84,7 +82,7 @@ impl Logging {
         }
     }
 
-    /// Opens the log's file again, which may have been moved away.
+    /// Opens the log file again, because it may have been moved.
     pub(super) fn reopen(&self) {
         self.queue.reopen();
     }
@@ -117,14 +115,14 @@ impl<S: Subscriber> Layer<S> for Levels {
 }
 
 impl Tail {
-    /// How many lines could not be written since the start.
+    /// How many lines were lost since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.queue.dropped_ever()
     }
 
-    /// The lines from this number on, the last ones that a reply has room for.
+    /// The lines from this number on; if a reply can't hold all of them, the latest.
     pub(super) fn since(&self, from: u64) -> LogTail {
-        /// Of a reply, in bytes.
+        /// The most bytes in a reply.
         const LARGEST: usize = 512 * 1024;
         let recent = self.queue.recent(from);
         let next = recent.as_ref().map_or(from, |recent| recent.next);
@@ -133,7 +131,7 @@ impl Tail {
         let mut lines = Vec::new();
         for line in kept.iter().rev() {
             let line = String::from_utf8_lossy(line).into_owned();
-            // A control character takes six bytes in JSON.
+            // JSON escapes a control character as six bytes.
             let escaped = line.bytes().filter(u8::is_ascii_control).count() * 5;
             let Some(left) = room.checked_sub(line.len() * 2 + escaped) else {
                 break;
@@ -150,11 +148,10 @@ impl Tail {
     }
 }
 
-/// Starts the process's log, in this file if there is one. A file that can't be opened is no reason
-/// not to serve: then the log is where it would be without it, and begins with a warning.
+/// Starts the process's log, in `file` if one is given. If that can't be opened, the daemon still serves: the log goes
+/// to the default destination and starts with a warning.
 ///
-/// The log has a thread of its own; what it still has to write at the end is waited for by what comes
-/// with it.
+/// The log has a thread of its own; dropping the returned [`Flush`] waits for its last lines.
 pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), LogError> {
     let levels = Levels(Arc::new(ArcSwap::from_pointee(targets(&log.level)?)));
     let opened = file.map(|path| in_file(path).map(|queue| (queue, path)));
@@ -188,7 +185,7 @@ pub(super) fn start(log: &Log, file: Option<&Path>) -> Result<(Logging, Flush), 
             let queue = on_standard_error().map_err(LogError::Thread)?;
             let person = !in_journal && io::stderr().is_terminal();
             let output = lines(log.format, &queue, person);
-            // The journal has the text of what goes there.
+            // Standard error leads to the journal, which keeps the text.
             let place = if in_journal {
                 LogPlace::Journal
             } else {
@@ -225,7 +222,7 @@ fn targets(level: &str) -> Result<Targets, LogError> {
     })
 }
 
-/// A file that is slow to open keeps its lines waiting, and nothing else.
+/// Opens a log file. If that is slow, only the log's lines wait.
 fn in_file(path: &Path) -> io::Result<LogQueue> {
     let path = path.to_owned();
     let open = move || Ok(Box::new(LogFile::open(&path, log_file::LARGEST)?) as Box<dyn LogSink>);
@@ -240,7 +237,7 @@ fn on_standard_error() -> io::Result<LogQueue> {
     LogQueue::start_open(StandardError::new(), true)
 }
 
-/// Lines of text; in colours where a `person` reads them.
+/// A layer for lines; text is coloured if a `person` reads it.
 fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
     let queue = queue.clone();
     let form = if format == LogFormat::Json {
@@ -255,7 +252,7 @@ fn lines(format: LogFormat, queue: &LogQueue, person: bool) -> Boxed {
     LineLayer { form, queue }.boxed()
 }
 
-/// Standard error. Its lock is not taken: the start's and the end's own words must not wait for it.
+/// Standard error, written without its lock: the messages of start and end must not wait for the log.
 #[derive(Debug)]
 struct StandardError {
     progress: WriteProgress,
@@ -270,7 +267,7 @@ impl StandardError {
         }
     }
 
-    /// Whether what it led to does not come back: a pipe whose reader has left, a terminal that was closed.
+    /// Whether the destination is gone for good: a pipe whose reader has left, or a closed terminal.
     fn is_gone(&self, error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::BrokenPipe
             || (self.was_terminal && !io::stderr().is_terminal())
@@ -307,7 +304,7 @@ fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
     io::Write::write(&mut io::stderr(), bytes)
 }
 
-/// The journal's own command shows its lines, so they are not kept.
+/// The journal. `journalctl` shows its lines, so they are not kept in memory.
 #[cfg(target_os = "linux")]
 fn journal() -> Result<(LogQueue, Boxed), LogError> {
     use super::journal::{JournalLayer, JournalSocket};
@@ -323,7 +320,7 @@ fn journal() -> Result<(LogQueue, Boxed), LogError> {
     Err(LogError::Journal(absent))
 }
 
-/// Whether standard error is the journal's stream: systemd names its device and inode.
+/// Whether standard error goes to the journal: systemd passes the stream's device and inode.
 #[cfg(target_os = "linux")]
 fn started_by_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
@@ -340,9 +337,9 @@ fn started_by_journal() -> bool {
     false
 }
 
-/// In a test, this thread's events go to `subscriber` until what this returns is dropped. Beside it there is always one
-/// that takes everything: with a single one in the process, tracing asks the thread that comes to a line of code first
-/// alone, so that another test's thread could silence that line for all.
+/// For tests: sends this thread's events to `subscriber` until the guard is dropped. A second subscriber that accepts
+/// everything always exists beside it: with a single one, tracing caches the answer of the first thread that reaches a
+/// call site, so another test's thread could silence it for all.
 #[cfg(test)]
 pub(super) fn heard_by(
     subscriber: impl tracing::Subscriber + Send + Sync,
@@ -369,7 +366,7 @@ mod tests {
     const DIES: &str = "daemon::logging::tests::dies";
     const LINES: usize = 2000;
 
-    /// Logs and ends, in a process of its own.
+    /// Logs and exits, in a process of its own.
     #[test]
     #[ignore = "started by the test below"]
     fn dies() {

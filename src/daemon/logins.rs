@@ -1,7 +1,7 @@
-//! Logins, logouts and refreshes on behalf of hermesctl.
+//! Logins, logouts and renewals on behalf of hermesctl.
 //!
-//! A login is a task: hermesctl waits for it in short calls, and it is cancelled when the calls stop. The user
-//! enters a code on another device, or logs in on a page that sends the browser back here (`visit`, `redirect`).
+//! A login is a task. hermesctl polls it in short calls, and it is cancelled when the calls stop. The user enters a
+//! code on another device, or logs in on a page that sends the browser back here (`visit`, `redirect`).
 
 mod redirect;
 mod visit;
@@ -39,24 +39,24 @@ use crate::provider::{
     PAGE_LIFE, Poll, PollPace,
 };
 
-/// The longest wait of one call.
+/// The longest wait within one call.
 const WAIT: Duration = Duration::from_secs(2);
-/// The same while the caller may have something to pass on.
+/// The same, while the caller may have pasted text to pass on.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
-/// A login without a call from hermesctl in this time is cancelled.
+/// A login that hermesctl has not asked about for this long is cancelled.
 const UNATTENDED: Duration = Duration::from_mins(1);
-/// So many logins are remembered, the ended ones too.
+/// How many logins are remembered, ended ones included.
 const SESSIONS: usize = 16;
-/// A login that can't be saved is tried again after this time, and this often: for five minutes.
+/// Pause between attempts to save a login; with [`SAVE_TRIES`], five minutes in all.
 const SAVE_AGAIN: Duration = Duration::from_secs(3);
 const SAVE_TRIES: usize = 100;
 
-/// The logins under way.
+/// The logins in progress.
 #[derive(Debug)]
 pub(super) struct LoginSessions {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
-    /// Those of the tasks that may be granted a login.
+    /// The tasks that may still be granted a login.
     open: TaskTracker,
     stop: CancellationToken,
     /// The current providers: a reload may replace a login's keeper.
@@ -68,35 +68,35 @@ pub(super) struct LoginSessions {
 struct Session {
     state: watch::Sender<SessionState>,
     expires_at: DateTime<Utc>,
-    /// The same by a monotonic clock.
+    /// `expires_at` on the monotonic clock.
     deadline: Instant,
     cancel: CancellationToken,
     asked_at: Mutex<Instant>,
-    /// The receiver of pasted addresses, for a login on a page.
+    /// Receives pasted addresses, for a login on a page.
     pastes: Option<visit::PasteReceiver>,
 }
 
 #[derive(Debug, Clone)]
 enum SessionState {
     Pending(Option<String>),
-    /// The provider is being asked for the login's tokens, or has granted them: there is no way back. What holds it
-    /// up, for people.
+    /// The provider is being asked for the tokens or has issued them, so the login can't be cancelled any more. The
+    /// text gives the reason for a delay, for people.
     Saving(Option<String>),
     Done(LoginDone),
     Failed(ControlError),
 }
 
-/// What a session's task works with.
+/// The input of a session's task.
 struct SessionWork {
     adapter: Arc<dyn Adapter>,
     target: LoginTarget,
     session: Arc<Session>,
 }
 
-/// Where a login goes.
+/// Where a login will be saved.
 struct LoginTarget {
     place: LoginDestination,
-    /// Of one that is added to the provider's others.
+    /// Set if the login is added to the provider's others.
     added: Option<NewLogin>,
 }
 
@@ -107,7 +107,7 @@ enum LoginMethod {
 }
 
 impl LoginSessions {
-    /// None yet. Their tasks run on `tasks` and end with `stop`.
+    /// No logins yet. Their tasks run on `tasks` and end with `stop`.
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         tasks: TaskTracker,
@@ -124,8 +124,8 @@ impl LoginSessions {
         }
     }
 
-    /// Gives up those that wait for the user. One whose tokens are being asked for is granted and saved first, which
-    /// the providers' keepers have to live for.
+    /// Cancels the logins that wait for the user. A login whose tokens have been requested is completed and saved
+    /// first, so the providers' keepers must still be running.
     pub(super) async fn end(&self) {
         self.stop.cancel();
         self.open.close();
@@ -165,7 +165,7 @@ impl LoginSessions {
             LoginDestination::Shared
         };
         let target = LoginTarget { place, added };
-        // Before the user is sent anywhere: can the login be saved?
+        // Before the user is sent anywhere, check that the login can be saved.
         let room = handle.make_room(place).await;
         if let Err(error) = room.ok_or_else(|| gone(&handle))? {
             return Err(unusable("saved", error).await);
@@ -259,7 +259,7 @@ impl LoginSessions {
         self.tasks.spawn(run);
     }
 
-    /// Takes what the user has pasted of a browser's way back.
+    /// Accepts the address that the user has pasted from the browser.
     pub(super) fn paste(&self, paste: &LoginPaste) -> Result<LoginPasteTaken, ControlError> {
         let login = LoginSession {
             session: paste.session,
@@ -272,13 +272,13 @@ impl LoginSessions {
         Ok(LoginPasteTaken {})
     }
 
-    /// Waits for a login for a moment.
+    /// Waits a moment for a login.
     pub(super) async fn wait(&self, login: LoginSession) -> Result<LoginProgress, ControlError> {
         let session = self.session(login)?;
         session.touch();
         let mut changes = session.state.subscribe();
         let ended = changes.wait_for(|state| !state.is_open());
-        // It is reported either way.
+        // A timeout is reported as pending.
         drop(timeout(session.patience(), ended).await);
         session.touch();
         let state = session.state.borrow().clone();
@@ -299,12 +299,12 @@ impl LoginSessions {
         }
     }
 
-    /// Gives a login up, unless it is granted already. While the provider is being asked, its answer decides.
+    /// Cancels a login, unless it has been granted. While the provider is being asked, its answer decides.
     pub(super) async fn cancel(&self, login: LoginSession) -> Result<LoginCancelled, ControlError> {
         let session = self.session(login)?;
         let mut changes = session.state.subscribe();
         let answered = changes.wait_for(|state| !matches!(state, SessionState::Saving(_)));
-        // It is reported either way.
+        // The state below decides, with or without a timeout.
         drop(timeout(WAIT, answered).await);
         if !session.turn_to(SessionState::Failed(cancelled())) {
             return Err(no_such(login));
@@ -332,7 +332,7 @@ impl LoginSessions {
         session.ok_or_else(|| no_such(login))
     }
 
-    /// Continues until the user has decided, the time is over, or hermesctl has stopped asking. A request to the
+    /// Runs a login until the user has decided, its time is up, or hermesctl has stopped asking. A request to the
     /// provider is always awaited: its answer may be the grant.
     async fn run(&self, work: SessionWork, way: LoginMethod) {
         let session = work.session.clone();
@@ -379,8 +379,8 @@ impl LoginSessions {
         }
     }
 
-    /// Saves what the user has just granted. It waits for a locked or full store: a user would not
-    /// grant the same twice.
+    /// Saves a grant. Waits while the store is locked or the disk is full, because the user should not have to log in
+    /// twice.
     async fn save(&self, work: &SessionWork, grant: Grant) -> SessionState {
         if let Some(flaw) = provider::flaw(&*work.adapter, &grant, self.clock.now()) {
             return SessionState::Failed(of_no_use(&*work.adapter, &flaw));
@@ -428,7 +428,7 @@ impl LoginSessions {
         })
     }
 
-    /// Another account may have other models.
+    /// Another account may offer other models.
     fn forget_models(&self, name: &ProviderName) {
         let view = self.view.load();
         let mut reports = view.reports.iter();
@@ -437,8 +437,8 @@ impl LoginSessions {
         }
     }
 
-    /// The keeper of the provider, if its logins are still granted by the authority of this one: a reload may have
-    /// changed that meanwhile, and another authority must not get its tokens.
+    /// The provider's current keeper, if the authority that granted this login still applies. A reload may have changed
+    /// it, and another authority must not receive its tokens.
     fn handle(&self, begun: &dyn Adapter) -> Option<CredentialHandle> {
         let view = self.view.load();
         let mut reports = view.reports.iter();
@@ -449,7 +449,7 @@ impl LoginSessions {
 }
 
 impl SessionWork {
-    /// Saves the grant; `None` when the keeper has ended.
+    /// Saves the grant; `None` if the keeper has ended.
     async fn write(
         &self,
         handle: &CredentialHandle,
@@ -478,7 +478,7 @@ impl SessionState {
 }
 
 impl Session {
-    /// Changes the state of a login that still waits for the user; whether it did.
+    /// Changes the state if the login still waits for the user; returns whether it did.
     fn turn_to(&self, state: SessionState) -> bool {
         self.state.send_if_modified(|now| {
             let waits = matches!(now, SessionState::Pending(_));
@@ -489,7 +489,7 @@ impl Session {
         })
     }
 
-    /// The provider is asked now: from here on its answer decides.
+    /// Marks the start of a request to the provider; from here on its answer decides.
     ///
     /// # Errors
     /// The login's outcome, if it was cancelled before.
@@ -503,12 +503,12 @@ impl Session {
             .ok_or_else(|| Box::new(SessionState::Failed(cancelled())))
     }
 
-    /// The provider has not granted it yet: it waits for the user again, or for the provider.
+    /// Marks the login as waiting again: the provider has not granted it yet.
     fn waits(&self, note: Option<String>) {
         self.state.send_replace(SessionState::Pending(note));
     }
 
-    /// The result of `wait`, unless the login is cancelled meanwhile.
+    /// The result of `wait`, unless the login is cancelled first.
     async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, SessionState> {
         tokio::select! {
             () = self.cancel.cancelled() => Err(SessionState::Failed(cancelled())),
@@ -517,7 +517,7 @@ impl Session {
         }
     }
 
-    /// How long one call waits for it.
+    /// How long one call waits for this login.
     fn patience(&self) -> Duration {
         if self.pastes.is_some() {
             SHORT_WAIT
@@ -530,7 +530,7 @@ impl Session {
         *lock(&self.asked_at) = Instant::now();
     }
 
-    /// Until hermesctl has not asked for the login for a while.
+    /// Completes once hermesctl has not asked about the login for a while.
     async fn unattended(&self) {
         loop {
             let left = UNATTENDED.saturating_sub(lock(&self.asked_at).elapsed());
@@ -542,13 +542,13 @@ impl Session {
     }
 }
 
-/// A way to log in that a provider offers.
+/// A login method that the provider offers.
 enum Offered<'a> {
     Code(&'a dyn DeviceLogin),
     Page(&'a dyn BrowserLogin),
 }
 
-/// The way that the caller means.
+/// The login method that the caller's choice selects.
 fn offered(report: &ProviderReport, way: LoginWay) -> Result<Offered<'_>, ControlError> {
     let code = report.adapter.device_login().map(Offered::Code);
     let page = report.adapter.browser_login().map(Offered::Page);
@@ -561,7 +561,7 @@ fn offered(report: &ProviderReport, way: LoginWay) -> Result<Offered<'_>, Contro
     }
 }
 
-/// Takes the login out of its files.
+/// Removes the login from its files.
 pub(super) async fn logout(
     report: &ProviderReport,
     meant: Option<PathBuf>,
@@ -572,7 +572,7 @@ pub(super) async fn logout(
     log_out(report, meant, Extent::All).await
 }
 
-/// Takes the provider's own login out of its file, and leaves those in rows of the pool.
+/// Removes the provider's own login from its file; the additional logins of its pool stay.
 pub(super) async fn logout_of_main(report: &ProviderReport) -> Result<LogoutReport, ControlError> {
     log_out(report, None, Extent::Main).await
 }
@@ -601,7 +601,7 @@ async fn log_out(
     })
 }
 
-/// Takes out what our own store still has of a provider that is not configured, or not as one with a login.
+/// Removes what our store still holds of a provider that is no longer configured, or no longer with a login.
 pub(super) async fn remove_leftover(
     files: &StoreFiles,
     name: &str,
@@ -628,7 +628,6 @@ pub(super) async fn remove_leftover(
     }))
 }
 
-/// Renews the credential now.
 pub(super) async fn refresh(
     report: &ProviderReport,
     label: Option<&str>,
@@ -657,10 +656,10 @@ pub(super) async fn refresh(
 
 /// The existing login, if it works. One that only the mirror still holds is adopted.
 async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLogin> {
-    // Those in rows are other logins.
+    // Only the provider's own login counts, not the pool's additional ones.
     let handle = report.upstream.credentials.block();
     handle.look().await;
-    // Hermes Agent lists it again after a real login alone.
+    // After a logout, only a real login shares it with Hermes Agent again.
     if !separate && handle.is_suppressed().await {
         return None;
     }
@@ -678,7 +677,7 @@ async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLog
         }
     }
     if handle.status().standing == StandingKind::Expired {
-        // It may have died long ago, unnoticed.
+        // It may have been revoked long ago without anyone noticing.
         let refreshed = handle.refresh().await?;
         if matches!(
             refreshed.result,
@@ -708,7 +707,7 @@ async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLog
     })
 }
 
-/// Our own store has one login of each provider.
+/// Our own store holds one login per provider.
 fn no_label_apart() -> ControlError {
     let message = "A separate login can't have a label.";
     let hint = "Leave out either --separate or --label.";
@@ -721,7 +720,7 @@ fn no_such(login: LoginSession) -> ControlError {
         .with_hint("Start again: hermesctl auth login")
 }
 
-/// The grant is unusable. The store's login stays unchanged.
+/// The grant is unusable. The stored login stays unchanged.
 fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
     let (name, display_name) = (adapter.name(), adapter.display_name());
     let message =
@@ -731,7 +730,7 @@ fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
     ))
 }
 
-/// A reload took the provider away while the user logged in.
+/// A reload removed the provider during the login.
 fn removed(provider: &ProviderName) -> ControlError {
     let message = format!(
         "The login was not saved, because the configuration of the provider {provider} changed meanwhile: it was removed, or its logins now come from another authority."
@@ -745,7 +744,7 @@ fn stopping() -> ControlError {
     ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.")
 }
 
-/// The keeper gave no answer: it ended on request, or it failed.
+/// The keeper did not answer: it was stopped, or it failed.
 fn gone(handle: &CredentialHandle) -> ControlError {
     if handle.has_ended() {
         return stopping();
@@ -754,7 +753,7 @@ fn gone(handle: &CredentialHandle) -> ControlError {
     ControlError::new(ErrorCode::Internal, message).with_hint("hermesctl bugreport")
 }
 
-/// A new login can't be written to a file that can't be read.
+/// A file that can't be read can't take a new login either.
 fn no_room(report: &ProviderReport, unreadable: &UnreadableStore) -> ControlError {
     let message = format!("The login can't be saved: {}.", unreadable.reason);
     let then = format!("hermesctl auth login {}", report.upstream.name);
@@ -809,7 +808,7 @@ fn too_old(report: &ProviderReport) -> ControlError {
 pub(super) async fn unusable(what: &str, error: StoreError) -> ControlError {
     let message = format!("The login can't be {what}: {}.", error.cause());
     let hint = hint(&error);
-    // Whose a file is, is asked of a file system that may hang.
+    // Looking up a file's owner may block on a file system that hangs.
     let asked = Desk::default().run(move || remedy(&error, None)).await;
     let hint = match asked.ok().flatten() {
         Some(command) => format!("Run `{command}`, then try again."),
@@ -848,7 +847,7 @@ fn failed(report: &ProviderReport, error: &DeviceError) -> ControlError {
     ended(&report.upstream.name, error).with_hint(hint)
 }
 
-/// The end of a login, in hermesctl's form.
+/// A failed login as an error for hermesctl.
 fn ended(provider: &ProviderName, error: &DeviceError) -> ControlError {
     let code = match error {
         DeviceError::Denied => ErrorCode::LoginDenied,

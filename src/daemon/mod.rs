@@ -7,12 +7,12 @@
 //!   surroundings.
 //! - `watchdog`: whether all essential parts live; `status_line`: the state in one line, for the
 //!   service manager.
-//! - `fleet`: the configured providers, each with its keepers.
+//! - `providers`: the configured providers, each with its keepers.
 //! - `run`: build, run and drain, in that order.
 //! - `control`, `logins`, `clients`, `usage`: the answers to hermesctl.
 //! - `metrics`: the page for monitoring.
-//! - `bridge`, `neighbours`, `answer_end`: a sidecar that carries connections to a daemon's socket, their
-//!   owners, and which of them are idle.
+//! - `bridge`, `bridge_slots`, `answer_end`: a sidecar that carries connections to a daemon's socket, how its clients
+//! share them, and which of them are idle.
 //! - `stdio`: hermesctl's own helper without a daemon.
 //! - `notices`: news of a login for the log and the hooks; `quotas`: how much of its quota is used.
 

@@ -49,8 +49,9 @@ impl Drop for Locked {
     }
 }
 
-/// Takes an exclusive lock, `flock(2)` on Unix, trying again every `poll` for up to `limit`; `None` where another
-/// one held it for that long. Each try is the desk's work, as a lock of a network file system is its server's.
+/// Takes an exclusive lock (`flock(2)` on Unix), retrying every `poll` for up to `limit`; `None` if another process
+/// held it for that long. Each attempt runs off the serving thread, because locking on a network file system waits for
+/// its server.
 ///
 /// Dropping the future before it is ready leaves nothing locked.
 ///

@@ -35,11 +35,11 @@ impl Default for Desk {
     }
 }
 
-/// The desks of folders that several have to do with.
+/// The queues of folders that several parts of the program use.
 static SHARED: Mutex<BTreeMap<PathBuf, Weak<DeskState>>> = Mutex::new(BTreeMap::new());
 
 impl Desk {
-    /// The desk of this folder, shared by the whole process: if the folder hangs, it takes one thread.
+    /// The queue of this folder, shared by the whole process: if the folder hangs, it blocks one thread.
     pub fn of(folder: &Path) -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, state| state.strong_count() > 0);

@@ -74,7 +74,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Runs a program with `json` on its standard input, for `limit` at most. The desk starts it.
+/// Runs a program with `json` on its standard input, for `limit` at most. It is started off the serving threads.
 ///
 /// # Errors
 /// [`CommandFault`] says what to do about it.

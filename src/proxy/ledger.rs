@@ -115,7 +115,7 @@ impl Ledger {
         &self.flights
     }
 
-    /// From now on, usage is counted in `book`; a second one is not taken.
+    /// Counts usage in `book` from now on. Only the first call has an effect.
     pub fn counts_in(&self, book: Book) {
         self.usage.set(book).ok();
     }

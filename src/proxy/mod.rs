@@ -4,9 +4,9 @@
 //! reads, refusing ambiguous ones (pure), `api_key` finds the key of a request, `guard` and `route` decide (pure),
 //! [`crate::credentials`] has the bearer, `headers` builds the outgoing head (pure), `upstream` sends it, on a
 //! connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory. `events`
-//! follows an event stream: `sse` splits it into lines, `ending` looks for its end, `choices` for its finished choices
+//! follows an event stream: `sse` splits it into lines, `ending` looks for its end, `finish_reasons` for its finished choices
 //! (all pure). `record` has a request's facts, `ledger` counts and logs them, `tally` adds them up for monitoring,
-//! `trouble` keeps the last failures, `want` handles local shortages. `translation` rewrites bodies for providers that
+//! `recent_failures` keeps the last failures, `resource_shortage` handles local shortages. `translation` rewrites bodies for providers that
 //! deviate from OpenAI's API, long ones `aside` from the serving thread; `error` is the one place that turns errors
 //! into HTTP.
 

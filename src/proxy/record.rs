@@ -1,5 +1,5 @@
-//! What there is to tell of a request: gathered while it is under way, and entered into the ledger once, when its last
-//! byte went or it died.
+//! The record of a request: collected while it is in flight, and entered into the ledger once, after its last byte or
+//! its failure.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,92 +24,91 @@ use crate::usage::{self, EndedRequest, EstimatedBody, UsageMeter};
 #[derive(Debug)]
 pub(super) struct RequestRecord {
     pub(super) id: RequestId,
-    /// Unless it is unknown.
+    /// `None` if the head could not be read.
     pub(super) method: Option<Method>,
     pub(super) target: RequestTarget,
-    /// The app whose key was shown.
+    /// The app whose key was presented.
     pub(super) client: Option<Arc<Client>>,
-    /// hermesctl's own request, which counts as no app's.
+    /// Whether hermesctl sent it, so that it counts as no app's.
     pub(super) is_own: bool,
-    /// Whether it is a supervisor's probe, which comes every few seconds.
+    /// Whether it is a supervisor's probe, which arrives every few seconds.
     pub(super) is_probe: bool,
-    /// A request that was refused before any provider was asked.
+    /// Set if it was refused before any provider was asked.
     pub(super) refusal: Option<Box<CountedRefusal>>,
     pub(super) started: Instant,
     pub(super) first_byte: Option<Instant>,
     pub(super) ended: Instant,
-    /// Of the answer; `None` if there was none.
+    /// The answer's status; `None` without an answer.
     pub(super) status: Option<StatusCode>,
-    /// Why the provider refuses the account, where its answer or an event in it says so.
+    /// Why the provider refuses the account, if its answer or an event in it says so.
     pub(super) blocked: Option<&'static str>,
-    /// Bytes of the request's body.
+    /// The size of the request's body.
     pub(super) bytes_in: u64,
-    /// Bytes of the answer's body.
+    /// The size of the answer's body.
     pub(super) bytes_out: u64,
     pub(super) end: RequestEnd,
 }
 
-/// A refusal that counts for the apps' owner.
+/// A refusal that the apps' owner should know about.
 #[derive(Debug)]
 pub(super) struct CountedRefusal {
     pub(super) kind: ErrorKind,
-    /// The app's name or its address.
+    /// The app's name or address.
     pub(super) from: Box<str>,
-    /// The host or the web page that was refused.
+    /// The host or web page that was refused.
     pub(super) about: Option<Box<str>>,
-    /// Whether an app may miss it; not what a browser or a monitor asks for by itself.
+    /// Whether an app may notice: `false` for what browsers and monitors request on their own.
     pub(super) matters: bool,
 }
 
-/// What a request is for.
+/// What a request is addressed to.
 #[derive(Debug)]
 pub(super) enum RequestTarget {
-    /// What the client asked for. It shares the buffer that the request was read into, so it must
-    /// not be kept for as long as a stream lasts.
+    /// The URI as requested. It shares the buffer of the request's head, so it must not live as long as a stream.
     Asked(Uri),
-    /// A provider.
+    /// A provider's path.
     Routed {
         provider: Arc<str>,
         path: Arc<str>,
-        /// The requests for this path.
+        /// The counters of this path.
         counters: Arc<PathCounters>,
     },
-    /// Its head was refused before it was read.
+    /// The head was refused before it was read.
     Unread,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestEnd {
-    /// The whole answer went out.
+    /// The complete answer was sent.
     Complete,
-    /// The whole answer went out, from memory.
+    /// The complete answer was sent from the cache.
     Kept,
     /// The answer was an error of ours, with this code.
     Refused(&'static str),
-    /// The provider's answer broke off.
+    /// The provider's answer was truncated.
     UpstreamBroke,
-    /// A shutdown's grace was over.
+    /// The shutdown's grace period ended.
     Cut,
-    /// Its body came too slowly while its place was needed for another.
+    /// Its body arrived too slowly while another request needed its slot.
     MadeWay,
-    /// A defect of ours ended it.
+    /// A bug of ours ended it.
     Defect,
-    /// The client left first.
+    /// The client disconnected first.
     ClientLeft,
 }
 
-/// What a request tells of its provider.
+/// What a request's end says about its provider.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProviderSignal {
-    /// It fails, with this code.
+    /// The provider fails, with this code.
     Fails(Cow<'static, str>),
     Works,
-    /// Nothing: the client or a shutdown ended it, or it was refused here.
+    /// Nothing: the client or a shutdown ended the request, or it was refused here.
     Nothing,
 }
 
-/// A request's number: in the log, and in the answer's `x-hermes-request-id`.
+/// A request's id, for the log and the answer's `x-hermes-request-id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RequestId(u64);
 
@@ -118,7 +117,7 @@ impl RequestId {
         Self(fastrand::u64(..))
     }
 
-    /// Sixteen hexadecimal digits.
+    /// The id as 16 hexadecimal digits.
     pub(super) fn digits(self) -> [u8; 16] {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 16];
@@ -137,7 +136,7 @@ impl std::fmt::Display for RequestId {
 }
 
 impl RequestTarget {
-    /// The provider, if there is one, and the path.
+    /// The provider's name, if there is one, and the path.
     pub(super) fn names(&self) -> (&str, &str) {
         match self {
             Self::Routed { provider, path, .. } => (provider, path),
@@ -148,7 +147,7 @@ impl RequestTarget {
 }
 
 impl RequestEnd {
-    /// As the log has it: the end, and our error's code.
+    /// The end and our error's code, as they appear in the log.
     pub(super) fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Complete => ("complete", ""),
@@ -163,7 +162,7 @@ impl RequestEnd {
     }
 }
 
-/// The errors of ours that no provider has heard of.
+/// Our errors that occur before a request reaches the provider.
 const BEFORE_SENDING: [ErrorKind; 6] = [
     ErrorKind::UpstreamUnreachable,
     ErrorKind::UpstreamAuthFailed,
@@ -174,7 +173,7 @@ const BEFORE_SENDING: [ErrorKind; 6] = [
 ];
 
 impl RequestEnd {
-    /// Whether it came to nothing on the way to the provider.
+    /// Whether the request failed before it reached the provider.
     fn is_before_sending(self) -> bool {
         let Self::Refused(code) = self else {
             return false;
@@ -184,8 +183,7 @@ impl RequestEnd {
 }
 
 impl RequestRecord {
-    /// What kind of failure it was, for the counts of usage and the last failures; `None` for a whole answer of
-    /// success.
+    /// The kind of failure, for usage counts and the recent failures; `None` for a complete, successful answer.
     pub(super) fn failure(&self) -> Option<Cow<'static, str>> {
         let status = self.status.map_or(0, |status| status.as_u16());
         let kind = match self.end {
@@ -205,10 +203,10 @@ impl RequestRecord {
         Some(kind.into())
     }
 
-    /// What it tells of its provider. An answer of 401 to 403 or 429 shows a login or a quota that is at its end, one
-    /// from 500 a provider in trouble; all others are the request's own fault.
+    /// What the end says about the provider. A 401 to 403 or 429 shows a login or quota that has ended, a 500 or above
+    /// a failing provider. Any other status is due to the request itself.
     pub(super) fn news(&self) -> ProviderSignal {
-        // The client may have left over it.
+        // The client may have left because of it.
         if let Some(code) = self.blocked {
             return ProviderSignal::Fails(code.into());
         }
@@ -232,7 +230,7 @@ impl RequestRecord {
     }
 }
 
-/// Whether an error of ours says that the provider, or the way to it, fails.
+/// Whether one of our errors means that the provider, or the route to it, fails.
 fn is_of_the_provider(code: &str) -> bool {
     [
         ErrorKind::UpstreamUnreachable,
@@ -244,8 +242,8 @@ fn is_of_the_provider(code: &str) -> bool {
     .any(|kind| kind.code() == code)
 }
 
-/// A request under way. Its record is made and entered when this is dropped: so is whatever is under way for a client
-/// that left.
+/// A request in flight. Dropping it makes and enters its record, so a request whose client has disconnected is
+/// recorded, too.
 #[derive(Debug)]
 pub(super) struct Underway {
     ledger: Arc<Ledger>,
@@ -253,9 +251,9 @@ pub(super) struct Underway {
     method: Option<Method>,
     target: RequestTarget,
     client: Option<Arc<Client>>,
-    /// Its place of its app's limit, given back with the last byte.
+    /// Its slot in its app's `in_flight` limit, freed after the last byte.
     visit: Option<InFlightPermit>,
-    /// It counts as sent on until then, too.
+    /// Counts it as sent to the provider for the same time.
     asking: Option<Asking>,
     is_own: bool,
     is_probe: bool,
@@ -266,9 +264,9 @@ pub(super) struct Underway {
     status: Option<StatusCode>,
     blocked: Option<&'static str>,
     upload: Option<Upload>,
-    /// It has an event stream for its answer.
+    /// Set if the answer is an event stream.
     streaming: Option<Streaming>,
-    /// Where usage is counted.
+    /// Counts its tokens.
     meter: Option<Box<UsageMeter>>,
     /// Its row among the requests in flight, once it is routed.
     entry: Option<InFlightEntry>,
@@ -279,16 +277,16 @@ pub(super) struct Underway {
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestStage {
-    /// No provider is asked.
+    /// No provider has been asked yet.
     Nobody,
-    /// Its provider is asked.
+    /// The provider has been asked.
     Asked,
-    /// And has begun to answer.
+    /// The provider has started to answer.
     Answered,
 }
 
 impl Underway {
-    /// A request that has just come. Until told otherwise, its end is that the client left.
+    /// A request that has just arrived. Unless set otherwise, it ends as disconnected by its client.
     pub(super) fn new(ledger: &Arc<Ledger>, id: RequestId, method: Method, uri: Uri) -> Box<Self> {
         Self::of(ledger, id, Some(method), RequestTarget::Asked(uri))
     }
@@ -304,7 +302,7 @@ impl Underway {
         method: Option<Method>,
         target: RequestTarget,
     ) -> Box<Self> {
-        // It goes from hand to hand, and into what sends the answer.
+        // Boxed, because it is moved through many hands into the answer's body.
         Box::new(Self {
             ledger: ledger.clone(),
             id,
@@ -334,12 +332,12 @@ impl Underway {
         self.id
     }
 
-    /// Which API's errors its client reads.
+    /// The format in which its client expects errors.
     pub(super) fn error_format(&self) -> ErrorFormat {
         route::error_format(self.target.names().1)
     }
 
-    /// It is for this provider.
+    /// Sets the provider that it was routed to.
     pub(super) fn routed(
         &mut self,
         provider: &Arc<str>,
@@ -362,13 +360,13 @@ impl Underway {
         }
     }
 
-    /// What is shown of it while it is in flight.
+    /// Its entry among the requests in flight.
     fn flight(&self) -> Option<&TrackedRequest> {
         self.entry.as_ref().map(|entry| &*entry.flight)
     }
 
-    /// Its usage is counted, if any is. Told once it is routed; `body` says what it sends. Only a POST makes tokens of its
-    /// own: a GET may tell those of an earlier one.
+    /// Starts to count its usage, if it uses any. Called once it is routed; `body` describes what it sends. Only a POST
+    /// generates tokens: a GET may report those of an earlier request.
     pub(super) fn metered(&mut self, head: &Parts, body: impl FnOnce() -> EstimatedBody) {
         let is_limited = || self.limited().is_some();
         if self.ledger.usage().is_none() && !is_limited() {
@@ -392,13 +390,13 @@ impl Underway {
         self.meter.is_some()
     }
 
-    /// Its app, where its tokens are limited.
+    /// Its app, if that has a token limit.
     fn limited(&self) -> Option<&Client> {
         let client = self.client.as_deref().filter(|_| !self.is_own);
         client.filter(|client| client.counts_tokens())
     }
 
-    /// Its provider is asked for this model.
+    /// Sets the model that its provider is asked for.
     pub(super) fn asks_for(&mut self, model: Option<&str>) {
         let Some(model) = model else {
             return;
@@ -411,7 +409,7 @@ impl Underway {
         }
     }
 
-    /// It goes with one of several logins.
+    /// Sets which of several logins it uses.
     pub(super) fn goes_with(&mut self, login: impl FnOnce() -> Option<String>) {
         if self.meter.is_none() && self.entry.is_none() {
             return;
@@ -427,7 +425,7 @@ impl Underway {
         }
     }
 
-    /// The provider's answer begins, with these fields; what passes of it is told to [`Self::reads`].
+    /// The provider's answer starts with this status and these fields; [`Self::reads`] receives what follows.
     pub(super) fn begins(&mut self, status: StatusCode, fields: &HeaderMap) {
         let Some(meter) = &mut self.meter else {
             return;
@@ -452,7 +450,7 @@ impl Underway {
         }
     }
 
-    /// A piece of the provider's answer.
+    /// Takes note of a piece of the provider's answer.
     pub(super) fn reads(&mut self, piece: &[u8]) {
         let Some(meter) = &mut self.meter else {
             return;
@@ -466,51 +464,50 @@ impl Underway {
         }
     }
 
-    /// It is hermesctl's own. Told before it is routed.
+    /// Marks it as hermesctl's own. Called before it is routed.
     pub(super) fn is_own(&mut self) {
         self.is_own = true;
     }
 
-    /// Whether it is a supervisor's probe.
+    /// Sets whether it is a supervisor's probe.
     pub(super) fn is_probe(&mut self, is_probe: bool) {
         self.is_probe = is_probe;
     }
 
-    /// It was refused before any provider was asked.
+    /// Records its refusal, before any provider was asked.
     pub(super) fn refused(&mut self, refusal: CountedRefusal) {
         self.refusal = Some(Box::new(refusal));
     }
 
-    /// It shows this app's key.
+    /// Sets the app whose key it presents.
     pub(super) fn asked_by(&mut self, client: &Arc<Client>) {
         self.client = Some(client.clone());
     }
 
-    /// It takes one of its app's places, coming from this address.
+    /// Takes one of its app's slots, on behalf of this address.
     ///
     /// # Errors
-    /// When all are taken.
+    /// When a limit of the app is reached.
     pub(super) fn visits(&mut self, client: &Arc<Client>, from: &str) -> Result<(), Full> {
         self.visit = Some(Ledger::admit(client, from, self.is_own)?);
         Ok(())
     }
 
-    /// It is to be sent on.
+    /// It is about to be sent to the provider.
     pub(super) fn asks(&mut self, asking: Asking) {
         self.asking = Some(asking);
     }
 
-    /// Its provider is asked, from now on.
+    /// From here on, its provider has been asked.
     pub(super) fn is_sent(&mut self) {
         self.reached = RequestStage::Asked;
     }
 
-    /// Its provider's answer has begun, whatever becomes of it.
+    /// Its provider has started to answer, whatever happens to the answer.
     pub(super) fn is_answered(&mut self) {
         self.reached = RequestStage::Answered;
     }
 
-    /// Its body.
     pub(super) fn uploads(&mut self, upload: &Upload) {
         self.upload = Some(upload.clone());
         if let Some(flight) = self.flight() {
@@ -518,7 +515,7 @@ impl Underway {
         }
     }
 
-    /// The answer's head.
+    /// Sets the status that the client receives.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if let Some(flight) = self.flight() {
@@ -526,12 +523,12 @@ impl Underway {
         }
     }
 
-    /// The provider refuses the account, for this reason.
+    /// The provider refuses the account for this reason.
     pub(super) fn blocked(&mut self, code: &'static str) {
         self.blocked = Some(code);
     }
 
-    /// A piece of the answer.
+    /// Counts a piece of the answer.
     pub(super) fn sent(&mut self, bytes: usize, now: Instant) {
         let is_first = self.first_byte.is_none();
         self.first_byte.get_or_insert(now);
@@ -544,24 +541,23 @@ impl Underway {
         }
     }
 
-    /// So many events of the provider's stream have passed.
+    /// Counts events of the provider's stream.
     pub(super) fn events(&mut self, count: u64) {
         if let Some(flight) = self.flight() {
             flight.events.store(count, Ordering::Relaxed);
         }
     }
 
-    /// The same of what is no part of the provider's answer, nor its first byte.
+    /// Counts bytes that are not part of the provider's answer, such as a comment, and leaves its first byte unset.
     pub(super) fn sent_beside(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    /// How it ended.
+    /// Sets how it ended.
     pub(super) fn ended(&mut self, end: RequestEnd) {
         self.end = end;
     }
 
-    /// Counts its usage.
     fn count(&self, record: &RequestRecord, meter: &UsageMeter) {
         let (Some(book), RequestTarget::Routed { provider, path, .. }) =
             (self.ledger.usage(), &record.target)

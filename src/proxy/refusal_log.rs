@@ -188,7 +188,7 @@ impl RefusalCounter {
         now.duration_since(self.told_at) >= self.period
     }
 
-    /// One more like it; as [`Refusals::add`].
+    /// Counts another one; see [`Refusals::add`].
     fn again(&mut self, id: RequestId, now: Instant) -> Option<u64> {
         self.last_at = now;
         if !self.is_due(now) {

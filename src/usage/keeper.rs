@@ -56,7 +56,7 @@ pub struct Health {
     pub dropped: u64,
 }
 
-/// The thread of a [`Book`].
+/// The thread that writes a [`Book`]'s counts.
 #[derive(Debug)]
 pub struct UsageWriter {
     shared: Arc<SharedBook>,

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const APPS: usize = 4;
-/// Apps of each provider in trouble.
+/// How many apps use each failing provider.
 const OTHERS: usize = 3;
 /// What each app asks.
 const ASKED: usize = 100;
@@ -169,7 +169,7 @@ enum Trouble {
     IsGone,
 }
 
-/// OpenAI Codex, whose plan is used up for an hour if it is in trouble; its cloud and its login.
+/// OpenAI Codex with its cloud and login. If it is to fail, its plan is used up for an hour.
 async fn codex(world: &Several, trouble: Trouble) -> (MockCloud, Login, String) {
     let cloud = MockCloud::start(Options::default().record(false).codex("acc-0001", None)).await;
     let login = cloud.login();

@@ -305,7 +305,7 @@ async fn holds((wrong, nous, other, told): Row) {
         );
         diagnosis.assert_consistent(&status, &what);
         let is_due = told == Told::AtOnce || (!is_first && told == Told::AfterRequests);
-        // Daemons of other tests are neighbours.
+        // Daemons of other tests run on the same machine.
         let mut findings = diagnosis.findings().iter();
         let is_wrong = |one: &Value| one["verdict"] == "fail" || one["verdict"] == "warn";
         let is_well = findings.all(|one| !is_wrong(one) || one["group"] == "neighbours");

@@ -1,4 +1,4 @@
-//! How much a key may be used: requests in a minute and a day, tokens in a day, and which models.
+//! Limits of a key: requests per minute and day, tokens per day, and models.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,14 +23,14 @@ async fn ask(daemon: &Daemon, key: &str, body: &Value) -> reqwest::Response {
     post.bearer_auth(key).json(body).send().await.unwrap()
 }
 
-/// A request that succeeds.
+/// Sends a request that succeeds.
 async fn asks(daemon: &Daemon, key: &str) {
     let answer = ask(daemon, key, &chat("x")).await;
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap();
 }
 
-/// What `hermesctl clients list` shows about this one.
+/// The client's entry in `hermesctl clients list`.
 fn listed(world: &World, name: &str) -> Value {
     let output = ctl(world.home.path(), &["clients", "list", "--json"]);
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -81,7 +81,7 @@ async fn a_key_makes_no_more_requests_in_a_minute_than_it_may() {
 async fn what_a_key_has_used_today_outlives_a_restart() {
     let world = World::new(Options::default()).await;
     let requests = add(&world, &["requests", "--requests-per-day", "3"]);
-    // An answer of the mock's tells 12 tokens.
+    // The mock's answer reports 12 tokens.
     let tokens = add(&world, &["tokens", "--tokens-per-day", "20"]);
     let mut daemon = world.daemon();
     for _ in 0..2 {
@@ -129,7 +129,7 @@ async fn tokens_are_limited_where_usage_is_not_counted_too() {
     error(answer, 429, "too_many_requests").await;
 }
 
-/// As a kill leaves it, or a program that has the file of the usage locked.
+/// The usage file is unusable, as after a kill or while another program locks it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_key_has_used_does_not_depend_on_the_file_of_the_usage() {
     let world = World::new(Options::default()).await;
@@ -180,7 +180,7 @@ async fn a_request_that_no_provider_gets_uses_nothing_of_the_day() {
     error(answer, 429, "too_many_requests").await;
 }
 
-/// Neither a stream without `include_usage` nor one that is left early is for nothing.
+/// A stream without `include_usage` and a stream that the client leaves early still count.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_no_answer_tells_are_estimated() {
     let world = World::new(Options::default()).await;
@@ -193,7 +193,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
     let prompt = "word".repeat(100);
     let mut body = chat(&prompt);
     body["stream"] = true.into();
-    // It tells its tokens.
+    // The answer reports its tokens.
     let key = add(&world, &["told", "--tokens-per-day", "100000"]);
     let mut telling = body.clone();
     telling["stream_options"] = json!({"include_usage": true});
@@ -201,7 +201,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap();
     until("its tokens are counted", || spends("told") == (12, 0));
-    // It does not: 100 words and the JSON around them, and the same as its answer.
+    // The answer reports none: estimate 100 words, the JSON around them, and an answer of the same length.
     let key = add(&world, &["untold", "--tokens-per-day", "50"]);
     let answer = ask(&daemon, &key, &body).await;
     let plain = answer.bytes().await.unwrap();
@@ -216,7 +216,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
     let shown = ctl(world.home.path(), &["clients", "list"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("estimated"), "{shown}");
-    // It is left before its end, and before it has begun.
+    // The client leaves before the answer ends, and before it begins.
     for (name, mock) in [
         ("leaves", json!({"events": 500, "delay_chunk_ms": 20})),
         ("waits", json!({"delay_head_ms": 60_000})),
@@ -231,7 +231,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
         let answer = ask(&daemon, &key, &telling).await;
         error(answer, 429, "too_many_requests").await;
     }
-    // Tokens that are only counted are none.
+    // `count_tokens` uses no tokens itself.
     let key = add(&world, &["counts", "--tokens-per-day", "50"]);
     let post = client().post(daemon.url("/messages/count_tokens"));
     let post = post
@@ -246,7 +246,7 @@ async fn tokens_that_no_answer_tells_are_estimated() {
         listed(&world, "counts")["today"]["requests"] == 1
     });
     assert_eq!(spends("counts"), (0, 0));
-    // A refusal of the provider's costs nothing.
+    // A refusal by the provider costs nothing.
     let key = add(&world, &["refused", "--tokens-per-day", "50"]);
     body["mock"] = json!({"status": 400});
     assert_eq!(ask(&daemon, &key, &body).await.status(), 400);
@@ -291,19 +291,19 @@ async fn a_key_is_for_its_models_alone() {
         let answer = ask(&daemon, &key, &body).await;
         let message = error(answer, 403, "model_not_allowed").await;
         assert!(message.contains("names none"), "{message}");
-        // Neither does no body at all.
+        // An empty body is refused as well.
         let post = client().post(daemon.url("/chat/completions"));
         let answer = post.bearer_auth(&key).send().await.unwrap();
         let message = error(answer, 403, "model_not_allowed").await;
         assert!(message.contains("names none"), "{message}");
-        // Text that is not JSON says nothing for certain, and a list has no body.
+        // Text that is not JSON names no model for certain, and a list request has no body.
         let post = client().post(daemon.url("/chat/completions"));
         let post = post.header("content-type", "application/json");
         let answer = post.bearer_auth(&key).body("no JSON").send().await.unwrap();
         let (status, code) = if config.is_empty() {
             (403, "model_not_allowed")
         } else {
-            // No route can be found either.
+            // Without a model, no route is found either.
             (400, "bad_request")
         };
         let message = error(answer, status, code).await;
@@ -313,7 +313,7 @@ async fn a_key_is_for_its_models_alone() {
     }
 }
 
-/// A provider that has not the first may take one of the others.
+/// A provider without the first model may use one of the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_for_some_models_names_no_others_to_fall_back_on() {
     let world = World::new(Options::default()).await;
@@ -353,12 +353,12 @@ async fn a_key_for_some_models_names_no_others_to_fall_back_on() {
             let message = answer.text().await.unwrap();
             assert!(message.contains("names more models"), "{message}");
             assert_eq!(sent(), begun, "{body}");
-            // Where no limit is, it passes as it came.
+            // Without a limit, the body passes unchanged.
             assert_eq!(post(&free, body).await.status(), 200);
             assert_eq!(sent(), begun + 1);
         }
     }
-    // A key within a message does not belong to the request.
+    // A key inside a message is not a field of the request.
     let body = r#"{"model":"Hermes-4-70B","messages":[{"role":"user","content":"x","models":[]}]}"#;
     assert_eq!(post(&key, body.to_owned()).await.status(), 200);
 }
@@ -419,7 +419,7 @@ async fn limits_are_changed_for_the_next_request_on() {
     for _ in 0..3 {
         asks(&daemon, &key).await;
     }
-    // What is added later in the day knows what was used before.
+    // A limit that is added later in the day knows the use before it.
     let changed = change(&["--requests-per-day", "4"]);
     assert!(changed.status.success(), "{changed:?}");
     let answer = ask(&daemon, &key, &chat("x")).await;
@@ -443,7 +443,7 @@ async fn limits_are_changed_for_the_next_request_on() {
     assert!(!told.contains("the model nous/Hermes-4-70B"), "{told}");
 }
 
-/// A client that has asked twice on one connection gets both answers there.
+/// A client that has pipelined two requests gets both answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_ends_no_connection_whose_body_has_come() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -470,7 +470,7 @@ async fn a_limit_ends_no_connection_whose_body_has_come() {
     stream.read_to_string(&mut answers).await.unwrap();
     assert_eq!(answers.matches("HTTP/1.1 429 ").count(), 3, "{answers}");
     assert!(answers.ends_with("alive\n"), "{answers}");
-    // One that has not come whole can't be told from what follows.
+    // An incomplete request can't be told apart from what follows.
     let part = request.split_at(request.len() - 5).0;
     let mut stream = tokio::net::TcpStream::connect(daemon.address())
         .await
@@ -481,7 +481,7 @@ async fn a_limit_ends_no_connection_whose_body_has_come() {
     assert!(answers.contains("connection: close"), "{answers}");
 }
 
-/// The provider has made it, whatever becomes of it here.
+/// The provider generated the answer, whatever happens to it here.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_in_translation_uses_the_day() {
     let world = World::new(Options::default()).await;

@@ -1,4 +1,4 @@
-//! The command line's shape: here the nouns, in a file of its own each noun's verbs.
+//! The command line's grammar. The nouns are here; each noun's verbs have a file of their own.
 
 mod auth;
 mod bugreport;
@@ -99,26 +99,25 @@ pub(super) enum Noun {
     Man(Man),
 }
 
-/// The shape as clap has it, for man pages and completions.
+/// The clap command, from which man pages and completions are made.
 pub(super) fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Answers a shell that asks what it may suggest; `None` if none does.
+/// Answers a shell's request for completions; `None` if this run is not one.
 pub(super) fn answer_a_shell(line: &[OsString]) -> Option<Exit> {
     suggest::answer(command, line)
 }
 
 impl Arguments {
-    /// Reads the command line. Help and complaints are shown here, and end hermesctl; a program
-    /// that
-    /// asks for JSON reads complaints as any other error.
+    /// Parses the command line. Help and usage errors are printed here and end hermesctl; with `--json`, a usage error
+    /// is JSON like any other error.
     pub(super) fn understand(line: &[OsString]) -> Result<Self, Exit> {
         Self::try_parse_from(line).map_err(|mut message| {
             if message.kind() == ErrorKind::InvalidSubcommand {
                 hint(&mut message, line);
             }
-            // Nobody is left to tell when this can't be written.
+            // If even this can't be printed, there is nowhere left to report it.
             let _shown = message.print();
             if message.use_stderr() && wants_json(line) {
                 CommandOutput::of_process(true).tell_program(&failure(&message));
@@ -128,14 +127,13 @@ impl Arguments {
     }
 }
 
-/// Whether `--json` is in a line that could not be understood.
+/// Looks for `--json` in a line that clap could not parse.
 fn wants_json(line: &[OsString]) -> bool {
     let words = line.iter().skip(1).take_while(|word| *word != "--");
     words.into_iter().any(|word| word == "--json")
 }
 
-/// What clap complains of, as an error with how to fix it: what was probably meant, else how the
-/// command is called.
+/// Turns clap's message into an error with a fix: the closest match, else the command's usage.
 fn failure(complaint: &clap::Error) -> CommandFailure {
     let text = complaint.to_string();
     let parts: Vec<&str> = text.trim().split("\n\n").map(str::trim).collect();
@@ -157,7 +155,7 @@ fn failure(complaint: &clap::Error) -> CommandFailure {
     }
 }
 
-/// Says which command was meant, where that is known better than by its letters.
+/// Names the intended command where that is known better than by similar spelling.
 fn hint(message: &mut clap::Error, line: &[OsString]) {
     let words = line.iter().skip(1).filter_map(|word| word.to_str());
     let words: Vec<_> = words.filter(|word| !word.starts_with('-')).collect();

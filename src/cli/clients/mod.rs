@@ -1,4 +1,4 @@
-//! `hermesctl clients`: the keys of apps, with the daemon that runs or without one.
+//! `hermesctl clients`: the keys of apps, with or without a running daemon.
 
 pub(in crate::cli) mod render;
 mod tokens;
@@ -20,10 +20,9 @@ use crate::control::protocol::{
     ClientLimits, ImportOutcome, ImportedKey, NewKey,
 };
 
-/// So much of another proxy's tokens fits into one request of the control protocol.
+/// How many bytes of tokens go into one request of the control protocol, well below its limit.
 const BATCH: usize = 32 * 1024;
 
-/// Does what is asked.
 pub(super) async fn clients(
     clients: ClientsArgs,
     output: &mut CommandOutput,
@@ -130,7 +129,7 @@ async fn rotate(
     show(&new, true, output)
 }
 
-/// Shows a key, this once: alone on standard output, and what it is on standard error.
+/// Shows a new key, once: the key alone on standard output, its description on standard error.
 fn show(new: &NewKey, is_new: bool, output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let shown = output.answer(new, |new, _| key(new));
     shown.map_err(|error| {
@@ -147,7 +146,7 @@ fn show(new: &NewKey, is_new: bool, output: &mut CommandOutput) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
-/// A key, alone on its line, so that a script has it.
+/// The key alone on its line, for scripts.
 pub(super) fn key(new: &NewKey) -> String {
     new.key.expose().to_owned() + "\n"
 }
@@ -179,7 +178,7 @@ async fn import(
     Ok(Exit::Ok)
 }
 
-/// As many requests as it takes.
+/// Splits the tokens into as few requests as their size allows.
 fn batches(tokens: Vec<ImportedKey>) -> Vec<Vec<ImportedKey>> {
     let mut batches: Vec<Vec<_>> = Vec::new();
     let mut room = 0;

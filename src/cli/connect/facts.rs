@@ -102,7 +102,7 @@ impl ConnectFacts {
         self.keyed.iter().any(|name| name == provider)
     }
 
-    /// What the ways to these doors are decided by.
+    /// What decides on the access paths to these endpoints.
     pub(super) fn world<'w>(&'w self, doors: &'w [ListenEndpoint]) -> World<'w> {
         World {
             doors,

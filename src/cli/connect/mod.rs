@@ -209,7 +209,7 @@ fn check(
     })
 }
 
-/// The path of the provider at a door whose own provider is `default`.
+/// The path of the provider on an endpoint whose own provider is `default`.
 fn provider_path(flags: &Connect, default: &str) -> String {
     match flags.provider.as_deref() {
         Some(name) if name != default => format!("/{name}/v1"),
@@ -290,7 +290,7 @@ fn is_loopback(url: &Url) -> bool {
     ip_of(url).is_some_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Whether a URL is a door of this machine that asks for no key.
+/// Whether a URL leads to an endpoint on this machine that needs no key.
 fn is_open(url: &Url, doors: &[ListenEndpoint]) -> bool {
     let (Some(ip), Some(port)) = (ip_of(url), url.port_or_known_default()) else {
         return false;

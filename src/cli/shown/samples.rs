@@ -54,7 +54,7 @@ pub(in crate::cli) fn status_with_login() -> Status {
     answer("reply_status_login.json")
 }
 
-/// Three providers, each in another trouble.
+/// Three providers, each failing in a different way.
 pub(in crate::cli) fn troubled_status() -> Status {
     let mut status = status();
     let at = status.daemon.started_at;

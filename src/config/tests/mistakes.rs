@@ -1,4 +1,4 @@
-//! What is wrong with a file as a whole, and what was probably meant.
+//! Mistakes in a file as a whole, and the suggestions for them.
 
 use super::*;
 
@@ -38,7 +38,7 @@ type = "statik"
         (14, "lgo"),
         (17, "providers.x.type"),
     ];
-    // The second listener's address can't be read, so nothing is said about it being the first's.
+    // The second address can't be parsed, so it is not reported as a duplicate of the first.
     assert_eq!(found, expected, "{error}");
     let lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_wrong_type_shows_a_right_value() {
     }
 }
 
-/// What people write who know another program's file.
+/// Keys that users bring from another program's file.
 #[test]
 fn what_is_written_in_the_wrong_form_is_told_in_the_right_one() {
     let named = |name: &str| {
@@ -293,7 +293,7 @@ fn no_text_makes_the_loader_panic() {
     }
 }
 
-/// TOML assigns the lines below a table's header to that table.
+/// TOML assigns lines below a table's header to that table.
 #[test]
 fn a_key_of_the_top_level_below_a_table_is_told_where_it_belongs() {
     for (text, key, advice) in [

@@ -1,4 +1,4 @@
-//! Whole files: what is accepted, what is reported, and that the example is true.
+//! Whole files: what is accepted, what is reported, and whether the example holds.
 
 #![expect(clippy::too_many_lines, reason = "tables of cases")]
 
@@ -35,7 +35,7 @@ fn problems(text: &str) -> Vec<Problem> {
     read(text).map_or_else(|error| error.problems, |_| Vec::new())
 }
 
-/// The only problem of a file that has exactly one.
+/// The problem of a file that has exactly one.
 fn problem(text: &str) -> Problem {
     let mut problems = problems(text);
     assert_eq!(problems.len(), 1, "{text}\n{problems:#?}");
@@ -50,7 +50,7 @@ fn with_static(lines: &str) -> String {
     )
 }
 
-/// The example with every key that has no default.
+/// The example, with every key that has no default filled in.
 fn full_example() -> String {
     let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
         Some(key) if key.starts_with(|c: char| c != ' ') => key,
@@ -59,7 +59,7 @@ fn full_example() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The keys of a table and its subtables, without the names of providers.
+/// Collects the keys of a table and its subtables, without the names of providers.
 fn keys(pattern: &str, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
     for (name, value) in table {
         let key = match (pattern, name.get_ref().as_ref()) {
@@ -84,7 +84,7 @@ fn keys(pattern: &str, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
     }
 }
 
-/// A file with every key that goes together.
+/// A file with every key that can be combined with the others.
 const EVERY: &str = r#"
 default_provider = "Work"
 hermes_home = "~/agent"

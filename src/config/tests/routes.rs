@@ -104,7 +104,7 @@ fn aliases_that_go_round_are_a_mistake() {
     assert_eq!(found, expected);
 }
 
-/// Each name was followed to its end for each name before it: a minute and more.
+/// Aliases used to be followed to their end once per preceding name, which took more than a minute here.
 #[test]
 fn a_long_chain_of_aliases_is_read_at_once_and_a_long_ring_is_told_in_short() {
     let chain = |end: &str| {

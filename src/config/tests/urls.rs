@@ -178,7 +178,7 @@ fn plain_http_goes_to_this_network_alone_and_only_without_a_key() {
         );
         assert_eq!(error.unwrap_err().problems.len(), 1, "{name}");
     }
-    // Only a server without a login can do without a key.
+    // Only a server that needs no login can go without a key.
     let error = with(key, "http://nas/v1").unwrap_err();
     assert!(error.to_string().contains("auth = \"none\""), "{error}");
     for url in ["issuer_url", "token_url", "base_url"] {
@@ -199,7 +199,7 @@ fn plain_http_goes_to_this_network_alone_and_only_without_a_key() {
     assert_eq!(keys, ["providers.acme.base_url", "providers.acme.auth"]);
 }
 
-/// A comment after each millisecond would be load, and 0 is no short time.
+/// Comments every millisecond would be load without use; 0 turns them off.
 #[test]
 fn a_comment_comes_after_a_second_at_least_or_never() {
     let of = |value: &str| format!("[providers.nous]\nkeep_alive_comment = \"{value}\"\n");

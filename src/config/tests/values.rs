@@ -1,4 +1,4 @@
-//! Each value that is refused, with its message.
+//! Every rejected value, with its message.
 
 use super::*;
 

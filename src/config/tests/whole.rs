@@ -1,4 +1,4 @@
-//! What a whole file becomes, and that the example is true.
+//! What a whole file is parsed into, and whether the example holds.
 
 use hyper::Method;
 use hyper::header::HeaderName;
@@ -13,7 +13,8 @@ fn an_empty_file_is_the_default() {
     assert_eq!(good("[guard]\n[limits]\n[providers]\n"), Config::default());
 }
 
-/// The reader's advice for a key of the top level below a table is for all of them, except a table of its own.
+/// When the reader finds top-level keys below a table, it advises to move all of them, except those that begin a table
+/// of their own.
 #[test]
 fn the_keys_of_the_top_level_are_known_to_the_advice() {
     use crate::config::table::Table as _;
@@ -187,7 +188,7 @@ fn what_is_written_reads_back_to_the_same() {
     }
 }
 
-/// All that is at its default is written too, so that nothing is hidden.
+/// Values at their default are printed too, so that nothing stays hidden.
 #[test]
 fn every_key_is_written_but_those_without_a_value() {
     let written: BTreeSet<_> = settings(&Config::default())

@@ -2,7 +2,7 @@ use super::super::listen_endpoints::read_address;
 use super::super::{BridgeInterface, Engine, EngineState, Firewall};
 use super::*;
 
-/// A door by its address; `!` before it: it waits; `+` behind it: it needs a key.
+/// An endpoint by its address: a leading `!` means that it waits, a trailing `+` that it needs a key.
 fn door(text: &str) -> ListenEndpoint {
     let text_of = text.trim_start_matches('!').trim_end_matches('+');
     ListenEndpoint {
@@ -88,7 +88,7 @@ const DOCKER0: &str = "- Bridge host.docker.internal:8645, told: nothing listens
 const NO_SOCKET: &str = "- Socket hermes-proxyd:8645: no listener is a Unix socket";
 const ANY: &str = "+ Bridge host.docker.internal:8645, told";
 
-/// The machine, its doors, where the app runs, its container's network, and its way.
+/// The machine, its endpoints, where the app runs, its container's network, and the access path.
 const WAYS: &[(&str, &str, AppOrigin, Network, &str)] = &[
     // On this machine: loopback and without a key first, and open before all.
     (

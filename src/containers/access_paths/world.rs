@@ -19,7 +19,7 @@ pub struct World<'w> {
 }
 
 impl World<'_> {
-    /// The door that has such a port: one that is open, and without a key, first.
+    /// The easiest endpoint with such a port: open ones and those without a key first.
     pub(super) fn easiest(
         &self,
         port: impl Fn(&ListenEndpoint) -> Option<u16>,
@@ -65,7 +65,7 @@ impl World<'_> {
         bridges.any(|bridge| bridge.name == name)
     }
 
-    /// Why a door can't be used yet.
+    /// Why an endpoint can't be used yet.
     pub(super) fn wait(&self, door: &ListenEndpoint) -> Option<String> {
         match &door.address {
             ListenAddress::Interface { name, .. } if !self.has_interface(name) => Some(format!(
@@ -82,7 +82,7 @@ impl World<'_> {
         }
     }
 
-    /// A door's way, with the steps that are still missing.
+    /// The access path through an endpoint, with the steps that are still missing.
     pub(super) fn through(
         &self,
         door: &ListenEndpoint,

@@ -1,5 +1,5 @@
-//! What a client can ask, one row for each call: its name on the wire, its arguments, how long an answer may take, and
-//! the type of the answer. The client's side and the daemon's are both checked against it.
+//! The calls of the control protocol, one row each: name on the wire, arguments, time limit and reply type. Client and
+//! daemon are both checked against this table.
 
 use std::time::Duration;
 
@@ -11,31 +11,31 @@ use super::error::ControlError;
 use super::{client, daemon, login, provider, status};
 use crate::control::{in_flight, pools, usage};
 
-/// A question to the daemon, whose type says what answers it.
+/// A request whose type determines the reply's type.
 pub trait Call {
-    /// The answer.
+    /// The reply.
     type Reply: Serialize + DeserializeOwned + Send + Sync;
 
-    /// How long the daemon may take.
+    /// How long the daemon may take to reply.
     const PATIENCE: CallTimeout;
 
-    /// As it goes over the wire.
+    /// The form on the wire.
     fn operation(self) -> Operation;
 }
 
-/// How long the daemon may take for one answer.
+/// How long the daemon may take for one reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallTimeout {
-    /// It answers from memory.
+    /// Answered from memory.
     Short,
-    /// It answers after two seconds by itself, or reads a disk.
+    /// The daemon answers within two seconds or reads a disk.
     Wait,
-    /// It waits for the provider, or for another program's lock.
+    /// The daemon waits for a provider or for another program's lock.
     Long,
 }
 
 impl CallTimeout {
-    /// As a time limit.
+    /// The limit as a duration.
     pub fn limit(self) -> Duration {
         match self {
             Self::Short => Duration::from_secs(10),
@@ -48,11 +48,11 @@ impl CallTimeout {
 /// `NAME(ARGUMENTS) = "name on the wire", PATIENCE => REPLY;`
 macro_rules! calls {
     ($($(#[doc = $doc:literal])* $name:ident $(($arguments:ty))? = $wire:literal, $patience:ident => $reply:ty;)*) => {
-        /// What a client can ask, as it goes over the wire: `"name"`, or `{"name":ARGUMENTS}`.
+        /// Everything that a client can request. On the wire: `"name"`, or `{"name":ARGUMENTS}`.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Operation {
             $($(#[doc = $doc])* #[serde(rename = $wire)] $name $(($arguments))?,)*
-            /// The name of an operation of a newer client, with arguments or without; answered with
+            /// An operation of a newer client, with or without arguments. The daemon answers
             /// [`ErrorCode::UnknownOperation`](super::ErrorCode::UnknownOperation).
             #[serde(untagged)]
             Unknown(#[serde(deserialize_with = "unknown_name")] String),
@@ -73,7 +73,7 @@ macro_rules! calls {
             }
         )*
 
-        /// The operations with arguments. One of them with wrong arguments is not unknown, but no request.
+        /// The operations with arguments. A known one with wrong arguments is a bad request, not an unknown operation.
         const WITH_ARGUMENTS: &[&str] = &[$($({
             type _Arguments = $arguments;
             $wire
@@ -84,39 +84,39 @@ macro_rules! calls {
 calls! {
     /// The state of the daemon and its providers.
     Status = "status", Short => status::Status;
-    /// Which providers are served.
+    /// The configured providers.
     Providers = "providers", Short => provider::Providers;
-    /// The same, after the providers were asked for lists of models that are not known.
+    /// The configured providers, after their lists of models were fetched where they were missing.
     Models = "models", Short => provider::Providers;
-    /// What shows that a request on the port is the client's own and no app's.
+    /// The mark that tells the caller's own requests on the port from an app's.
     OwnMark = "own_mark", Short => daemon::OwnMarkValue;
     /// The last lines of the log.
     Log(daemon::LogFrom) = "log", Short => daemon::LogTail;
-    /// Stop once running requests have finished.
+    /// Stop once the requests in flight have finished.
     Stop = "stop", Short => daemon::StopNotice;
-    /// The same, and start again as it was started.
+    /// Stop, then start again with the same command line.
     Restart = "restart", Short => daemon::StopNotice;
     /// Read the configuration and the logins again.
     Reload = "reload", Long => daemon::ReloadReport;
-    /// Begin a login with a code that the user enters.
+    /// Begin a login: with a code to enter, or on a page in the browser.
     LoginBegin(login::LoginBegin) = "login_begin", Long => login::LoginBegun;
-    /// Wait a moment for the user to enter it.
+    /// Wait a moment for the user to finish the login.
     LoginWait(login::LoginSession) = "login_wait", Wait => login::LoginProgress;
     /// Cancel a login.
     LoginCancel(login::LoginSession) = "login_cancel", Short => login::LoginCancelled;
-    /// Take what the user has pasted of a browser's way back.
+    /// Submit the address that the user has pasted from the browser.
     LoginPaste(login::LoginPaste) = "login_paste", Short => login::LoginPasteTaken;
-    /// Forget a login.
+    /// Remove a login.
     Logout(login::ProviderChoice) = "logout", Long => login::LogoutReport;
     /// Renew a credential now.
     Refresh(login::ProviderChoice) = "refresh", Long => login::RefreshOutcome;
     /// Every login of every provider.
     Logins = "logins", Short => pools::LoginList;
-    /// Use logins again that are cooling down.
+    /// End the cooldown of logins.
     LoginReset(pools::LoginChoice) = "login_reset", Long => pools::LoginResetReport;
-    /// Forget one of several logins.
+    /// Remove one of several logins.
     LoginRemove(pools::LoginChoice) = "login_remove", Long => login::LogoutReport;
-    /// Which apps have a key.
+    /// The apps that have a key.
     Clients = "clients", Short => client::ClientList;
     /// Make a key for an app.
     ClientAdd(client::ClientAdd) = "client_add", Long => client::NewKey;
@@ -126,9 +126,9 @@ calls! {
     ClientRotate(client::ClientChoice) = "client_rotate", Long => client::NewKey;
     /// Change an app's limits.
     ClientChange(client::ClientChange) = "client_change", Long => client::ClientChanged;
-    /// Take over the tokens that apps present to another proxy.
+    /// Import the tokens that apps present to another proxy.
     ClientImport(client::ClientImport) = "client_import", Long => client::ClientImportReport;
-    /// Who used how much.
+    /// Usage by app, model, provider and time.
     Usage(usage::UsageQuery) = "usage", Wait => usage::UsageReport;
     /// The requests in flight.
     InFlight(in_flight::InFlightQuery) = "in_flight", Short => in_flight::InFlightReport;
@@ -151,28 +151,28 @@ fn unknown_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 /// One request: `{"id":1,"op":"status"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRequest {
-    /// The client's number, given back with the reply.
+    /// Chosen by the client and repeated in the reply.
     pub id: u64,
-    /// What is asked.
+    /// The operation.
     pub op: Operation,
 }
 
 /// One reply: `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply<T> {
-    /// The request's number; `null` when the request was too broken to have one.
+    /// The request's number; `null` if the request was too malformed to have one.
     pub id: Option<u64>,
-    /// The result.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: CallOutcome<T>,
 }
 
-/// The result of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallOutcome<T> {
-    /// The answer.
+    /// The reply's content.
     Ok(T),
-    /// Why there is none.
+    /// Why the request failed.
     Error(ControlError),
 }

@@ -1,4 +1,4 @@
-//! Client keys: which apps have one, and what each is good for.
+//! Client keys: the apps that have one, and what each key may do.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,171 +6,171 @@ use super::key::IssuedKey;
 use super::login::is_default;
 use super::time::Timestamp;
 
-/// Which apps have a key.
+/// The apps that have a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientList {
-    /// The daemon's wall clock when it answered; what all relative times refer to.
+    /// The daemon's wall clock at the time of the reply; relative times refer to it.
     pub now: Timestamp,
-    /// The apps by name.
+    /// The apps, sorted by name.
     pub clients: Vec<ClientEntry>,
-    /// The providers that keys are limited to and that are not configured.
+    /// Providers that a key is limited to and that are not configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_providers: Vec<String>,
 }
 
-/// One app that has a key. The key itself is never shown.
+/// An app that has a key. The key itself is never part of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientEntry {
-    /// The name that the key was given.
+    /// The app's name.
     pub name: String,
-    /// When it was added.
+    /// When the app was added.
     pub created_at: Option<Timestamp>,
-    /// When it got another key.
+    /// When its key was last replaced.
     pub rotated_at: Option<Timestamp>,
-    /// The providers that the key is good for; none means all.
+    /// The providers that the key may use; empty means all.
     pub providers: Vec<String>,
-    /// The paths below `/v1` that the key is good for; none means all.
+    /// The paths below `/v1` that the key may use; empty means all.
     pub paths: Vec<String>,
-    /// How many requests may be under way at once; `None` means any number.
+    /// How many requests may be in flight at once; `None` means no limit.
     pub in_flight: Option<u32>,
-    /// How much the key may be used, and for which models.
+    /// The key's limits on models and use.
     #[serde(flatten)]
     pub limits: ClientLimits,
-    /// What it was used for today, where that is limited.
+    /// Today's use, if the key has a daily limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub today: Option<ClientToday>,
-    /// Requests that were let in, ever.
+    /// Requests admitted so far.
     pub requests: u64,
-    /// The last one.
+    /// The time of the latest request.
     pub last_used_at: Option<Timestamp>,
-    /// Where requests came from, an IP address or `unix socket`, the last place first.
+    /// Where requests came from, the latest first: IP addresses, or `unix socket`.
     pub last_used_from: Vec<String>,
-    /// Fields of its entry in the file that mean nothing to the daemon, such as a misspelled limit.
+    /// Unknown fields of its entry in the file, such as a misspelled limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_fields: Vec<String>,
 }
 
-/// How much a key may be used, and for which models.
+/// A key's limits on models and use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientLimits {
-    /// The models that the key is good for; none means all.
+    /// The models that the key may use; empty means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// Requests within a minute.
+    /// Requests per minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
-    /// Requests on a day of the machine's time zone.
+    /// Requests per day in the machine's time zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_day: Option<u32>,
-    /// Tokens on such a day, in and out.
+    /// Tokens per day, input and output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_day: Option<u64>,
 }
 
-/// What a key was used for today.
+/// A key's use today.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientToday {
-    /// Requests that were sent to a provider.
+    /// Requests sent to a provider.
     pub requests: u64,
-    /// Tokens, in and out.
+    /// Tokens, input and output.
     pub tokens: u64,
-    /// Those of them that no answer has told, by an estimate.
+    /// How many of those tokens are estimated, because the answer reported no count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub estimated_tokens: u64,
 }
 
-/// Which app is to get a key, and what for.
+/// The app that needs a key, and the key's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientAdd {
-    /// Its name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`.
+    /// The app's name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// The providers that the key is to be good for; none means all.
+    /// The providers that the key may use; empty means all.
     #[serde(default)]
     pub providers: Vec<String>,
-    /// The paths below `/v1` that the key is to be good for; none means all.
+    /// The paths below `/v1` that the key may use; empty means all.
     #[serde(default)]
     pub paths: Vec<String>,
-    /// How many requests may be under way at once; `None` means any number.
+    /// How many requests may be in flight at once; `None` means no limit.
     #[serde(default)]
     pub in_flight: Option<u32>,
-    /// How much the key may be used, and for which models.
+    /// The key's limits on models and use.
     #[serde(flatten)]
     pub limits: ClientLimits,
 }
 
-/// What a key is to be good for from now on.
+/// A change of a key's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientChange {
-    /// The app, and its new limits. An empty list or `None` leaves one as it is.
+    /// The app and its new limits. A limit that is empty or `None` stays as it is.
     #[serde(flatten)]
     pub set: ClientAdd,
-    /// The limits that it is to have no longer.
+    /// The limits to remove.
     #[serde(default)]
     pub clear: Vec<ClientLimit>,
 }
 
-/// A limit of a key, by its name in [`ClientEntry`].
+/// A limit of a key, named as in [`ClientEntry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientLimit {
-    /// The providers.
+    /// See [`ClientEntry::providers`].
     Providers,
-    /// The paths.
+    /// See [`ClientEntry::paths`].
     Paths,
     /// The models.
     Models,
-    /// Requests at once.
+    /// Requests in flight at once.
     InFlight,
-    /// Requests within a minute.
+    /// Requests per minute.
     RequestsPerMinute,
-    /// Requests on a day.
+    /// Requests per day.
     RequestsPerDay,
-    /// Tokens on a day.
+    /// Tokens per day.
     TokensPerDay,
 }
 
-/// A key with other limits.
+/// The result of a change of limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientChanged {
-    /// What all times refer to.
+    /// The time that all relative times refer to.
     pub now: Timestamp,
-    /// The app.
+    /// The app with its new limits.
     pub client: ClientEntry,
-    /// What the user may want to look at again; whole sentences.
+    /// Warnings for the user, as whole sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// Which app is meant.
+/// The app that a call is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientChoice {
-    /// Its name.
+    /// The app's name.
     pub name: String,
 }
 
-/// An app and the key that was just made for it: the only answer with a secret, because it is made
-/// where its hash is kept, and shown once.
+/// An app and its new key. The only reply with a secret: the daemon makes the key, keeps its hash alone, and shows it
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewKey {
     /// The app.
     pub client: ClientEntry,
-    /// The key, which can't be shown again.
+    /// The key. It can't be shown again.
     pub key: IssuedKey,
-    /// What the user may want to look at again; whole sentences.
+    /// Warnings for the user, as whole sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// An app's key is good for no further request.
+/// An app's key was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRevoked {
-    /// The app.
+    /// The app's name.
     pub name: String,
-    /// No key is left, so a listener that needs one refuses everyone.
+    /// Whether this was the last key, so that a listener that requires one now refuses every request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_last: bool,
-    /// A listener needs no key, so the app can still ask there without one.
+    /// Whether some listener requires no key, so that the app can still use that one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keyless: bool,
 }
@@ -178,48 +178,48 @@ pub struct ClientRevoked {
 /// Tokens that apps present to another proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientImport {
-    /// The tokens; one request may have 64 KiB, so many take several.
+    /// The tokens. A request holds at most 64 KiB, so many tokens take several requests.
     pub keys: Vec<ImportedKey>,
 }
 
 /// One such token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedKey {
-    /// Whose it is, in the other proxy's words.
+    /// The token's label at the other proxy.
     pub label: String,
-    /// The token, which stays what it is.
+    /// The token, which the app continues to present.
     pub key: IssuedKey,
 }
 
-/// What became of tokens, in their order.
+/// The result of an import, in the order of the tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientImportReport {
-    /// One for each token.
+    /// One result per token.
     pub results: Vec<ClientImportResult>,
 }
 
-/// What became of one token.
+/// The result for one token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientImportResult {
-    /// Whose it is, in the other proxy's words.
+    /// The token's label at the other proxy.
     pub label: String,
-    /// The app's name here; `None` where there is none.
+    /// The app's name here, if it has one.
     pub name: Option<String>,
-    /// The result.
+    /// What happened to the token.
     pub outcome: ImportOutcome,
-    /// Why, for people.
+    /// The reason, for people.
     pub detail: Option<String>,
 }
 
-/// What became of a token.
+/// What happened to a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImportOutcome {
-    /// It is an app's key now.
+    /// It is now an app's key.
     Imported,
-    /// It is known, or its name is; nothing has changed.
+    /// The token or its name exists already; nothing changed.
     Skipped,
-    /// It can't be a key.
+    /// It can't serve as a key.
     Refused,
     /// An outcome of a newer daemon.
     #[serde(untagged)]

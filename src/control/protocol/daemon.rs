@@ -1,4 +1,4 @@
-//! The daemon's process: its end, a reload, its log, and what marks its own requests.
+//! The daemon's process: stopping, reloading, its log, and the mark of its user's own requests.
 
 use std::path::PathBuf;
 
@@ -7,54 +7,54 @@ use serde_json::Value;
 
 use super::key::IssuedKey;
 
-/// What a request on the port shows in `x-hermes-own`, so that it counts as no app's. It is known to
-/// this user alone and good until the daemon ends.
+/// The value of `x-hermes-own` that keeps a request on the port out of any app's counts. Known only to this user, and
+/// valid until the daemon ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnMarkValue {
-    /// The field's value.
+    /// The header's value.
     pub mark: IssuedKey,
 }
 
 /// The daemon is about to stop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopNotice {
-    /// Requests under way, which may finish first.
+    /// Requests in flight, which may finish first.
     pub in_flight: u64,
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
-    /// Keys of the configuration whose new value is in force.
+    /// Configuration keys whose new value is now in force.
     pub applied: Vec<String>,
-    /// Keys whose new value takes a restart.
+    /// Configuration keys whose new value needs a restart.
     pub needs_restart: Vec<String>,
-    /// Providers that were told to read their credential again.
+    /// Providers whose credential is read again.
     pub providers_reloaded: Vec<String>,
-    /// Those whose login or API key could not be read.
+    /// Providers whose login or API key could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers_unreadable: Vec<String>,
-    /// Providers whose login is still being renewed with the former settings. Requests go by the new ones.
+    /// Providers whose login is still being renewed with the former settings. Requests already follow the new ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers_finishing: Vec<String>,
 }
 
-/// Which lines of the log are wanted.
+/// A range of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogFrom {
-    /// From this number on; 0 is all that there are.
+    /// The first line's number; 0 asks for all lines that are kept.
     pub from: u64,
 }
 
 /// The last lines of the log, as far as the daemon keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogTail {
-    /// Where they are written.
+    /// Where the log is written.
     pub place: LogPlace,
-    /// The number that the next line will have.
+    /// The number of the next line to come.
     pub next: u64,
-    /// The lines, the last one last; none where the journal has them.
+    /// The lines in order; empty if the journal keeps them.
     pub lines: Vec<String>,
 }
 
@@ -62,13 +62,13 @@ pub struct LogTail {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogPlace {
-    /// The journal.
+    /// The systemd journal.
     Journal,
-    /// The file that `--log-file` names.
+    /// The file given with `--log-file`.
     File(PathBuf),
     /// Standard error.
     StandardError,
-    /// A place of a newer daemon.
+    /// A destination of a newer daemon.
     #[serde(untagged)]
     Other(Value),
 }

@@ -1,14 +1,14 @@
-//! Why the daemon did not do what was asked.
+//! Why the daemon could not do what was asked.
 
 use serde::{Deserialize, Serialize};
 
-/// Why the daemon did not do what was asked.
+/// Why the daemon could not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ControlError {
-    /// What a program branches on.
+    /// The kind of error, for programs.
     pub code: ErrorCode,
-    /// What a person reads: full sentences, several lines where there are several problems.
+    /// The text for people: full sentences, one line per problem.
     pub message: String,
     /// How to fix it, preferably a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ impl ControlError {
         }
     }
 
-    /// The same with a hint.
+    /// Adds a hint.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
@@ -41,49 +41,49 @@ impl ControlError {
 pub enum ErrorCode {
     /// The two sides speak different versions.
     ProtocolMismatch,
-    /// All places for clients are taken.
+    /// The limit on connected clients is reached.
     TooManyClients,
-    /// The line is no request.
+    /// The line is not a request.
     BadRequest,
-    /// The line is longer than a request may be.
+    /// The line exceeds the size limit of a request.
     TooLong,
     /// The client was silent for too long.
     Timeout,
-    /// The daemon doesn't know the operation.
+    /// The daemon does not know the operation.
     UnknownOperation,
-    /// The configuration has mistakes; the message lists them all.
+    /// The configuration has mistakes; the message lists all of them.
     ConfigInvalid,
-    /// The user refused the login in the browser.
+    /// The user denied the login in the browser.
     LoginDenied,
-    /// The code was not entered in time.
+    /// The code expired before the user entered it.
     LoginExpired,
-    /// The login came to another bad end, and the message says which.
+    /// The login failed for another reason, which the message gives.
     LoginFailed,
-    /// What was pasted is no answer to the login, which goes on.
+    /// The pasted text does not answer the login, which continues.
     LoginPasteRefused,
-    /// No provider of this name is configured.
+    /// No provider with this name is configured.
     UnknownProvider,
-    /// No login of this number is under way.
+    /// No login with this number is in progress.
     NoSuchSession,
     /// The provider has no login with this label.
     UnknownLogin,
-    /// The provider has a login with this label already.
+    /// The provider already has a login with this label.
     LabelTaken,
-    /// The provider has a fixed key and no login.
+    /// The provider uses a fixed key and has no login.
     NotSupported,
     /// The credential store can't be read or written.
     StoreUnusable,
-    /// No app of this name has a key.
+    /// No app with this name has a key.
     UnknownClient,
-    /// An app of this name has a key already.
+    /// An app with this name already has a key.
     ClientExists,
     /// An app's name or limit is invalid.
     InvalidClient,
     /// The file of client keys can't be read or written.
     ClientsUnusable,
-    /// The daemon stops.
+    /// The daemon is stopping.
     ShuttingDown,
-    /// The daemon failed, and the message says at what.
+    /// The daemon failed; the message says at what.
     Internal,
     /// A code of a newer daemon.
     #[serde(untagged)]

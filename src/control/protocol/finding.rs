@@ -1,53 +1,53 @@
-//! What is wrong, as [`judge`](crate::control::judge) finds it.
+//! Problems, as [`judge`](crate::control::judge) finds them.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What a program branches on.
+    /// The kind of problem, for programs.
     pub code: FindingCode,
-    /// How much it matters.
+    /// How urgent it is.
     pub severity: Severity,
-    /// What a person reads; no full stop.
+    /// The text for people, without a full stop.
     pub text: String,
-    /// What fixes it or shows more, where a command does.
+    /// A command that fixes it or shows more, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The provider that it is about.
+    /// The provider concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The listener's address that it is about.
+    /// The listener's address concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
-    /// The provider's requests can't be served, now or once the token in use expires: `/readyz`
-    /// answers with 503.
+    /// Whether the provider's requests can't be served, now or once the current token expires. `/readyz` then answers
+    /// 503.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blocks: bool,
 }
 
-/// How much a [`Finding`] matters.
+/// How urgent a [`Finding`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It works, but needs attention.
+    /// Works, but needs attention.
     Attention,
-    /// Apps get errors, or will when the token in use expires.
+    /// Apps get errors, or will once the current token expires.
     Bad,
     /// A severity of a newer daemon.
     #[serde(untagged)]
     Other(String),
 }
 
-/// What a [`Finding`] is.
+/// The kinds of [`Finding`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
-    /// No daemon runs.
+    /// The daemon is not running.
     NotRunning,
-    /// The daemon did not answer as it should.
+    /// The daemon did not answer properly.
     NoAnswer,
-    /// It listens on no address.
+    /// The daemon listens on no address.
     ListensNowhere,
     /// The machine does not have a listener's address.
     AddressMissing,
@@ -57,47 +57,47 @@ pub enum FindingCode {
     NoClientKeys,
     /// The file of client keys can't be read.
     ClientKeysUnreadable,
-    /// There is no login, or no API key.
+    /// The provider has no login or API key.
     LoginNeeded,
     /// The login's file can't be read.
     StoreUnreadable,
-    /// A renewed login could not be saved, so none is asked for.
+    /// A renewed login could not be saved, so no further renewal is attempted.
     StoreUnusable,
-    /// The token has expired and can't be renewed.
+    /// The token has expired and can't be renewed at the moment.
     Unavailable,
-    /// The login was not read yet.
+    /// The login has not been read yet.
     Starting,
-    /// The provider fails requests.
+    /// Requests to the provider fail.
     RequestsFail,
-    /// An app was refused a moment ago.
+    /// An app's request was refused a moment ago.
     RequestsRefused,
-    /// The login works, but can't be kept fresh.
+    /// The login works, but its renewal fails.
     LoginTrouble,
     /// A renewed login could not be saved.
     Unsaved,
-    /// The grant ends soon, or has ended.
+    /// The grant ends soon or has ended.
     LoginEndsSoon,
-    /// A renewal was cut off, and its refresh token may have been spent.
+    /// A renewal was interrupted and may have used up its refresh token.
     LoginMayBeSpent,
-    /// One of several logins has nothing left for a while; the others serve.
+    /// One of several logins is out of quota for a while; the others serve.
     LoginCoolingDown,
-    /// All of several logins have nothing left for a while.
+    /// All of several logins are out of quota for a while.
     LoginsCoolingDown,
     /// One of several logins has ended; the others serve.
     LoginEnded,
-    /// The quota of the only login is used up.
+    /// The only login's quota is used up.
     QuotaSpent,
     /// This machine's clock differs from the provider's.
     ClockWrong,
-    /// What is counted of usage can't be saved.
+    /// Usage counts can't be saved.
     UsageUnsaved,
     /// The configuration file can't be used.
     ConfigBroken,
-    /// The configuration file is gone.
+    /// The configuration file is missing.
     ConfigMissing,
-    /// Changed settings wait for a restart.
+    /// Changed settings need a restart.
     RestartNeeded,
-    /// A reload applies the configuration file.
+    /// The configuration file has changed; a reload applies it.
     ConfigChanged,
     /// A code of a newer daemon.
     #[serde(untagged)]
@@ -105,7 +105,7 @@ pub enum FindingCode {
 }
 
 impl FindingCode {
-    /// The code as it is in JSON.
+    /// The code as written in JSON.
     pub fn as_str(&self) -> &str {
         match self {
             Self::NotRunning => "not_running",

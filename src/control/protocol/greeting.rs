@@ -4,20 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ControlError;
 
-/// The protocol's own version; it has nothing to do with the package's.
+/// The protocol's version, independent of the package's.
 pub const VERSION: u32 = 1;
 
 /// The client's first line: `{"hello":{…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
-    /// Who calls.
+    /// The client's introduction.
     pub hello: ClientHello,
 }
 
-/// Who calls.
+/// The client's introduction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientHello {
-    /// The version that the client speaks.
+    /// The protocol version that the client speaks.
     pub protocol: u32,
     /// Name and version for the log, such as `hermesctl 0.1.0`.
     pub client: String,
@@ -27,19 +27,19 @@ pub struct ClientHello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Welcome {
-    /// The client may ask.
+    /// The daemon accepts requests now.
     Hello(DaemonHello),
-    /// The client is turned away.
+    /// The daemon turns the client away.
     Error(ControlError),
 }
 
-/// Who answers.
+/// The daemon's introduction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonHello {
-    /// The version that the daemon speaks.
+    /// The protocol version that the daemon speaks.
     pub protocol: u32,
     /// The daemon's package version.
     pub version: String,
-    /// The daemon's process.
+    /// The daemon's process id.
     pub pid: u32,
 }

@@ -1,21 +1,21 @@
-//! A secret text on the wire: a client's key, a mark, or what a user has pasted.
+//! A secret text on the wire: a client's key, a mark, or pasted text.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// The key of an app, in JSON a string. `Debug` does not show it.
+/// A secret text, a string in JSON. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IssuedKey(Zeroizing<String>);
 
 impl IssuedKey {
-    /// Takes the text over.
+    /// Wraps a secret text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The key itself, to be shown or to be hashed.
+    /// The secret in the clear, to show or hash it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! The messages of the control protocol: plain data, no behaviour beyond its JSON form. A file for each noun; [`calls`] has
-//! what can be asked, and what answers it.
+//! The messages of the control protocol: plain data, with no behaviour beyond its JSON form. Each noun has a file;
+//! [`calls`] lists the calls and their replies.
 
 pub mod calls;
 mod client;

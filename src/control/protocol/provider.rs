@@ -6,28 +6,28 @@ use super::finding::Finding;
 use super::time::Timestamp;
 use crate::control::chat_apis::{ChatApis, PathEntry};
 
-/// Which providers are served.
+/// The configured providers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Providers {
-    /// The default one first.
+    /// The providers, the default one first.
     pub providers: Vec<ProviderEntry>,
-    /// Those that are built in and not set up.
+    /// Built-in providers that are not set up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub available: Vec<AvailableProvider>,
 }
 
-/// A provider that is built in and not set up.
+/// A built-in provider that is not set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvailableProvider {
     /// The name in paths and on the command line.
     pub name: String,
     /// The name for people.
     pub display_name: String,
-    /// What sets it up.
+    /// The command that sets it up.
     pub command: String,
 }
 
-/// One provider, without the state of its credential.
+/// A provider, without the state of its credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -38,30 +38,30 @@ pub struct ProviderEntry {
     pub name: String,
     /// The name for people.
     pub display_name: String,
-    /// Whether `/v1` means it where a listener names none.
+    /// Whether `/v1` refers to it on listeners that name no provider.
     pub default: bool,
-    /// Where requests go, once it is known.
+    /// Where requests are sent, once known.
     pub base_url: Option<String>,
-    /// Whether there is a login, or the fixed API key, that can be read.
+    /// Whether it has a readable login or API key.
     pub logged_in: bool,
-    /// The worst that is wrong with it, as in the status.
+    /// Its most severe problem, as in the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
-    /// Whether it takes a fixed API key in place of a login.
+    /// Whether it uses a fixed API key instead of a login.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api_key: bool,
-    /// Whether its server asks for no key, and `api_key` for nothing.
+    /// Whether its server needs no key. `api_key` then requires nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_key: bool,
-    /// The base URL of its apps, while a port is open.
+    /// The base URL for its apps, while a listener is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_url: Option<String>,
-    /// What is forwarded.
+    /// The paths that are forwarded.
     pub paths: Vec<PathEntry>,
-    /// Which APIs for chats these are; an older daemon does not say.
+    /// Which chat APIs those paths are; missing from older daemons.
     #[serde(default, skip_serializing_if = "ChatApis::is_empty")]
     pub wires: ChatApis,
-    /// The ids of its models, as far as an app has asked for them lately.
+    /// The ids of its models, if an app has asked for them recently.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
 }
@@ -70,15 +70,15 @@ pub struct ProviderEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderState {
-    /// The credential is not yet read.
+    /// The credential has not been read yet.
     Starting,
     /// The credential is valid.
     Ready,
-    /// The credential is being renewed; requests wait for it if the old one has expired.
+    /// The credential is being renewed; requests wait only if the old one has expired.
     Refreshing,
-    /// The credential has expired and the token endpoint can't be reached; it is tried again.
+    /// The credential has expired and the token endpoint can't be reached; the renewal is retried.
     Unavailable,
-    /// Only a person can help: there is no login, or the provider has revoked it.
+    /// The user must act: the login is missing, or the provider has revoked it.
     LoginNeeded,
     /// The credential store can't be read.
     StoreUnreadable,
@@ -88,7 +88,7 @@ pub enum ProviderState {
 }
 
 impl ProviderState {
-    /// As a person reads it.
+    /// The state in words, for people.
     pub fn in_words(&self) -> &str {
         match self {
             Self::Starting => "starting",
@@ -106,24 +106,24 @@ impl ProviderState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {
-    /// A fixed key.
+    /// A fixed API key.
     ApiKey,
-    /// Nothing: the server asks for no key.
+    /// No credential: the server needs no key.
     #[serde(rename = "none")]
     NoKey,
-    /// What a login gave, in the provider's own word.
+    /// The result of a login, in the provider's own term.
     #[serde(untagged)]
     OfLogin(String),
 }
 
-/// One renewal.
+/// The latest renewal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshReport {
     /// When it ended.
     pub at: Timestamp,
     /// How it ended.
     pub result: RefreshResult,
-    /// More about it, for people.
+    /// Details, for people.
     pub detail: Option<String>,
 }
 
@@ -131,17 +131,17 @@ pub struct RefreshReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshResult {
-    /// The provider gave a new credential.
+    /// The provider issued a new credential.
     Refreshed,
-    /// Another program had renewed it, and its credential was taken over.
+    /// Another program had already renewed it, and its credential was adopted.
     Adopted,
-    /// It failed in a way that may pass; it is tried again.
+    /// A temporary failure; the renewal is retried.
     Failed,
-    /// The provider refused it; a login is needed.
+    /// The provider rejected it; the user must log in.
     Rejected,
-    /// There is no login to renew.
+    /// No login exists.
     NoLogin,
-    /// The login has nothing that renews it: it ends with its token.
+    /// The login can't be renewed and ends with its token.
     NotRenewable,
     /// A result of a newer daemon.
     #[serde(untagged)]
@@ -151,29 +151,29 @@ pub enum RefreshResult {
 /// An account's quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaStatus {
-    /// When the provider said so.
+    /// When the provider reported it.
     pub at: Timestamp,
-    /// Its windows, the shortest first.
+    /// The quota's windows, the shortest first.
     pub windows: Vec<QuotaWindow>,
 }
 
-/// A window of a quota.
+/// One window of a quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaWindow {
     /// The provider's name for it.
     pub name: String,
-    /// How much of it is used.
+    /// The percentage used.
     pub used_percent: u64,
-    /// How long it is, if the provider says so.
+    /// The window's length, if the provider reports it.
     pub length_seconds: Option<u64>,
-    /// When it begins again, if the provider says so.
+    /// When the window resets, if the provider reports it.
     pub resets_at: Option<Timestamp>,
     /// The time until then.
     pub resets_in_seconds: Option<i64>,
-    /// What it has in all, in requests or tokens, if the provider says so.
+    /// The window's total, in requests or tokens, if the provider reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// What is left of that.
+    /// What is left of that total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
 }

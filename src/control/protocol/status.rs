@@ -13,48 +13,48 @@ use crate::control::pools::PoolStatus;
 /// The state of the daemon and its providers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The daemon's wall clock when it answered; what all relative times refer to.
+    /// The daemon's wall clock at the time of the reply; relative times refer to it.
     pub now: Timestamp,
     /// The daemon itself.
     pub daemon: DaemonStatus,
-    /// Where it listens.
+    /// The addresses on which it listens.
     pub listeners: Vec<ListenerStatus>,
-    /// Its providers, the default one first.
+    /// The providers, the default one first.
     pub providers: Vec<ProviderStatus>,
-    /// Requests that were refused before any provider was asked, since the daemon started; `None`
-    /// where there was none, and with an old daemon.
+    /// Requests refused since the daemon started, before any provider was asked; `None` if there were none, or from an
+    /// old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RequestFailures>,
-    /// Of these, those that an app may miss: what a browser or a monitor asks for by itself and pages
-    /// of other sites are left out.
+    /// The part of those refusals that an app may notice, without requests that browsers and monitors make on their own
+    /// and those of other sites' pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_apps: Option<RequestFailures>,
-    /// How many apps have a client key; `None` with an old daemon.
+    /// How many apps have a client key; `None` from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys: Option<u64>,
-    /// Why their file could not be read when it was read last; the keys of before are in force.
+    /// Why the latest read of the client keys' file failed; the former keys stay in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys_fault: Option<String>,
-    /// The command that makes it readable again.
+    /// The command that makes the file readable again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys_command: Option<String>,
-    /// Why usage could not be saved when that was tried last.
+    /// Why the latest save of the usage failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_fault: Option<String>,
-    /// What is wrong, the worst first, as [`judge`](crate::control::judge) finds it; empty where all is well,
-    /// `None` with an old daemon.
+    /// The problems, the most severe first, as [`judge`](crate::control::judge) finds them; empty if all is well,
+    /// `None` from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub findings: Option<Vec<Finding>>,
 }
 
-/// A login that can't be renewed, because the renewed one could not be saved.
+/// A login whose renewals are suspended, because a renewed one could not be saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsavableLogin {
     /// Since when.
     pub at: Timestamp,
-    /// Why, with the file's name.
+    /// The reason, with the file's name.
     pub reason: String,
-    /// The command that fixes it, where one does.
+    /// The command that fixes it, if there is one.
     pub command: Option<String>,
 }
 
@@ -63,29 +63,29 @@ pub struct UnsavableLogin {
 pub struct UnreadableLogin {
     /// Since when.
     pub at: Timestamp,
-    /// Why, with the file's name.
+    /// The reason, with the file's name.
     pub reason: String,
-    /// The command that makes it usable again, where one does.
+    /// The command that makes it usable again, if there is one.
     pub command: Option<String>,
-    /// Whether the copy for Hermes Agent's profiles holds the login whole and serves.
+    /// Whether the copy for Hermes Agent's profiles holds the complete login and is used instead.
     pub copied: bool,
 }
 
-/// Requests that went wrong.
+/// Requests that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFailures {
-    /// How many.
+    /// How many failed.
     pub count: u64,
-    /// When the last one ended.
+    /// When the latest one ended.
     pub at: Timestamp,
-    /// The code of its error, `answer_cut`, or `http_` and the provider's status.
+    /// Its error code, `answer_cut`, or `http_` followed by the provider's status.
     pub code: String,
-    /// Its number, as the log has it.
+    /// Its id, as in the log.
     pub request_id: String,
-    /// The app's name or its address, where that matters.
+    /// The app's name or address, where relevant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The host, the web page or the user that was refused, where it is one of these.
+    /// The host, web page or user that was refused, if it was one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
 }
@@ -95,32 +95,32 @@ pub struct RequestFailures {
 pub struct DaemonStatus {
     /// The package version.
     pub version: String,
-    /// The process.
+    /// The process id.
     pub pid: u32,
     /// When it started.
     pub started_at: Timestamp,
-    /// How long it has run.
+    /// The time since then.
     pub uptime_seconds: u64,
-    /// The configuration that is in force; `None` when there is no file and defaults apply.
+    /// The configuration file in force; `None` if there is no file and defaults apply.
     pub config_file: Option<PathBuf>,
-    /// Tells that file's text, when it was read, from what stands in it now.
+    /// A digest of the file as it was read, to detect later changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_digest: Option<String>,
-    /// The keys of that file whose new values wait for a restart, such as `listen[0].address`.
+    /// Keys of the file whose new values need a restart, such as `listen[0].address`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<String>,
-    /// The flags that win over the file.
+    /// Flags that override the file.
     #[serde(default, skip_serializing_if = "CommandLine::is_empty")]
     pub command_line: CommandLine,
-    /// The proxies of its environment: the variable, and `host:port` of its value.
+    /// Proxies from its environment: the variable, and `host:port` from its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub proxies: BTreeMap<String, String>,
-    /// Whether a service manager started it, which alone can restart it.
+    /// Whether a service manager started it; only then can it be restarted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub managed: bool,
 }
 
-/// The flags of the daemon that win over its file; `None` where one was not given.
+/// The daemon's flags that override its file; `None` for a flag that was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandLine {
@@ -142,31 +142,30 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Whether none was given.
+    /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// One address that the daemon listens on.
+/// An address on which the daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
-    /// The address, `127.0.0.1:8645`, `docker0:8645` or `unix:/run/…`.
+    /// The address: `127.0.0.1:8645`, `docker0:8645` or `unix:/run/…`.
     pub address: String,
-    /// What an app is configured with, `http://127.0.0.1:8645/v1`; the address of a Unix socket.
+    /// The base URL for apps, `http://127.0.0.1:8645/v1`; for a Unix socket its address.
     pub url: String,
-    /// The provider that `/v1` means there.
+    /// The provider that `/v1` refers to there.
     pub provider: String,
-    /// Connections that are open.
+    /// Open connections.
     pub connections: u64,
-    /// Whether apps must show a client key there.
+    /// Whether apps must present a client key there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_key: bool,
-    /// Whether the machine does not have the address yet, or the Unix socket was removed and can't be
-    /// restored yet.
+    /// Whether the machine does not have the address yet, or the Unix socket was removed and can't be restored yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
-    /// What it holds beside its address: `[::1]:8645` with 127.0.0.1:8645.
+    /// Further addresses of the same listener: `[::1]:8645` with 127.0.0.1:8645.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
 }
@@ -185,60 +184,57 @@ pub struct ProviderStatus {
     pub name: String,
     /// The name for people.
     pub display_name: String,
-    /// Whether `/v1` means it where a listener names none.
+    /// Whether `/v1` refers to it on listeners that name no provider.
     pub default: bool,
-    /// Whether requests can be served.
+    /// Whether it can serve requests.
     pub state: ProviderState,
-    /// Where requests go, once it is known.
+    /// Where requests are sent, once known.
     pub base_url: Option<String>,
-    /// The kind of the credential in use.
+    /// The kind of credential in use.
     pub credential: Option<CredentialKind>,
     /// When the credential expires, if it does.
     pub expires_at: Option<Timestamp>,
     /// The time until then; negative once it has passed.
     pub expires_in_seconds: Option<i64>,
-    /// The last time that the credential was renewed, or was to be.
+    /// The latest renewal, or attempt at one.
     pub last_refresh: Option<RefreshReport>,
     /// When the next renewal is due.
     pub next_refresh_at: Option<Timestamp>,
     /// The time until then.
     pub next_refresh_in_seconds: Option<i64>,
-    /// What went wrong last.
+    /// The latest error.
     pub last_error: Option<ErrorReport>,
-    /// Whether a rotated token could not be saved: it works now and is lost at the next start.
+    /// Whether a rotated token could not be saved: it works now and is lost on a restart.
     pub unsaved: bool,
     /// Requests since the daemon started.
     pub requests: RequestCounts,
-    /// The command that logs in, where a login is what helps.
+    /// The command that logs in, if a login would help.
     pub login_command: Option<String>,
-    /// Requests that the provider failed, one after another until now; `None` where the last one
-    /// went well, and with an old daemon.
+    /// Consecutive failed requests up to now; `None` if the latest one succeeded, or from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<RequestFailures>,
-    /// The login in use; `None` without one, with a fixed key, and with an old daemon.
+    /// The login in use; `None` without a login, with a fixed key, or from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<LoginStatus>,
-    /// Why its file can't be read, if it can't be; an earlier credential or a copy may serve all the
-    /// same.
+    /// Why the login's file can't be read, if so. An earlier credential or a copy may still serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<UnreadableLogin>,
-    /// Why a renewed login could not be saved, so that none is asked for; the credential in use serves
-    /// for as long as it lives.
+    /// Why renewals are suspended, if a renewed login could not be saved. The credential in use serves until it
+    /// expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsavable: Option<UnsavableLogin>,
-    /// How far this machine's clock is ahead of the provider's, by its last answer; negative where it
-    /// is behind, `None` before an answer that tells.
+    /// How far this machine's clock is ahead of the provider's, by its latest answer; negative if it is behind, `None`
+    /// until an answer shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_seconds: Option<i64>,
-    /// How much of the account's quota is used, as the provider said last; `None` where it does not say,
-    /// and with an old daemon.
+    /// How much of the account's quota is used, by the provider's latest report; `None` if it reports nothing, or from
+    /// an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaStatus>,
-    /// What its several logins allow; `None` with one login, and with an old daemon.
+    /// What its several logins allow; `None` with a single login, or from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolStatus>,
-    /// How many client keys may ask it, where each of its requests needs one; `None` where none is needed, and with an
-    /// old daemon.
+    /// How many client keys may use it, if all its requests need one; `None` if not, or from an old daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_keys: Option<u64>,
 }
@@ -246,40 +242,40 @@ pub struct ProviderStatus {
 /// The login that a provider's credential comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginStatus {
-    /// The file that holds it.
+    /// The file with the login.
     pub store: PathBuf,
-    /// Whether it is the daemon's own, so that Hermes Agent does not use it.
+    /// Whether the login is the daemon's own, so that Hermes Agent does not use it.
     pub separate: bool,
-    /// When the user logged in, as far as that is known.
+    /// When the user logged in, if known.
     pub since: Option<Timestamp>,
-    /// When the grant ends and the user must log in again, as far as that is known.
+    /// When the grant ends and the user must log in again, if known.
     pub ends_at: Option<Timestamp>,
     /// The time until then; negative once it has passed.
     pub ends_in_seconds: Option<i64>,
-    /// Whether that is so near that the user should log in again now.
+    /// Whether that is so soon that the user should log in again now.
     pub ends_soon: bool,
-    /// A renewal was cut off, and its refresh token may have been spent.
+    /// Whether a renewal was interrupted and may have used up its refresh token.
     pub may_be_spent: bool,
 }
 
-/// Something that went wrong.
+/// An error that occurred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReport {
-    /// When.
+    /// When it occurred.
     pub at: Timestamp,
-    /// What a program branches on.
+    /// The kind of error, for programs.
     pub code: String,
-    /// What a person reads.
+    /// The text for people.
     pub message: String,
 }
 
 /// Requests since the daemon started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
-    /// Under way.
+    /// Requests in flight.
     pub in_flight: u64,
-    /// Ended with the provider's whole answer, whatever its status.
+    /// Requests that ended with the provider's complete answer, whatever its status.
     pub served: u64,
-    /// Ended with an error of the daemon's, a broken answer, or the client's leaving.
+    /// Requests that ended with an error of the daemon, a truncated answer, or a disconnected client.
     pub failed: u64,
 }

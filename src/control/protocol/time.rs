@@ -1,11 +1,11 @@
-//! Moments on the wire.
+//! Points in time on the wire.
 
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A moment, in JSON as RFC 3339 in UTC to the second: `2026-11-23T20:31:00Z`.
+/// A point in time; in JSON as RFC 3339 in UTC, to the second: `2026-11-23T20:31:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub DateTime<Utc>);
 

@@ -18,7 +18,8 @@ const UNTOLD: Duration = Duration::from_hours(1);
 const ONLY_ONE: Duration = Duration::from_mins(1);
 /// The rest of a login that may have used up its quota, if the request may be the cause as well.
 const A_MOMENT: Duration = Duration::from_mins(1);
-/// The longest rest: a time from a provider may be a mistake. It also follows repeated refusals of the same kind.
+/// The longest cooldown, because a time given by a provider may be a mistake. Repeated refusals of the same kind lead
+/// to it as well.
 const LONGEST: Duration = Duration::from_hours(24);
 /// This many equal refusals of an account are not an accident.
 const NO_ACCIDENT: u64 = 3;

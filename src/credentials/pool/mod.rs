@@ -2,7 +2,7 @@
 //! about that login.
 //!
 //! Each login has its own keeper, and the pool has one strategy. With one login, a lease costs one atomic load and a
-//! look at the clock. [`Estate`] knows the members of the pool and their marks.
+//! look at the clock. `members` knows the logins of the pool and their marks.
 
 mod cooldown;
 mod kin;

@@ -1,9 +1,9 @@
-//! The browser's destination after a login (RFC 8252 §7.3): a port on loopback that is open for one login, and
-//! takes one answer.
+//! The browser's destination after a login (RFC 8252 §7.3): a loopback port that is open for one login and accepts one
+//! answer.
 //!
-//! Every program on this machine reaches it, and so does every web page in the user's browser. What counts is an
-//! answer with the login's own `state`. A connection of another user is closed, a name other than loopback's is
-//! refused, and nothing of a request is shown again.
+//! Every program on this machine can reach it, and so can every web page in the user's browser. Only an answer with the
+//! login's own `state` counts. Connections of other users are closed, host names other than loopback's are refused, and
+//! nothing of a request is echoed.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,30 +32,30 @@ use crate::files::Desk;
 use crate::provider::{BrowserAttempt, Redirect, Stray};
 use crate::proxy;
 
-/// A browser sends its request at once.
+/// How long a browser may take to send its request head; it normally does so at once.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long the browser waits for the end of the login, before it is told to look at the terminal.
+/// How long the browser waits for the outcome before it is told to look at the terminal.
 const END: Duration = Duration::from_secs(30);
-/// The longest life of a connection.
+/// The longest lifetime of a connection.
 const LIFE: Duration = Duration::from_mins(1);
-/// hyper's smallest buffer that holds such an address: no code is longer.
+/// The limit of a request head in bytes: hyper's smallest buffer that holds the longest such address.
 const HEAD_SIZE: usize = 16 * 1024;
-/// So many connections are answered at once.
+/// How many connections are served at once.
 const CONNECTIONS: usize = 16;
-/// The pause after accepting failed.
+/// Pause after a failed accept.
 const REST: Duration = Duration::from_millis(100);
 
-/// The way back of one login.
+/// The redirect URI of one login, and its listener.
 pub(super) struct WayBack {
     /// The redirect URI.
     pub(super) uri: Url,
-    /// `None` if listening is impossible there.
+    /// The listener; `None` if it can't be opened.
     pub(super) door: Option<RedirectListener>,
-    /// Why not, as a sentence.
+    /// Why it can't be opened, as a sentence.
     pub(super) deaf: Option<String>,
 }
 
-/// A port that is open.
+/// An open redirect listener.
 #[derive(Debug)]
 pub(super) struct RedirectListener {
     listeners: Vec<TcpListener>,
@@ -63,20 +63,20 @@ pub(super) struct RedirectListener {
     path: String,
 }
 
-/// How a login ended, for the browser.
+/// A login's outcome, for the browser.
 #[derive(Debug)]
 pub(super) enum LoginResult {
     /// The user is logged in to this provider.
     Done(String),
-    /// It failed, and the text says why.
+    /// The login failed for this reason.
     Failed(String),
 }
 
-/// Opens the redirect listener. A fixed port that another program has is not an error: then the
-/// user pastes.
+/// Opens the redirect listener. If another program has a fixed port, this succeeds: the user then
+/// pastes the address.
 ///
 /// # Errors
-/// When there is no free port.
+/// When every port is taken.
 pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
     match redirect {
         Redirect::AnyPort(path) => {
@@ -117,7 +117,7 @@ pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
     }
 }
 
-/// All addresses that the browser may take the name for: a program that had one of them would get the code.
+/// Binds every address that the browser may resolve the name to: a program on one of the others would receive the code.
 async fn bind_all(uri: &Url, port: u16) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
     let (v4, v6) = (
         IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -133,7 +133,7 @@ async fn bind_all(uri: &Url, port: u16) -> Result<Vec<TcpListener>, (SocketAddr,
         let address = SocketAddr::new(address, port);
         match TcpListener::bind(address).await {
             Ok(listener) => listeners.push(listener),
-            // A machine without IPv6 takes the name for the other one.
+            // Without IPv6, the name resolves to IPv4 alone.
             Err(error) if address.is_ipv6() && !listeners.is_empty() && !is_taken(&error) => {}
             Err(error) => return Err((address, error)),
         }
@@ -145,10 +145,10 @@ fn is_taken(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrInUse
 }
 
-/// Why the port can't be opened, and which program has it.
+/// Why the port can't be opened, and which program uses it.
 async fn taken(address: SocketAddr, error: &io::Error) -> String {
     let holder = if is_taken(error) {
-        // The process table is read.
+        // This reads the process table.
         let asked = Desk::default()
             .run(move || port_holder::name(address))
             .await;
@@ -163,8 +163,8 @@ async fn taken(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl RedirectListener {
-    /// Answers every request until the first answer to the login has gone to `arrivals`, and afterwards until it is
-    /// dropped. Connections in progress stay.
+    /// Answers all requests until the login's first answer has been sent to `arrivals`, and after that until it is
+    /// dropped. Open connections stay.
     pub(super) async fn answer(
         self,
         attempt: &Arc<BrowserAttempt>,
@@ -209,7 +209,7 @@ fn is_ours(stream: &TcpStream, remote: SocketAddr) -> bool {
     local.is_ok_and(|local| proxy::is_ours(remote, local))
 }
 
-/// Answers connections to one door.
+/// Serves the connections of one listener.
 struct Porter {
     attempt: Arc<BrowserAttempt>,
     arrivals: mpsc::Sender<RedirectAnswer>,
@@ -294,7 +294,7 @@ impl Porter {
         }
     }
 
-    /// Whether the request names loopback: another name that leads here is a web page's.
+    /// Whether the request names loopback. Another name that resolves here belongs to a web page.
     fn is_for_us(&self, request: &Request<Incoming>) -> bool {
         let mut hosts = request.headers().get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -311,7 +311,7 @@ impl Porter {
     }
 }
 
-/// What to do with a stray answer.
+/// The text for an answer that does not belong to this login.
 fn explain(stray: Stray) -> String {
     match stray {
         Stray::Foreign => "This answer belongs to another login. If you started the login again, \
@@ -323,7 +323,7 @@ fn explain(stray: Stray) -> String {
     }
 }
 
-/// A page of plain HTML, without a script, that is not cached and sends no referrer.
+/// A plain HTML page without scripts, caching or a referrer.
 fn page(status: StatusCode, title: &str, text: &str) -> Response<String> {
     let (title, text) = (escaped(title), escaped(text));
     let body = format!(

@@ -1,5 +1,4 @@
-//! A login on a page: from the page to the tokens. The code comes with the browser or is pasted,
-//! whichever is first.
+//! A login on a page: from the page to the tokens. The code comes from the browser or is pasted, whichever is first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +13,15 @@ use crate::provider::{
     AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, DeviceError, Grant, Poll, Stray,
 };
 
-/// The pause before the token endpoint is asked again, if it did not look at the code; it doubles
-/// each time.
+/// Delay before the token request is retried after a failure that left the code unused; it doubles each time.
 const AGAIN: Duration = Duration::from_millis(250);
-/// The longest such pause, whatever the endpoint asks for: a code lives a few minutes.
+/// The longest such delay, even if the endpoint asks for more: a code is valid for a few minutes.
 const LATEST: Duration = Duration::from_secs(20);
 
 /// A login that waits for the browser.
 pub(super) struct PendingRedirect {
     pub(super) page: AuthorizationPage,
-    /// Why nothing listens for the browser, as a sentence.
+    /// Why the browser can't be received, as a sentence.
     pub(super) deaf: Option<String>,
     attempt: Arc<BrowserAttempt>,
     door: Option<RedirectListener>,
@@ -31,15 +29,15 @@ pub(super) struct PendingRedirect {
     arrivals: mpsc::Receiver<RedirectAnswer>,
 }
 
-/// An answer of the provider, by way of the user.
+/// The provider's answer, brought by the browser or the user.
 #[derive(Debug)]
 pub(super) struct RedirectAnswer {
     pub(super) callback: Callback,
-    /// What the browser that brought it is shown in the end.
+    /// Where the outcome for the waiting browser is sent.
     pub(super) browser: Option<oneshot::Sender<LoginResult>>,
 }
 
-/// The receiver of pasted addresses.
+/// Receives pasted addresses.
 #[derive(Debug)]
 pub(super) struct PasteReceiver {
     attempt: Arc<BrowserAttempt>,
@@ -51,7 +49,7 @@ impl PasteReceiver {
     pub(super) fn take(&self, text: &IssuedKey) -> Result<(), ControlError> {
         let callback = self.attempt.pasted(text.expose());
         let callback = callback.map_err(refused)?;
-        // A full queue holds an answer already.
+        // If the queue is full, an answer has already arrived.
         drop(self.sender.try_send(RedirectAnswer {
             callback,
             browser: None,
@@ -67,7 +65,7 @@ fn refused(stray: Stray) -> ControlError {
 }
 
 impl RedirectAnswer {
-    /// Tells the browser how it ended.
+    /// Shows the browser the outcome.
     pub(super) fn tell(
         browser: Option<oneshot::Sender<LoginResult>>,
         end: &SessionState,
@@ -81,13 +79,13 @@ impl RedirectAnswer {
             SessionState::Failed(error) => LoginResult::Failed(error.message.clone()),
             SessionState::Pending(_) | SessionState::Saving(_) => return,
         };
-        // It may have left.
+        // The browser may have left.
         drop(browser.send(told));
     }
 }
 
 impl PendingRedirect {
-    /// Opens the way back and finds the page.
+    /// Opens the redirect listener and builds the page's URL.
     pub(super) async fn begin(
         browser: &dyn BrowserLogin,
     ) -> Result<(Self, PasteReceiver), DeviceError> {
@@ -114,12 +112,12 @@ impl PendingRedirect {
         Ok((visit, pastes))
     }
 
-    /// Where the browser is sent back to.
+    /// Where the provider sends the browser afterwards.
     pub(super) fn redirect_uri(&self) -> String {
         self.attempt.redirect_uri().to_string()
     }
 
-    /// Waits for the provider's answer and has the code exchanged. `browser` is what brought it.
+    /// Waits for the provider's answer and exchanges its code. `browser` receives the browser that brought it.
     pub(super) async fn granted(
         self,
         logins: &LoginSessions,

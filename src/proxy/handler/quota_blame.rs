@@ -1,7 +1,7 @@
 //! Whether a login or the request is to blame for an answer that reports a used-up quota. Pure.
 //!
-//! A 402 or a 429 without a time may be about the account, or about the requested model and size. Other logins'
-//! answers to the same request show which: an app must not be able to put them all to rest.
+//! A 402 or a 429 without a time may concern the account, or the requested model and size. Other logins' answers to
+//! the same request show which: an app must not be able to put all of them on cooldown.
 
 use hyper::StatusCode;
 use serde_json::Value;

@@ -87,7 +87,7 @@ pub(super) enum ListLookup {
 }
 
 impl ModelListCache {
-    /// A shelf whose list outlives the process in this file.
+    /// A cache whose list is kept in this file across restarts.
     pub fn of(file: PathBuf) -> Self {
         Self {
             disk: Some(Arc::new(Disk::new(file))),
@@ -112,7 +112,7 @@ impl ModelListCache {
         self.list.load_full()
     }
 
-    /// Keeps the list for the next start, unless the shelf is emptied meanwhile.
+    /// Saves the list for the next start, unless the cache is emptied in the meantime.
     async fn keep(upstream: Arc<Upstream>, list: &FetchedList, emptied: u64) {
         let Some(disk) = upstream.models.disk.clone() else {
             return;

@@ -154,7 +154,7 @@ async fn neighbours_of_the_bridge_with_half_requests_make_way_soon() {
     drop(flood);
 }
 
-/// With 64 descriptors it has sixteen places, four for each neighbour.
+/// With 64 descriptors the bridge has sixteen slots, four for each client host.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_neighbours_of_the_bridge_together_keep_nobody_out_and_whoever_is_refused_is_told()
 {

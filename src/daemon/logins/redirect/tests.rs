@@ -1,4 +1,4 @@
-//! Which answers a redirect listener takes, and which it refuses, over real sockets.
+//! Which answers a redirect listener accepts and which it refuses, over real sockets.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::provider::Callback;
 
-/// A door with a login behind it.
+/// A listener with a login behind it.
 struct Open {
     port: u16,
     state: String,
@@ -103,7 +103,7 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
         ),
         ("/favicon.ico".to_owned(), &here, "404"),
         (good.replace("/callback", "/"), &here, "404"),
-        // A name that was made to lead here (DNS rebinding), and another port of ours.
+        // A name that resolves here through DNS rebinding, and another port of ours.
         (good.clone(), "evil.example", "403"),
         (good.clone(), &format!("evil.example:{port}"), "403"),
         (good.clone(), "127.0.0.1:1", "403"),
@@ -121,7 +121,7 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
     assert_ne!(status(&send(address, two).await), "200");
     assert!(open.arrivals.try_recv().is_err(), "something was taken");
 
-    // The first one that is good is taken, and no second one.
+    // The first valid answer is accepted, and no second one.
     let first = {
         let (good, here) = (good.clone(), here.clone());
         TaskTracker::new().spawn(async move { get(port, &good, &here).await })
@@ -134,8 +134,8 @@ async fn what_is_forged_is_refused_and_the_login_still_waits() {
     assert!(first.await.unwrap().contains("cancelled"));
 }
 
-/// Another user could read the `state` on the browser's command line, send a code, and close before the
-/// connection's user is looked up.
+/// Another user could read the `state` from the browser's command line, send a code, and close the connection before
+/// its user is looked up.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_answer_of_a_client_that_has_closed_already_is_not_taken() {
