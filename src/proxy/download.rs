@@ -8,8 +8,6 @@
 //! In the middle of an event nothing can be said: to end the half event would deliver it as if it
 //! were whole, and whatever follows it on its line becomes part of it.
 
-mod body;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +15,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(super) use self::body::AnswerBody;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::PassingEvents;
 use super::keep_alive::{COMMENT, KeepAlive};
@@ -38,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What the server gets when it asks for the next piece.
-type NextPiece = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
+pub(super) type NextPiece = Poll<Option<Result<Frame<Bytes>, Aborted>>>;
 
 /// Why an answer's connection is aborted; for debugging only.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +129,7 @@ impl Download {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> NextPiece {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> NextPiece {
         loop {
             if !matches!(self.state, DownloadState::Aborting)
                 && let Some(made) = self.next_made()
@@ -360,8 +357,16 @@ impl Download {
         Poll::Ready(missing.map(|mark| Ok(Frame::data(Bytes::from_static(mark.as_bytes())))))
     }
 
+    /// How much is still to come, where that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) if self.crossed.is_none() => incoming.size_hint(),
+            Some(_) | None => SizeHint::default(),
+        }
+    }
+
     /// Whether everything has passed that will.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         match self.state {
             DownloadState::Passing => {
                 let lacks_end = || {
@@ -407,7 +412,7 @@ impl Download {
     }
 
     /// The log has it already.
-    fn defect(&mut self) -> NextPiece {
+    pub(super) fn defect(&mut self) -> NextPiece {
         self.ended_as(RequestEnd::Defect);
         self.state = DownloadState::Aborting;
         Poll::Ready(Some(Err(Aborted)))

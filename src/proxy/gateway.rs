@@ -7,13 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::ledger::{Counters, Ledger};
+use super::ledger::Ledger;
 use super::local::{Exporter, Judge, Judgement};
 use super::models::ModelListCache;
 use super::models::merged::Merged;
 use super::page::Pages;
 use super::route::Serves;
-use super::tally::PathCounters;
+use super::tally::{Counters, PathCounters};
 use super::translation::PathBridge;
 use super::upstream::UpstreamClient;
 use crate::clients::{OwnMark, Registry};

@@ -2,17 +2,16 @@
 //! refused and what an app's key was used for are all fed from here.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hyper::Method;
 use tokio::time::Instant;
 
 use super::in_flight::Flights;
-use super::recent_failures::{FailureTally, Failures, RecentFailure};
-use super::record::{ProviderSignal, RequestEnd, RequestRecord, RequestTarget};
+use super::recent_failures::{Failures, RecentFailure};
+use super::record::{RequestEnd, RequestRecord, RequestTarget};
 use super::refusal_log::{Refusals, RefusedRequest};
-use super::tally::Traffic;
+use super::tally::PathCounters;
 use crate::clients::{Client, Full, InFlightPermit};
 use crate::usage::Book;
 
@@ -26,66 +25,6 @@ pub struct Ledger {
     failures: Arc<Failures>,
     flights: Flights,
     usage: OnceLock<Book>,
-}
-
-/// A provider's requests.
-#[derive(Debug, Default)]
-pub struct Counters {
-    in_flight: AtomicU64,
-    served: AtomicU64,
-    failed: AtomicU64,
-    /// Requests that the provider failed, one after another.
-    pub failing: FailureTally,
-    /// Bytes and times.
-    pub traffic: Traffic,
-}
-
-/// A provider's requests at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProviderCounts {
-    /// Under way.
-    pub in_flight: u64,
-    /// Ended with the provider's whole answer, whatever its status.
-    pub served: u64,
-    /// Ended with an error of ours, a broken answer, or the client's leaving.
-    pub failed: u64,
-}
-
-impl Counters {
-    /// The counts now.
-    pub fn counts(&self) -> ProviderCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        ProviderCounts {
-            in_flight: read(&self.in_flight),
-            served: read(&self.served),
-            failed: read(&self.failed),
-        }
-    }
-
-    /// Whether the last request that tells of the provider says that it fails.
-    pub(super) fn fails(&self) -> bool {
-        self.failing.is_any()
-    }
-
-    /// A request is under way, until it is entered.
-    pub(super) fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn enter(&self, record: &RequestRecord) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        match record.news() {
-            ProviderSignal::Fails(code) => self.failing.add(code, record.id, "", None),
-            ProviderSignal::Works => self.failing.clear(),
-            ProviderSignal::Nothing => {}
-        }
-        let counter = if matches!(record.end, RequestEnd::Complete | RequestEnd::Kept) {
-            &self.served
-        } else {
-            &self.failed
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// The one line. A refusal that was only counted is logged at debug level.
@@ -142,9 +81,9 @@ impl Ledger {
         }
     }
 
-    /// Enters a request that has ended.
-    pub(super) fn enter(&self, record: &RequestRecord) {
-        if let (RequestTarget::Routed { counters, .. }, false) = (&record.target, record.is_own) {
+    /// Enters a request that has ended; also in the counters of its path, if it has some.
+    pub(super) fn enter(&self, record: &RequestRecord, counters: Option<&PathCounters>) {
+        if let Some(counters) = counters {
             counters.enter(record);
         }
         if let Some(code) = record.failure() {

@@ -4,29 +4,24 @@
 //! listened on while it exists.
 
 mod accepting;
+mod connection_service;
+mod site;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use self::accepting::accept;
-use super::admission::Places;
+pub use self::connection_service::ConnectionService;
+use self::site::{LOOK, Site, url};
 use super::bind::{self, Acceptor, Inherited, Wide};
-use super::gateway::Gateway;
 use super::interface;
-use super::socket::Socket;
 use crate::config::{ListenAddress, Listener, ListenerAuth};
-
-/// How often to check for an address that may come or go, and for a Unix socket.
-const LOOK: Duration = Duration::from_secs(3);
 
 /// A listener that does not accept yet.
 #[derive(Debug)]
@@ -73,42 +68,12 @@ pub struct CannotBind {
     pub error: io::Error,
 }
 
-/// What the connections of all listeners share.
-#[derive(Debug, Clone)]
-pub struct ConnectionService {
-    /// The rules in force.
-    pub gateway: Arc<Gateway>,
-    /// Places for connections, over all listeners.
-    pub places: Arc<Places>,
-    /// No new connections and requests; those that run may finish.
-    pub drain: CancellationToken,
-    /// Everything ends at once.
-    pub abort: CancellationToken,
-    /// `notify_waiters` has Unix sockets checked at once.
-    pub look: Arc<Notify>,
-    /// Waits for every task of the port.
-    pub tracker: TaskTracker,
-}
-
 /// A listener that accepts, as `proxy status` shows it.
 #[derive(Debug, Clone)]
 pub struct Port {
     site: Site,
     /// The task that accepts, or that looks for the address; `None` where that of another listener does.
     accepting: Option<AbortHandle>,
-}
-
-/// What a listener's tasks share.
-#[derive(Debug, Clone)]
-struct Site {
-    setting: Arc<Listener>,
-    /// The TCP addresses that it is bound to now.
-    bound: Arc<Mutex<Vec<SocketAddr>>>,
-    connections: Arc<AtomicU64>,
-    /// Its Unix socket was removed and is not made again yet.
-    lost: Arc<AtomicBool>,
-    /// The listeners whose connections come by this one's socket, which has all addresses.
-    within: Arc<OnceLock<Vec<Site>>>,
 }
 
 /// Binds the addresses of all listeners, or takes the sockets from `inherited` that have them; sockets
@@ -275,38 +240,6 @@ impl Port {
     pub fn connections(&self) -> u64 {
         self.site.connections.load(Ordering::Relaxed)
     }
-}
-
-impl Site {
-    fn url(&self) -> String {
-        match (&self.setting.address, self.bound().first()) {
-            (ListenAddress::Unix { .. }, _) => self.setting.address.to_string(),
-            (_, Some(address)) => url(*address),
-            (address, None) => format!("http://{address}/v1"),
-        }
-    }
-
-    /// Whose a connection is that came by this one's socket: who has the address that was reached.
-    fn reached_at(&self, socket: &Socket) -> &Self {
-        let within = self.within.get().map_or(&[][..], |sites| sites);
-        if within.is_empty() {
-            return self;
-        }
-        let Ok(Some((_, local))) = socket.ends() else {
-            return self;
-        };
-        let local = bind::canonical(local);
-        let has = |site: &&Self| site.bound().contains(&local);
-        within.iter().find(has).unwrap_or(self)
-    }
-
-    fn bound(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}/v1")
 }
 
 impl Bound {

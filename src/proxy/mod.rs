@@ -11,6 +11,7 @@
 //! into HTTP.
 
 mod admission;
+mod answer_body;
 #[doc(hidden)]
 pub mod api_key;
 mod aside;
@@ -61,7 +62,7 @@ pub use self::admission::Places;
 pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, GatewayRules, Upstream, draw_mark};
 pub use self::in_flight::{First, Flights, InFlight, InFlightSnapshot, Minute};
-pub use self::ledger::{Counters, Ledger, ProviderCounts};
+pub use self::ledger::Ledger;
 pub use self::listener::{Bound, CannotBind, ConnectionService, Port, bind_all, open};
 pub use self::local::{Exporter, Judge, Judgement, ProviderTrouble};
 pub use self::models::{ModelListCache, know_models};
@@ -72,9 +73,9 @@ pub use self::recent_failures::{FailureTally, Failures, Mishap, RecentFailure};
 pub use self::refusal_log::Refusals;
 #[cfg(unix)]
 #[doc(hidden)]
-pub use self::server::serve_alone;
+pub use self::server::standalone::serve_alone;
 #[doc(hidden)]
 pub use self::server::{BodyError, RequestBody};
-pub use self::tally::{Amounts, PathCounters, Traffic};
+pub use self::tally::{Amounts, Counters, PathCounters, ProviderCounts, Traffic};
 pub use self::translation::{PathBridge, bridges};
 pub use self::upstream::UpstreamClient;

@@ -9,6 +9,7 @@
 //! the setting to choose in the app.
 
 mod not_found;
+mod served;
 mod unserved;
 
 use std::borrow::Cow;
@@ -19,21 +20,13 @@ use self::not_found::{
     method_not_allowed, no_default, not_allowed, not_served, other_service, pasted,
     unknown_provider, with_hint,
 };
+pub use self::served::Serves;
+use self::served::{is_path, served_by, without_version};
 use super::error::{ErrorFormat, ProxyError};
 use crate::config::{AllowedPath, ByPath, Destination, Routing};
 
 /// More than any path has.
 const MOST_SEGMENTS: usize = 32;
-/// What apps add to their base URL.
-const ENDPOINTS: [&str; 6] = [
-    "chat/completions",
-    "completions",
-    "embeddings",
-    "models",
-    "responses",
-    "messages",
-];
-
 /// What answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -111,18 +104,6 @@ impl Local {
             (None, [name]) if is_icon(name) => Some(Self::Nothing),
             _ => None,
         }
-    }
-}
-
-/// A provider as routes see it.
-pub trait Serves {
-    /// Its name, in lower case.
-    fn name(&self) -> &str;
-    /// What it serves.
-    fn paths(&self) -> &[AllowedPath];
-    /// Whether the path at this place is served in terms of another one.
-    fn is_translated(&self, _path: usize) -> bool {
-        false
     }
 }
 
@@ -386,24 +367,6 @@ fn split<'p, 'r>(path: &'p str, room: &'r mut [&'p str; MOST_SEGMENTS]) -> Optio
         count += 1;
     }
     room.get(..count)
-}
-
-fn is_path(path: &str, segments: &[&str]) -> bool {
-    let known = path.split('/').filter(|segment| !segment.is_empty());
-    known.eq(segments.iter().copied())
-}
-
-/// Without one `/v1`, or two.
-fn without_version<'a>(mut segments: &'a [&'a str]) -> &'a [&'a str] {
-    for _ in 0..2 {
-        segments = segments.strip_prefix(&["v1"]).unwrap_or(segments);
-    }
-    segments
-}
-
-fn served_by(providers: &[impl Serves], at: Option<usize>) -> &[AllowedPath] {
-    let provider = at.and_then(|at| providers.get(at));
-    provider.map(Serves::paths).unwrap_or_default()
 }
 
 /// Which API's errors the client of a path reads, whether or not anything serves it. Asked for every request.

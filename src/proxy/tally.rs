@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::ledger::Counters;
-use super::record::{RequestEnd, RequestRecord};
+use super::recent_failures::FailureTally;
+use super::record::{ProviderSignal, RequestEnd, RequestRecord};
 use crate::metrics::{Buckets, Histogram};
 
 /// The ends of requests, and what they are called.
@@ -21,6 +21,66 @@ const ENDS: [&str; 8] = [
 ];
 /// The classes of their statuses.
 const CODES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A provider's requests.
+#[derive(Debug, Default)]
+pub struct Counters {
+    in_flight: AtomicU64,
+    served: AtomicU64,
+    failed: AtomicU64,
+    /// Requests that the provider failed, one after another.
+    pub failing: FailureTally,
+    /// Bytes and times.
+    pub traffic: Traffic,
+}
+
+/// A provider's requests at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderCounts {
+    /// Under way.
+    pub in_flight: u64,
+    /// Ended with the provider's whole answer, whatever its status.
+    pub served: u64,
+    /// Ended with an error of ours, a broken answer, or the client's leaving.
+    pub failed: u64,
+}
+
+impl Counters {
+    /// The counts now.
+    pub fn counts(&self) -> ProviderCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ProviderCounts {
+            in_flight: read(&self.in_flight),
+            served: read(&self.served),
+            failed: read(&self.failed),
+        }
+    }
+
+    /// Whether the last request that tells of the provider says that it fails.
+    pub(super) fn fails(&self) -> bool {
+        self.failing.is_any()
+    }
+
+    /// A request is under way, until it is entered.
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn enter(&self, record: &RequestRecord) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match record.news() {
+            ProviderSignal::Fails(code) => self.failing.add(code, record.id, "", None),
+            ProviderSignal::Works => self.failing.clear(),
+            ProviderSignal::Nothing => {}
+        }
+        let counter = if matches!(record.end, RequestEnd::Complete | RequestEnd::Kept) {
+            &self.served
+        } else {
+            &self.failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// Bytes, times and streams of one provider.
 #[derive(Debug, Default)]

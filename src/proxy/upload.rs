@@ -25,7 +25,6 @@ use super::model_field::{AmbiguousModel, ModelSearch};
 use super::server::{BodyError, RequestBody};
 
 use self::naming::ModelNaming;
-pub(super) use self::search::NotFound;
 
 /// Pieces below this size are copied to be kept.
 const SMALL: usize = 4096;
@@ -70,6 +69,17 @@ impl UploadError {
             BodyError::Malformed(violation) => Self::Malformed(violation),
         }
     }
+}
+
+/// Why a body's model is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// The body ended too soon, or its model is ambiguous.
+    Upload(UploadError),
+    /// It is not within the first part that may be read ahead.
+    TooFar,
+    /// All requests together keep as much as they may.
+    NoRoom,
 }
 
 /// A client's body, shared by the attempts to send it.
@@ -309,6 +319,33 @@ impl BodySource {
         if self.keeps_too_much(total) {
             self.forget();
         }
+    }
+
+    /// Keeps a piece; what all requests keep then.
+    fn hold(&mut self, data: &Bytes) -> usize {
+        // A small piece would hold on to the whole buffer that it was read into.
+        let piece = if data.len() < SMALL {
+            Bytes::copy_from_slice(data)
+        } else {
+            data.clone()
+        };
+        let memory = data.len() + PIECE;
+        let used = &self.limits.replay_used;
+        let total = used.fetch_add(memory, Ordering::Relaxed) + memory;
+        self.kept_bytes += data.len();
+        self.kept_memory += memory;
+        self.kept.push_back(piece);
+        total
+    }
+
+    /// Whether a replay would take more than it may.
+    fn keeps_too_much(&self, total: usize) -> bool {
+        let limit = self.limits.replay;
+        self.kept_bytes > limit || self.has_many_pieces(limit) || total > self.limits.replay_total
+    }
+
+    fn has_many_pieces(&self, limit: usize) -> bool {
+        self.kept_memory > limit.saturating_mul(2).saturating_add(SMALL)
     }
 
     /// No replay will happen: what the present attempt has sent is given back, the rest goes out

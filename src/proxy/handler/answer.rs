@@ -5,7 +5,8 @@ use hyper::body::Body;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 
-use super::super::download::{AnswerBody, Download, QuotaListener};
+use super::super::answer_body::AnswerBody;
+use super::super::download::{Download, QuotaListener};
 use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::super::events::PassingEvents;
 use super::super::gateway::{GatewayRules, Upstream};

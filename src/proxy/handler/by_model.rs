@@ -7,7 +7,8 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response};
 
-use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
+use super::super::answer_body::AnswerBody;
+use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::gateway::Upstream;
 use super::super::headers;

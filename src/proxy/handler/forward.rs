@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use hyper::Response;
 use hyper::http::request::Parts;
 
-use super::super::download::{AnswerBody, shutting_down, too_slow_to_stay};
+use super::super::answer_body::AnswerBody;
+use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::framing::give_back;
 use super::super::gateway::Upstream;

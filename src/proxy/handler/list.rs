@@ -6,7 +6,8 @@ use hyper::body::Body as _;
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
-use super::super::download::{AnswerBody, shutting_down};
+use super::super::answer_body::AnswerBody;
+use super::super::download::shutting_down;
 use super::super::error::ErrorKind;
 use super::super::gateway::{GatewayRules, Upstream};
 use super::super::models::{self, ModelsQuery, merged};

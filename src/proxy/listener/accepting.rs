@@ -14,7 +14,8 @@ use super::super::handler::IncomingClient;
 use super::super::resource_shortage;
 use super::super::server::{self, Stop};
 use super::super::socket::Socket;
-use super::{ConnectionService, LOOK, Site};
+use super::connection_service::ConnectionService;
+use super::site::{LOOK, Site};
 use crate::config::Listener;
 use crate::files::Desk;
 

@@ -5,7 +5,7 @@
 
 use memchr::memmem;
 
-use super::{AmbiguousModel, LONGEST_NAME, RequestedModel};
+use super::requested::{AmbiguousModel, LONGEST_NAME, RequestedModel};
 
 /// The longest head of a form field's part, in bytes.
 const LONGEST_HEAD: usize = 8 * 1024;

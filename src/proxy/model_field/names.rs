@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::RequestedModel;
+use super::requested::RequestedModel;
 
 /// Whether a key ends as this one for a parser that takes a NUL for its end.
 pub(super) fn is_to_c(key: &[u8], raw: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::requested::LONGEST_NAME;
 use super::*;
 
 /// Reads a body in pieces of this size.

@@ -1,4 +1,10 @@
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
 use super::*;
+use crate::proxy::error::ErrorKind;
+use crate::proxy::ledger::Ledger;
 
 #[test]
 fn a_request_tells_of_its_provider_only_what_the_provider_did() {

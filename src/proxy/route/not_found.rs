@@ -1,7 +1,8 @@
 //! The text for a path that leads nowhere: first the setting to choose in the app. Pure.
 
 use super::super::error::{ErrorKind, ProxyError};
-use super::{ENDPOINTS, Serves, is_path, served_by, unserved, without_version};
+use super::served::{ENDPOINTS, Serves, is_path, served_by, without_version};
+use super::unserved;
 use crate::config::AllowedPath;
 
 /// What to choose in an app that speaks another service's language, known by the path's start.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
-use super::Serves;
+use super::served::Serves;
 
 /// An API for chats.
 struct Api {

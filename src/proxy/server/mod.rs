@@ -15,7 +15,7 @@ mod outbound;
 mod refusal;
 mod sending;
 #[cfg(unix)]
-mod standalone;
+pub(super) mod standalone;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +41,8 @@ use self::inbound::{Came, Inbound, ResponseForm};
 use self::lingering_close::CloseMode;
 use self::outbound::Outbound;
 use self::refusal::RefusalReporter;
-#[cfg(unix)]
-pub use self::standalone::serve_alone;
 use super::admission::{ConnectionSlot, EvictionReason};
-use super::download::AnswerBody;
+use super::answer_body::AnswerBody;
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Gateway;
 use super::handler::{self, IncomingClient};

@@ -11,13 +11,16 @@ use super::super::aside::{aside, aside_while_wanted};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::pool::UpstreamBody;
 use super::super::upload::Upload;
-use super::crossed::{Crossed, CrossedStream};
-use super::memory::{BodyMemory, MemoryReservation, Side};
-use super::{
-    Beside, FoldOutcome, LARGEST_ANSWER, TranslationFailure, WholeAnswer, WholeReading,
-    becomes_another, becomes_json, cut_off, fold_stream, is_encoded, is_events, read_upload,
-    read_whole, request, too_large_to_fold, too_large_to_turn,
+use super::answer::{
+    Beside, LARGEST_ANSWER, WholeAnswer, WholeReading, cut_off, fold_stream, read_whole,
+    too_large_to_fold,
 };
+use super::crossed::{Crossed, CrossedStream, unreadable};
+use super::fields::{becomes_another, becomes_json, is_encoded, is_events};
+use super::fold::FoldOutcome;
+use super::memory::{BodyMemory, MemoryReservation, Side, too_large_to_turn};
+use super::request;
+use super::upload::{TranslationFailure, read_upload};
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
 use crate::translate::{
@@ -350,14 +353,4 @@ impl ApiPair {
         };
         made.map_err(unreadable)
     }
-}
-
-pub(super) fn unreadable(failure: translate::UntranslatableAnswer) -> ProxyError {
-    let kind = match failure {
-        translate::UntranslatableAnswer::TooLarge => ErrorKind::AnswerTooLarge,
-        translate::UntranslatableAnswer::Malformed | translate::UntranslatableAnswer::Cut => {
-            ErrorKind::UpstreamUnreachable
-        }
-    };
-    ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
 }

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::super::aside::{aside, is_long};
-use super::super::error::ProxyError;
-use super::bridge::unreadable;
+use super::super::error::{ErrorKind, ProxyError};
 use super::memory::{MemoryReservation, RESERVE};
 use crate::translate::{self, Pieces, chat_on_responses as chat, responses_on_chat as responses};
 
@@ -214,13 +213,22 @@ impl Crossed {
     }
 }
 
+pub(super) fn unreadable(failure: translate::UntranslatableAnswer) -> ProxyError {
+    let kind = match failure {
+        translate::UntranslatableAnswer::TooLarge => ErrorKind::AnswerTooLarge,
+        translate::UntranslatableAnswer::Malformed | translate::UntranslatableAnswer::Cut => {
+            ErrorKind::UpstreamUnreachable
+        }
+    };
+    ProxyError::new(kind, format!("hermes-proxyd: {failure}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::super::memory::{BodyMemory, Side};
     use super::*;
-    use crate::proxy::error::ErrorKind;
     use crate::translate::EchoedFields;
 
     fn crossed(memory: &BodyMemory) -> Crossed {

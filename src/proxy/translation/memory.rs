@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::error::{ErrorKind, ProxyError};
-use super::too_large_to_turn;
 
 /// When it may be worth another try.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -132,6 +131,15 @@ impl MemoryReservation {
         };
         Err(ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE))
     }
+}
+
+/// A body that takes more alone than all together may: asking again comes to the same.
+pub(super) fn too_large_to_turn(most: usize) -> ProxyError {
+    let message = format!(
+        "hermes-proxyd: the request body has to be read whole for this provider, and is larger than {most} bytes \
+         (`limits.replay_total`)"
+    );
+    ProxyError::new(ErrorKind::RequestTooLarge, message)
 }
 
 fn too_large_to_hold(most: usize) -> ProxyError {

@@ -12,20 +12,9 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{BodySource, PIECE, SMALL, Upload, UploadError};
+use super::{BodySource, NotFound, PIECE, Upload, UploadError};
 use crate::proxy::model_field::{ModelSearch, RequestedModel};
 use crate::proxy::translation::RESERVE;
-
-/// Why a body's model is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum NotFound {
-    /// The body ended too soon, or its model is ambiguous.
-    Upload(UploadError),
-    /// It is not within the first part that may be read ahead.
-    TooFar,
-    /// All requests together keep as much as they may.
-    NoRoom,
-}
 
 impl Upload {
     /// Reads the body until its model is known, at most this much of it, and keeps what it has read for the attempts to
@@ -145,32 +134,5 @@ impl BodySource {
     fn forget_all(&mut self) {
         self.replayable = false;
         while self.next_kept().is_some() {}
-    }
-
-    /// Keeps a piece; what all requests keep then.
-    pub(super) fn hold(&mut self, data: &Bytes) -> usize {
-        // A small piece would hold on to the whole buffer that it was read into.
-        let piece = if data.len() < SMALL {
-            Bytes::copy_from_slice(data)
-        } else {
-            data.clone()
-        };
-        let memory = data.len() + PIECE;
-        let used = &self.limits.replay_used;
-        let total = used.fetch_add(memory, Ordering::Relaxed) + memory;
-        self.kept_bytes += data.len();
-        self.kept_memory += memory;
-        self.kept.push_back(piece);
-        total
-    }
-
-    /// Whether a replay would take more than it may.
-    pub(super) fn keeps_too_much(&self, total: usize) -> bool {
-        let limit = self.limits.replay;
-        self.kept_bytes > limit || self.has_many_pieces(limit) || total > self.limits.replay_total
-    }
-
-    fn has_many_pieces(&self, limit: usize) -> bool {
-        self.kept_memory > limit.saturating_mul(2).saturating_add(SMALL)
     }
 }

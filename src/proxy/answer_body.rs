@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{Aborted, Download, NextPiece};
+use super::download::{Aborted, Download, NextPiece};
 
 /// A body, wherever it is from.
 #[derive(Debug)]
-pub(in crate::proxy) enum AnswerBody {
+pub(super) enum AnswerBody {
     /// Made here, whole.
     Whole(Option<Bytes>),
     /// From the provider.
@@ -44,11 +44,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(download) if download.crossed.is_some() => SizeHint::default(),
-            Self::Stream(download) => {
-                let incoming = download.incoming.as_ref();
-                incoming.map_or_else(SizeHint::default, Body::size_hint)
-            }
+            Self::Stream(download) => download.size_hint(),
         }
     }
 }
