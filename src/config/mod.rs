@@ -73,7 +73,7 @@ pub use self::schema::schema;
 pub use self::shape::shape;
 pub use self::tables::{Guard, Limits, Log, LogFormat, Timeouts, Usage};
 pub use self::takes::{ConfigKey, Takes};
-pub use self::values::{base_url_flaw, is_private};
+pub use self::values::{KEY_FIELDS, base_url_flaw, is_private};
 pub use self::variables::Variables;
 pub use self::writer::Setting;
 pub use self::written::{settings, to_toml};

@@ -13,10 +13,17 @@ use crate::suggest::did_you_mean;
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Headers that carry a login, say where the request goes, or frame it on one connection.
-const NEVER_FORWARDED: [&str; 15] = [
-    "api-key",
+/// Where apps put their key.
+pub const KEY_FIELDS: [&str; 5] = [
     "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+];
+
+/// Other headers that carry a login, say where the request goes, or frame it on one connection.
+const NEVER_FORWARDED: [&str; 12] = [
     "connection",
     "content-length",
     "cookie",
@@ -29,7 +36,6 @@ const NEVER_FORWARDED: [&str; 15] = [
     "transfer-encoding",
     "upgrade",
     "via",
-    "x-api-key",
 ];
 
 /// What people copy with a base URL from a provider's page.
@@ -408,7 +414,8 @@ pub(super) fn forwarded_header(text: &str) -> Result<HeaderName, Wrong> {
         return Err("set `user_agent = \"client\"` to forward this header".into());
     }
     let lower = name.as_str();
-    if NEVER_FORWARDED.contains(&lower) || lower.starts_with("proxy-") {
+    let is_kept = KEY_FIELDS.contains(&lower) || NEVER_FORWARDED.contains(&lower);
+    if is_kept || lower.starts_with("proxy-") {
         return Err(format!(
             "`{lower}` is never forwarded: it is the client's own login, or belongs to its \
              connection"

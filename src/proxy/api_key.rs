@@ -11,15 +11,8 @@ use hyper::HeaderMap;
 use zeroize::Zeroizing;
 
 use crate::clients::{ClientIdentity, KEY_PREFIX, LONGEST_KEY};
+use crate::config::KEY_FIELDS;
 
-/// Where apps put their key.
-const FIELDS: [&str; 5] = [
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-];
 /// The words before a key. Some apps put one before a text that begins with it already.
 const SCHEMES: [&[u8]; 5] = [b"bearer", b"token", b"apikey", b"api-key", b"key"];
 /// Candidates that are looked up for one request, since each costs a hash.
@@ -61,7 +54,7 @@ pub fn find<C>(
     };
     for (name, value) in headers {
         let name = name.as_str();
-        let field = FIELDS.iter().find(|field| name == **field);
+        let field = KEY_FIELDS.iter().find(|field| name == **field);
         let Some(field) = field else {
             continue;
         };
@@ -241,7 +234,7 @@ mod tests {
                 "Bearer Bearer {}",
                 "token `{}`",
             ] {
-                for field in FIELDS {
+                for field in KEY_FIELDS {
                     let value = form.replace("{}", key);
                     assert_eq!(found(&[(field, &value)]), Presented::Valid, "{value}");
                 }

@@ -6,12 +6,15 @@ use super::*;
 fn headers_that_carry_a_login_or_frame_the_request_are_never_forwarded() {
     for name in [
         "Authorization",
+        "X-Goog-Api-Key",
+        "x-auth-token",
+        "x-api-key",
+        "api-key",
         "cookie",
         "host",
         "connection",
         "proxy-authorization",
         "Proxy-Connection",
-        "x-api-key",
         "content-length",
         "transfer-encoding",
         "keep-alive",
