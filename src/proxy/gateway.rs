@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::ledger::Ledger;
@@ -88,16 +89,12 @@ impl Upstream {
         Some(&target.path)
     }
 
-    /// Opens a connection to it, so that the next request need not wait for one, if it has a login and none is open.
-    /// No request and no credential is sent.
-    fn open_ahead(&self) {
-        if !self.credentials.is_authenticated() {
-            return;
-        }
-        let target = self.credentials.status().base_url;
-        if let Some(target) = target.and_then(|url| url.parse().ok()) {
-            self.client.open_ahead(&target);
-        }
+    /// Where a connection may be opened, so that the next request need not wait for one: where its login leads, if
+    /// it has one. No request and no credential is sent.
+    fn target_ahead(&self) -> Option<Uri> {
+        let is_ready = self.credentials.is_authenticated();
+        let target = is_ready.then(|| self.credentials.status().base_url)?;
+        target?.parse().ok()
     }
 
     /// Whether the user has it: it is configured, it is the default provider, or it has a login.
@@ -239,7 +236,9 @@ impl Gateway {
     /// Opens a connection to each provider that has a login, where none is open.
     pub fn open_ahead(&self) {
         for upstream in &self.rules().upstreams {
-            upstream.open_ahead();
+            if let Some(target) = upstream.target_ahead() {
+                upstream.client.open_ahead(&target);
+            }
         }
     }
 
@@ -249,8 +248,10 @@ impl Gateway {
         let rules = self.rules();
         let upstream = rules.default_for(listener);
         let upstream = upstream.and_then(|place| rules.upstreams.get(place));
-        if let Some(upstream) = upstream.filter(|upstream| upstream.client.may_open_ahead()) {
-            upstream.open_ahead();
+        if let Some(upstream) = upstream.filter(|upstream| upstream.client.may_open_ahead())
+            && let Some(target) = upstream.target_ahead()
+        {
+            upstream.client.open_one_ahead(&target);
         }
     }
 

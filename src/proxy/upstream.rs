@@ -33,7 +33,7 @@ pub struct UpstreamClient {
     connector: Connector,
     pool: Arc<ArcSwap<Aged>>,
     http: HttpVersion,
-    /// A connection was opened ahead of need since the last request.
+    /// A connection was opened for an app since the last request.
     is_ahead: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     reuse: Duration,
@@ -120,9 +120,16 @@ impl UpstreamClient {
         }
     }
 
-    /// Whether no connection is open, and none was opened ahead since the last request; from now on, one was.
+    /// The same for an app that has connected: one until there is a request.
+    pub(super) fn open_one_ahead(&self, target: &Uri) {
+        if target.scheme_str() == Some("https") && !self.is_ahead.swap(true, Ordering::Relaxed) {
+            self.open_ahead(target);
+        }
+    }
+
+    /// Whether no connection is open, and none was opened for an app since the last request.
     pub(super) fn may_open_ahead(&self) -> bool {
-        self.connections() == 0 && !self.is_ahead.swap(true, Ordering::Relaxed)
+        self.connections() == 0 && !self.is_ahead.load(Ordering::Relaxed)
     }
 
     /// What the provider's answers tell of this machine's clock.

@@ -76,6 +76,8 @@ pub(super) struct Http2Connection {
 pub(super) struct StreamPermit {
     sender: Option<SendRequest<Bytes>>,
     shared: Arc<Http2Shared>,
+    /// The connection has answered, or was there before the request: its end may have come meanwhile.
+    is_kept: bool,
     origin: Weak<UpstreamOrigin>,
 }
 
@@ -182,7 +184,7 @@ impl Http2Connection {
 
     /// Whether something came from the peer a moment ago. One that has served nobody may be silent for longer.
     pub(super) fn is_known_alive(&self, now: Instant) -> bool {
-        let limit = if self.shared.life.is_reused() {
+        let limit = if self.shared.life.has_answered() {
             SILENCE
         } else {
             FRESH
@@ -225,6 +227,7 @@ impl Http2Connection {
         Some(StreamPermit {
             sender: Some(self.sender.clone()),
             shared: self.shared.clone(),
+            is_kept: self.shared.life.has_answered(),
             origin: Arc::downgrade(origin),
         })
     }
@@ -255,6 +258,11 @@ impl Drop for StreamPermit {
 }
 
 impl StreamPermit {
+    /// The connection was there before the request, though perhaps it has answered none.
+    pub(super) fn has_idled(&mut self) {
+        self.is_kept = true;
+    }
+
     /// Sends a request and waits for its answer's head. Dropped before, the stream is cancelled.
     pub(super) async fn send(
         mut self,
@@ -265,7 +273,7 @@ impl StreamPermit {
             return Err(UpstreamFailure::none_sent(UpstreamCause::Target));
         };
         let life = self.shared.life.clone();
-        let (reused, written) = (life.is_reused(), life.written());
+        let (reused, written) = (self.is_kept || life.has_answered(), life.written());
         let failed = |cause| UpstreamFailure {
             unsent: life.written() == written,
             reused,

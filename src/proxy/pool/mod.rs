@@ -42,30 +42,34 @@
 //! connections; the others end with their last stream, HTTP/2 with a GOAWAY.
 
 mod answer;
+mod ask;
 mod demand;
+mod failure;
 mod http1;
 mod http2;
 mod state;
+#[cfg(all(test, unix))]
+mod tests;
 mod version;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hyper::{Method, Response, Uri};
+use hyper::{Response, Uri};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{BrokeOff, UpstreamBody};
+pub(super) use self::ask::Ask;
 use self::demand::Demand;
+pub(super) use self::failure::{UpstreamCause, UpstreamFailure};
 pub(super) use self::http1::Error as Http1Error;
 use self::state::{DialPurpose, OriginState, Waiter};
 use self::version::ProtocolChoice;
 use super::connector::{ConnectError, Connector, Transport};
-use super::framing::is_target;
-use super::headers::Onward;
 use super::upload::UploadBody;
 use crate::config::HttpVersion;
 use crate::provider::BaseUrl;
@@ -98,68 +102,6 @@ const MOST_INTERIM: usize = 100;
 const TURN: usize = 16 * 1024;
 /// No answer's head is larger, over either protocol.
 const HEAD: usize = 128 * 1024;
-
-/// Why a request got no answer from a connection.
-#[derive(Debug)]
-pub(super) struct UpstreamFailure {
-    pub(super) cause: UpstreamCause,
-    /// No byte of the request was sent.
-    pub(super) unsent: bool,
-    /// The connection had answered others before.
-    pub(super) reused: bool,
-    /// Nothing came back that can be a part of an answer to this request.
-    pub(super) unheard: bool,
-}
-
-/// What went wrong.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UpstreamCause {
-    #[error("no connection")]
-    Connect(#[source] Arc<ConnectError>),
-    #[error("HTTP/1.1")]
-    Http1(#[source] Http1Error),
-    #[error("HTTP/2")]
-    Http2(#[source] h2::Error),
-    #[error("too many interim answers")]
-    Interim,
-    #[error("the client's body broke off")]
-    Upload,
-    #[error("no request can be sent there")]
-    Target,
-    #[error("the connection is gone")]
-    Gone,
-}
-
-/// The head of a request: what the provider gets, put together where it goes out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
-    pub(super) method: &'a Method,
-    pub(super) base_url: &'a BaseUrl,
-    /// It starts with a slash, unless it is empty.
-    pub(super) path: &'a str,
-    pub(super) query: Option<&'a str>,
-    pub(super) fields: &'a Onward<'a>,
-}
-
-impl Ask<'_> {
-    /// Whether its path and query are what a target may have (RFC 3986, and what browsers don't encode).
-    pub(super) fn is_sendable(&self) -> bool {
-        let is_clean = |text: &str| text.bytes().fold(true, |all, byte| all & is_target(byte));
-        is_clean(self.path) && self.query.is_none_or(is_clean)
-    }
-}
-
-impl UpstreamFailure {
-    /// Nothing was sent, and nothing is known of a connection.
-    pub(super) fn none_sent(cause: UpstreamCause) -> Self {
-        Self {
-            cause,
-            unsent: true,
-            reused: false,
-            unheard: true,
-        }
-    }
-}
 
 /// Connections of one age.
 #[derive(Debug)]
@@ -196,6 +138,16 @@ pub(super) struct UpstreamOrigin {
 enum Checkout {
     Http1(http1::Http1Checkout),
     Http2(http2::StreamPermit),
+}
+
+impl Checkout {
+    /// The connection was there before the request: its end may have come unseen, whatever it was opened for.
+    fn has_idled(&mut self) {
+        match self {
+            Self::Http1(idle) => idle.has_idled(),
+            Self::Http2(permit) => permit.has_idled(),
+        }
+    }
 }
 
 impl ConnectionPool {
@@ -334,9 +286,7 @@ impl UpstreamOrigin {
         let told = {
             let mut state = self.state();
             if let Some(mut checkout) = state.take(self, repeatable) {
-                if let Checkout::Http1(idle) = &mut checkout {
-                    idle.has_idled();
-                }
+                checkout.has_idled();
                 return Ok(checkout);
             }
             let (tell, told) = oneshot::channel();
@@ -397,7 +347,13 @@ impl UpstreamOrigin {
             let mut state = self.state();
             match dial {
                 DialPurpose::Wanted | DialPurpose::Ahead => state.dials -= 1,
-                DialPurpose::Beside => state.choice.dialled(result.is_err()),
+                DialPurpose::Beside => {
+                    state.choice.dialled();
+                    // Anything else may be over by the time that it would pay again.
+                    if matches!(result, Err(ConnectError::Tls(_))) {
+                        state.choice.refused();
+                    }
+                }
                 DialPurpose::Doubted => {}
             }
             match result {

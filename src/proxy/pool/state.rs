@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Checkout, ConnectError, DIALS, Demand, DialedConnection, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS,
-    IDLE, KnownProtocol, PAUSE, ProtocolChoice, UpstreamOrigin, handshake, http1, http2,
+    IDLE, KnownProtocol, PAUSE, ProtocolChoice, SILENCE, UpstreamOrigin, handshake, http1, http2,
 };
 
 /// A request relies on a dial that began before it for no longer than this.
@@ -35,7 +35,7 @@ pub(super) struct OriginState {
     pub(super) choice: ProtocolChoice,
     /// HTTP/2 connections that take requests.
     pub(super) http2: Vec<http2::Http2Connection>,
-    /// HTTP/1.1, used last at the end.
+    /// HTTP/1.1, in the order in which they were used.
     pub(super) idle: Vec<Idle>,
     /// One for this, and one for each HTTP/1.1 connection.
     pub(super) http1: Arc<()>,
@@ -67,31 +67,49 @@ impl OriginState {
         repeatable: bool,
     ) -> Option<Checkout> {
         let now = Instant::now();
+        let limit = self.idle_limit(repeatable);
         if self.http2.is_empty() {
-            return self.take_http1(origin, repeatable, now);
+            return self.take_http1(origin, limit, now);
         }
         let under_way = self.under_way();
-        if self.choice.prefers_http1(under_way, now)
-            && let Some(checkout) = self.take_http1(origin, repeatable, now)
-        {
-            return Some(checkout);
+        let mut checkout = None;
+        if self.choice.prefers_http1(under_way, now) {
+            checkout = self.take_http1(origin, limit, now);
         }
-        let Some(checkout) = self.take_http2(origin, now) else {
-            return self.take_http1(origin, repeatable, now);
-        };
-        if self.choice.wants_http1(under_way + 1, self.http1_open()) {
+        let checkout = checkout
+            .or_else(|| self.take_http2(origin, now))
+            .or_else(|| self.take_http1(origin, limit, now))?;
+        self.choice.serves();
+        let is_old = |idle: &Idle| now.duration_since(idle.since) >= limit;
+        let usable = self.http1_open() - self.idle.partition_point(is_old);
+        if matches!(checkout, Checkout::Http2(_)) && self.choice.wants_http1(under_way + 1, usable)
+        {
             self.dial(origin, DialPurpose::Beside);
         }
         Some(checkout)
     }
 
+    /// How long an HTTP/1.1 connection may have been idle. A peer that closes an HTTP/2 connection says which requests it has
+    /// not processed, and these are sent again; over HTTP/1.1 it says nothing. So a request that must not be sent twice goes
+    /// over HTTP/1.1 only without such a pause, where HTTP/2 can take it.
+    fn idle_limit(&self, repeatable: bool) -> Duration {
+        let can_take = |one: &http2::Http2Connection| one.has_room() && one.is_trusted();
+        if repeatable {
+            IDLE
+        } else if self.http2.iter().any(can_take) {
+            SILENCE
+        } else {
+            FRESH
+        }
+    }
+
+    /// The HTTP/1.1 connection that was used last, if it was within `limit`.
     fn take_http1(
         &mut self,
         origin: &Arc<UpstreamOrigin>,
-        repeatable: bool,
+        limit: Duration,
         now: Instant,
     ) -> Option<Checkout> {
-        let limit = if repeatable { IDLE } else { FRESH };
         // Those below are older.
         let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
         let idle = self.idle.pop_if(is_fresh)?;

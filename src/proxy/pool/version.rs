@@ -35,8 +35,8 @@ pub(super) struct ProtocolChoice {
     since: Instant,
     /// HTTP/1.1 connections that are being opened beside HTTP/2.
     dials: usize,
-    /// One could not be opened, so there are none.
-    failed: bool,
+    /// The host does not speak HTTP/1.1, so there are none.
+    is_refused: bool,
 }
 
 impl ProtocolChoice {
@@ -48,23 +48,28 @@ impl ProtocolChoice {
             before: 0,
             since: now,
             dials: 0,
-            failed: false,
+            is_refused: false,
         }
     }
 
-    /// Whether the next request had better go over HTTP/1.1, while `under_way` others are.
+    /// Whether the next request had better go over HTTP/1.1, while `under_way` others are. A request that waits asks
+    /// again and again.
     pub(super) fn prefers_http1(&mut self, under_way: usize, now: Instant) -> bool {
         self.turn(now);
-        self.requests += 1;
         let most = if self.is_crowded { CROWD / 2 } else { CROWD };
         self.is_crowded = under_way >= most;
         !self.is_crowded && self.is_auto()
     }
 
-    /// Whether another HTTP/1.1 connection pays, with `open` of them, while `under_way` requests are.
+    /// A request has got a connection.
+    pub(super) fn serves(&mut self) {
+        self.requests += 1;
+    }
+
+    /// Whether another HTTP/1.1 connection pays, with `open` of them that it could use, while `under_way` requests are.
     pub(super) fn wants_http1(&self, under_way: usize, open: usize) -> bool {
         self.is_auto()
-            && !self.failed
+            && !self.is_refused
             && !self.is_crowded
             && open + self.dials < under_way
             && self.requests + self.before >= PAYS
@@ -78,10 +83,14 @@ impl ProtocolChoice {
         self.requests = self.requests.saturating_sub(price);
     }
 
-    /// It was, or the host has refused it: then it is not asked again.
-    pub(super) fn dialled(&mut self, has_failed: bool) {
+    /// It was, or was not.
+    pub(super) fn dialled(&mut self) {
         self.dials = self.dials.saturating_sub(1);
-        self.failed |= has_failed;
+    }
+
+    /// The host has refused it, and is not asked again.
+    pub(super) fn refused(&mut self) {
+        self.is_refused = true;
     }
 
     fn is_auto(&self) -> bool {
@@ -108,8 +117,20 @@ mod tests {
         let mut choice = ProtocolChoice::new(setting, now);
         for _ in 0..requests {
             choice.prefers_http1(0, now);
+            choice.serves();
         }
         choice
+    }
+
+    #[test]
+    fn a_request_that_asks_often_pays_once() {
+        let mut choice = busy(HttpVersion::Auto, 249);
+        for _ in 0..1000 {
+            choice.prefers_http1(0, choice.since);
+        }
+        assert!(!choice.wants_http1(1, 0));
+        choice.serves();
+        assert!(choice.wants_http1(1, 0));
     }
 
     #[test]
@@ -140,15 +161,16 @@ mod tests {
         choice.dials();
         choice.dials();
         assert!(!choice.wants_http1(2, 0), "two are being opened");
-        choice.dialled(false);
+        choice.dialled();
         assert!(choice.wants_http1(2, 0));
         choice.dials();
         choice.dials();
-        choice.dialled(false);
+        choice.dialled();
         assert!(!choice.wants_http1(9, 0), "no more would pay");
         let mut choice = busy(HttpVersion::Auto, 1100);
         choice.dials();
-        choice.dialled(true);
+        choice.dialled();
+        choice.refused();
         assert!(!choice.wants_http1(9, 0), "the host refuses");
     }
 

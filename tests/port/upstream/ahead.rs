@@ -1,9 +1,12 @@
 //! Connections that are opened ahead of need: when, how many, and what is never sent on them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::upstream::get;
 use mock_cloud::{Options, Tls};
-use support::wire::{OK, Wire, daemon_at, read_request};
+use support::wire::{OK, Wire, daemon_at, http2, read_request};
 use support::{Daemon, PATIENCE, World, chat, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -100,6 +103,57 @@ async fn without_a_login_none_is_opened() {
     assert!(world.ctl(&["proxy", "reload"]).status.success());
     apps_connect(&daemon, 2).await;
     connections(&world, 0).await;
+}
+
+/// An app that connected while there was no login has not had its connection.
+#[tokio::test]
+async fn after_a_login_an_app_that_connects_has_one_opened() {
+    let world = world().await;
+    let [store, away] = [".hermes", "away"].map(|name| world.home.path().join(name));
+    std::fs::rename(&store, &away).unwrap();
+    let daemon = world.daemon_with(&config(&world), &[]);
+    apps_connect(&daemon, 2).await;
+    connections(&world, 0).await;
+    std::fs::rename(&away, &store).unwrap();
+    // Which opens one itself.
+    assert!(world.ctl(&["proxy", "reload"]).status.success());
+    connections(&world, 1).await;
+    drop_connections(&world).await;
+    apps_connect(&daemon, 2).await;
+    connections(&world, 2).await;
+}
+
+/// Whether it still lives is not known before a request, so one that may be sent twice is.
+#[tokio::test]
+async fn a_get_on_one_that_ends_unheard_is_sent_again() {
+    for (path, expected, heard) in [("/models", 200, 2), ("/chat/completions", 502, 1)] {
+        let world = World::new(Options::default()).await;
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counted = seen.clone();
+        let (wire, daemon) = http2(&world, "", move |mut frames, number| {
+            let seen = counted.clone();
+            async move {
+                while let Some(stream) = frames.request().await {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    if number == 1 {
+                        return None;
+                    }
+                    frames.answer(stream, b"{}").await?;
+                }
+                Some(())
+            }
+        })
+        .await;
+        sleep(MOMENT).await;
+        assert_eq!(wire.connections(), 1);
+        let answer = if expected == 200 {
+            get(&daemon, path).await
+        } else {
+            post(&daemon, &chat("x")).await
+        };
+        assert_eq!(answer.status(), expected);
+        assert_eq!(seen.load(Ordering::SeqCst), heard);
+    }
 }
 
 /// Over HTTP/1.1 alone; a POST does not rely on what has waited for long.

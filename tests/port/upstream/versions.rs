@@ -90,6 +90,19 @@ async fn few_that_come_fast_go_over_http1_and_nothing_waits_for_its_handshake() 
     assert!(world.cloud.counts().connections <= 3);
 }
 
+/// A provider that closes an HTTP/1.1 connection just then does not say whether it has processed a POST; over HTTP/2 it does.
+#[tokio::test]
+async fn after_a_pause_a_post_goes_over_http2() {
+    let (world, daemon) = world(true, "").await;
+    ask_until(&world, &daemon, 1, OLD).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let from = seen(&world);
+    ask(&daemon, 1, 1).await;
+    assert_eq!(versions(&world, from), [(NEW.to_owned(), 1)].into());
+    // Those that follow pay for another one, though the old one is still there.
+    ask_until(&world, &daemon, 1, OLD).await;
+}
+
 #[tokio::test]
 async fn what_comes_now_and_then_stays_on_its_one_connection() {
     let (world, daemon) = world(true, "").await;
@@ -141,7 +154,11 @@ async fn the_setting_decides_and_a_reload_changes_it() {
         let reload = world.ctl(&["proxy", "reload"]);
         assert!(reload.status.success(), "{reload:?}");
         let told = String::from_utf8_lossy(&reload.stdout).into_owned();
-        assert!(told.contains("providers.nous.http"), "{told}");
+        let is_applied = told.lines().any(|line| {
+            line.split_whitespace()
+                .eq(["applied", "providers.nous.http"])
+        });
+        assert!(is_applied && !told.contains("restart"), "{told}");
         let from = seen(&world);
         ask(&daemon, 800, 2).await;
         let versions = versions(&world, from);
@@ -202,6 +219,43 @@ async fn a_host_that_speaks_http2_alone_is_asked_once_for_http1_at_most() {
             assert!(message.contains("`http`"), "{message}");
         }
     }
+}
+
+/// The end of one connection in its handshake does not say that the host speaks HTTP/2 alone.
+#[tokio::test]
+async fn a_host_is_asked_again_for_http1_when_one_connection_failed() {
+    let world = World::new(Options::default()).await;
+    let authority = world.cloud.authority();
+    let both = authority.acceptor_speaking(&["localhost"], &["h2"]);
+    let old = authority.acceptor_for(&["localhost"], false);
+    let wire = Wire::start(move |stream, number| {
+        let (both, old) = (both.clone(), old.clone());
+        async move {
+            match number {
+                1 => {
+                    let stream: Box<dyn Stream> = Box::new(both.accept(stream).await.unwrap());
+                    let mut frames = Frames::greet(stream, &[]).await.unwrap();
+                    while let Some(stream) = frames.request().await {
+                        if frames.answer(stream, b"{}").await.is_none() {
+                            return;
+                        }
+                    }
+                }
+                2 => {}
+                _ => {
+                    let mut stream = old.accept(stream).await.unwrap();
+                    while read_request(&mut stream).await.is_some() {
+                        stream.write_all(OK.as_bytes()).await.unwrap();
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let base = format!("https://localhost:{}/v1", wire.address.port());
+    let daemon = daemon_at(&world, &base, &only_table(&world, ""));
+    ask(&daemon, 1500, 1).await;
+    assert_eq!(wire.connections(), 3);
 }
 
 fn only_table(world: &World, setting: &str) -> String {

@@ -30,8 +30,8 @@ impl Http2Liveness {
         self.answered.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request before this one was answered.
-    pub(super) fn is_reused(&self) -> bool {
+    /// Whether any request was.
+    pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
