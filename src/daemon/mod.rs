@@ -12,7 +12,7 @@
 //! - `control`, `logins`, `clients`, `usage`: the answers to hermesctl.
 //! - `metrics`: the page for monitoring.
 //! - `bridge`, `bridge_slots`, `answer_end`: a sidecar that carries connections to a daemon's socket, how its clients
-//! share them, and which of them are idle.
+//!   share them, and which of them are idle.
 //! - `stdio`: hermesctl's own helper without a daemon.
 //! - `notices`: news of a login for the log and the hooks; `quotas`: how much of its quota is used.
 
