@@ -12,9 +12,9 @@ use super::allowance::{Allowance, AllowanceUse, ClientRates, Day, DayMoment, Rea
 use crate::clock::Clock;
 
 /// How many source addresses are kept per client, the latest included.
-pub(super) const PLACES: usize = 9;
+pub(super) const MOST_SOURCES: usize = 9;
 /// The longest source address that is kept, in bytes.
-const LONGEST_PLACE: usize = 64;
+const LONGEST_SOURCE: usize = 64;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(super) struct LastUse {
 
 /// One of the requests that a client's `in_flight` limit allows; dropping it frees the slot.
 #[derive(Debug)]
-#[must_use = "the request's place is given back when this is dropped"]
+#[must_use = "the request's slot is freed when this is dropped"]
 pub struct InFlightPermit {
     client: Arc<Client>,
 }
@@ -233,13 +233,13 @@ impl Client {
     /// # Errors
     /// When the limit on requests in flight, or another one, is reached. A refused request is not counted.
     pub fn enter(self: &Arc<Self>, from: &str) -> Result<InFlightPermit, Full> {
-        let visit = self.enter_uncounted()?;
+        let permit = self.enter_uncounted()?;
         let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
         taken.map_err(|reached| Full::of(&self.name, reached))?;
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
         self.meter.entered.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
-        Ok(visit)
+        Ok(permit)
     }
 
     /// Takes a slot without counting the request, because hermesctl sent it.
@@ -371,10 +371,10 @@ impl UnsavedUse {
         usage.requests = usage.requests.saturating_add(self.requests);
         usage.last = usage.last.max(self.last.at);
         let known = std::mem::take(&mut usage.from);
-        let places = self.last.from.iter().chain(&known);
-        for place in places {
-            if usage.from.len() < PLACES && !usage.from.contains(place) {
-                usage.from.push(place.clone());
+        let sources = self.last.from.iter().chain(&known);
+        for source in sources {
+            if usage.from.len() < MOST_SOURCES && !usage.from.contains(source) {
+                usage.from.push(source.clone());
             }
         }
     }
@@ -387,13 +387,13 @@ impl LastUse {
             return;
         }
         // `::ffff:127.0.0.1` is the same address as 127.0.0.1.
-        let place = match from.parse::<IpAddr>() {
+        let source = match from.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().to_string(),
-            Err(_) => from.chars().take(LONGEST_PLACE).collect(),
+            Err(_) => from.chars().take(LONGEST_SOURCE).collect(),
         };
-        self.from.retain(|known| *known != place);
-        self.from.insert(0, place);
-        self.from.truncate(PLACES);
+        self.from.retain(|known| *known != source);
+        self.from.insert(0, source);
+        self.from.truncate(MOST_SOURCES);
     }
 }
 

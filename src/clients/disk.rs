@@ -36,8 +36,8 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
         file: file.to_owned(),
         source,
     };
-    let found = Spot::of(file).and_then(|place| Ok((place.act(Path::metadata)?, place)));
-    let (metadata, place) = match found {
+    let found = Spot::of(file).and_then(|spot| Ok((spot.act(Path::metadata)?, spot)));
+    let (metadata, spot) = match found {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return files::there_or_missing(file).map(|()| None).map_err(fault);
         }
@@ -45,11 +45,11 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
     };
     // Report a wrong owner first: it explains more than a failed open.
     if metadata.is_file() {
-        private(file, &place, &metadata)?;
+        private(file, &spot, &metadata)?;
     }
-    let opened = place.open().map_err(fault)?;
+    let opened = spot.open().map_err(fault)?;
     let metadata = opened.metadata().map_err(fault)?;
-    private(file, &place, &metadata)?;
+    private(file, &spot, &metadata)?;
     let mut content = files::read_opened(opened, LARGEST).map_err(fault)?;
     Ok(Some((
         std::mem::take(&mut *content),
@@ -59,11 +59,11 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
 
 /// Checks that the file is private to this user. Root may act for the owner of the folder.
 #[cfg(unix)]
-fn private(file: &Path, place: &Spot, metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(file: &Path, spot: &Spot, metadata: &fs::Metadata) -> Result<(), ClientsError> {
     use std::os::unix::fs::MetadataExt;
     let ours = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
-    if owner != ours && !(ours == 0 && place.is_home_of(owner)) {
+    if owner != ours && !(ours == 0 && spot.is_home_of(owner)) {
         return Err(ClientsError::Foreign {
             file: file.to_owned(),
             owner,
@@ -82,7 +82,7 @@ fn private(file: &Path, place: &Spot, metadata: &fs::Metadata) -> Result<(), Cli
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn private(_file: &Path, _place: &Spot, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(_file: &Path, _spot: &Spot, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
     Ok(())
 }
 
@@ -127,7 +127,7 @@ impl Lock {
     ///
     /// Dropping the future early leaves the lock free.
     pub(super) async fn acquire(
-        desk: &Desk,
+        file_work: &Desk,
         file: &Path,
         limit: Duration,
     ) -> Result<Self, ClientsError> {
@@ -140,9 +140,9 @@ impl Lock {
             let path = path.clone();
             move || Spot::made(&path)?.open_lock()
         };
-        let opened = desk.run(opening).await.and_then(|opened| opened);
+        let opened = file_work.run(opening).await.and_then(|opened| opened);
         let file = opened.map_err(fault)?;
-        match files::lock(desk, file, limit, POLL).await {
+        match files::lock(file_work, file, limit, POLL).await {
             Ok(Some(locked)) => Ok(Self { _file: locked }),
             Ok(None) => Err(ClientsError::LockHeld { file: path, limit }),
             Err(error) => Err(fault(error)),

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::allowance::{AllowanceUse, ClientRates, Day};
-use super::client::{ClientUse, KeyLimits, PLACES, UnsavedUse};
+use super::client::{ClientUse, KeyLimits, MOST_SOURCES, UnsavedUse};
 use super::error::shortened;
 use super::key::Hash;
 
@@ -155,11 +155,11 @@ impl ClientsDocument {
     }
 
     /// Adds to the use of the client at this index, as it was read.
-    pub(super) fn count(&mut self, place: usize, known: &ClientUse, pending: &UnsavedUse) {
+    pub(super) fn count(&mut self, index: usize, known: &ClientUse, pending: &UnsavedUse) {
         let mut usage = known.clone();
         pending.add_to(&mut usage);
         let clients = self.clients();
-        let client = clients.and_then(|clients| clients.get_mut(place)?.as_object_mut());
+        let client = clients.and_then(|clients| clients.get_mut(index)?.as_object_mut());
         if let Some(client) = client {
             client.insert("requests".to_owned(), usage.requests.into());
             client.insert(
@@ -298,7 +298,7 @@ fn record(client: &Value) -> Result<ClientRecord, String> {
         Some(count) => count.as_u64().ok_or("`requests` is not a count")?,
     };
     let mut from = texts(client, "last_used_from")?;
-    from.truncate(PLACES);
+    from.truncate(MOST_SOURCES);
     Ok(ClientRecord {
         name: name.to_owned(),
         hash,

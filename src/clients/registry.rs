@@ -40,7 +40,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: ArcSwap<ClientKeys>,
     /// Runs all file work except the first read.
-    desk: Desk,
+    file_work: Desk,
     /// Held while the snapshot is brought up to date with the file, but never during a sync.
     following: Mutex<()>,
     /// Why the latest read failed, if it did.
@@ -48,7 +48,7 @@ struct Inner {
     /// The end of the day in this machine's time zone, in seconds since 1970; 0 until it is known.
     midnight: Arc<AtomicI64>,
     /// Runs the time zone look-up, which may hang.
-    days: Desk,
+    time_zone: Desk,
 }
 
 /// Why the keys can't be read.
@@ -86,8 +86,8 @@ fn find<'h>(
     if alike == 0 {
         return None;
     }
-    let mut places = (0..heads.len()).filter(|at| heads.get(*at) == Some(&wanted));
-    places.find(|at| whole(*at).is_some_and(|known| known.is(hash)))
+    let mut indices = (0..heads.len()).filter(|at| heads.get(*at) == Some(&wanted));
+    indices.find(|at| whole(*at).is_some_and(|known| known.is(hash)))
 }
 
 /// Whose key was presented.
@@ -132,11 +132,11 @@ impl Registry {
                 file,
                 clock,
                 keys: ArcSwap::default(),
-                desk: Desk::default(),
+                file_work: Desk::default(),
                 following: Mutex::new(()),
                 fault: ArcSwapOption::empty(),
                 midnight: Arc::default(),
-                days: Desk::default(),
+                time_zone: Desk::default(),
             }),
         };
         registry.inner.reload()?;
@@ -175,7 +175,7 @@ impl Registry {
         let inner = Arc::clone(&self.inner);
         let look = move || next_midnight(inner.clock.now());
         // Without a known time zone, days end at midnight UTC.
-        let midnight = self.inner.days.run(look).await.unwrap_or_default();
+        let midnight = self.inner.time_zone.run(look).await.unwrap_or_default();
         self.inner.midnight.store(midnight, Ordering::Relaxed);
     }
 
@@ -224,7 +224,7 @@ impl Registry {
         work: impl FnOnce(&Inner) -> Result<T, ClientsError> + Send + 'static,
     ) -> Result<T, ClientsError> {
         let inner = Arc::clone(&self.inner);
-        let done = self.inner.desk.run(move || work(&inner)).await;
+        let done = self.inner.file_work.run(move || work(&inner)).await;
         done.unwrap_or_else(|source| {
             Err(ClientsError::Read {
                 file: self.inner.file.clone(),
@@ -432,7 +432,7 @@ impl Registry {
         + Send
         + 'static,
     ) -> Result<T, ClientsError> {
-        let lock = Lock::acquire(&self.inner.desk, &self.inner.file, LOCK_LIMIT).await?;
+        let lock = Lock::acquire(&self.inner.file_work, &self.inner.file, LOCK_LIMIT).await?;
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
         let changed = self.work(move |inner| {
@@ -548,13 +548,13 @@ impl Inner {
         let keys = self.keys.load();
         let by_name = by_name(&keys);
         let mut written = Vec::new();
-        for (place, record) in records.iter().enumerate() {
+        for (index, record) in records.iter().enumerate() {
             let Some(client) = same(&by_name, record) else {
                 continue;
             };
             let pending = client.meter.pending();
             if !pending.is_empty() {
-                document.count(place, &record.usage, &pending);
+                document.count(index, &record.usage, &pending);
                 written.push((Arc::clone(&client.meter), pending));
             }
         }

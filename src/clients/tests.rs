@@ -17,27 +17,27 @@ use crate::secret::Secret;
 
 const NOON: &str = "2026-11-23T12:00:00Z";
 
-struct House {
-    folder: TempDir,
+struct ClientsFolder {
+    dir: TempDir,
     clock: Arc<JumpingClock>,
 }
 
-impl House {
+impl ClientsFolder {
     fn new() -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().unwrap(),
             clock: Arc::new(JumpingClock::at(NOON)),
         }
     }
 
     fn with_file(content: &str) -> Self {
-        let house = Self::new();
-        house.write(content);
-        house
+        let folder = Self::new();
+        folder.write(content);
+        folder
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.path().join("clients.json")
+        self.dir.path().join("clients.json")
     }
 
     fn write(&self, content: &str) {
@@ -106,8 +106,8 @@ fn names(registry: &Registry) -> Vec<String> {
 
 #[tokio::test]
 async fn a_key_is_its_clients_and_nobody_elses() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     assert!(registry.is_empty());
     let (one, two) = (add(&registry, "one").await, add(&registry, "two").await);
     assert!(!registry.is_empty());
@@ -128,20 +128,20 @@ async fn a_key_is_its_clients_and_nobody_elses() {
             "{stranger}"
         );
     }
-    assert_eq!(whose(&house.open(), &two), named("two"), "after a restart");
+    assert_eq!(whose(&folder.open(), &two), named("two"), "after a restart");
 }
 
 #[tokio::test]
 async fn the_file_holds_hashes_and_is_the_users_alone() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "karakeep").await;
-    let text = house.text();
+    let text = folder.text();
     assert!(
         !text.contains(key.expose()) && !text.contains("hpx-"),
         "{text}"
     );
-    let sha256 = house.json()["clients"][0]["sha256"].clone();
+    let sha256 = folder.json()["clients"][0]["sha256"].clone();
     assert_eq!(sha256.as_str().unwrap().len(), 64);
     assert!(sha256.as_str().unwrap().starts_with(&key.fingerprint()));
     assert!(!format!("{registry:?}{:?}", registry.identify(b"x")).contains(key.expose()));
@@ -149,17 +149,17 @@ async fn the_file_holds_hashes_and_is_the_users_alone() {
     {
         use std::os::unix::fs::MetadataExt;
         for file in ["clients.json", "clients.lock"] {
-            let metadata = std::fs::metadata(house.folder.path().join(file)).unwrap();
+            let metadata = std::fs::metadata(folder.dir.path().join(file)).unwrap();
             assert_eq!(metadata.mode() & 0o777, 0o600, "{file}");
         }
     }
-    assert_eq!(std::fs::read_dir(house.folder.path()).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(folder.dir.path()).unwrap().count(), 2);
 }
 
 #[tokio::test]
 async fn a_revoked_key_is_nobodys_and_a_rotated_one_gives_way_at_once() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let (old, other) = (add(&registry, "app").await, add(&registry, "other").await);
     let client = registry.identify(old.expose().as_bytes()).unwrap();
     drop(client.enter("127.0.0.1").unwrap());
@@ -168,7 +168,7 @@ async fn a_revoked_key_is_nobodys_and_a_rotated_one_gives_way_at_once() {
     assert_eq!(whose(&registry, &old), None);
     assert_eq!(whose(&registry, &new), named("app"));
     assert_eq!(listed.usage.requests, 1, "its history stays");
-    assert_eq!(listed.rotated, Some(house.now()));
+    assert_eq!(listed.rotated, Some(folder.now()));
 
     registry.revoke("app").await.unwrap();
     assert_eq!(whose(&registry, &new), None);
@@ -181,8 +181,8 @@ async fn a_revoked_key_is_nobodys_and_a_rotated_one_gives_way_at_once() {
 
 #[tokio::test]
 async fn limits_are_kept_and_obeyed() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let wanted = KeyLimits {
         providers: texts(&["nous", "local", "nous"]),
         paths: texts(&["/chat/completions"]),
@@ -190,7 +190,7 @@ async fn limits_are_kept_and_obeyed() {
         ..KeyLimits::default()
     };
     let (_, key) = registry.add("app", wanted).await.unwrap();
-    for registry in [&registry, &house.open()] {
+    for registry in [&registry, &folder.open()] {
         let client = registry.identify(key.expose().as_bytes()).unwrap();
         assert!(client.allows_provider("nous") && client.allows_provider("local"));
         assert!(!client.allows_provider("nou") && !client.allows_provider("other"));
@@ -205,8 +205,8 @@ async fn limits_are_kept_and_obeyed() {
 
 #[tokio::test]
 async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let (_, key) = registry.add("app", limits(2)).await.unwrap();
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     let one = client.enter("127.0.0.1").unwrap();
@@ -232,25 +232,25 @@ async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
 
 #[tokio::test]
 async fn use_is_noted_with_the_last_places_and_survives_a_restart() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     for address in 1..=12 {
-        house.clock.jump(Duration::from_secs(1));
+        folder.clock.jump(Duration::from_secs(1));
         drop(client.enter(&format!("192.0.2.{address}")).unwrap());
     }
-    for place in ["unix socket", "::ffff:192.0.2.12", "192.0.2.12"] {
-        drop(client.enter(place).unwrap());
+    for source in ["unix socket", "::ffff:192.0.2.12", "192.0.2.12"] {
+        drop(client.enter(source).unwrap());
     }
     registry.flush().await.unwrap();
     drop(client.enter("::1").unwrap());
     registry.flush().await.unwrap();
     registry.flush().await.unwrap();
-    for registry in [registry, house.open()] {
+    for registry in [registry, folder.open()] {
         let usage = registry.list().remove(0).usage;
         assert_eq!(usage.requests, 16);
-        assert_eq!(usage.last, Some(house.now()));
+        assert_eq!(usage.last, Some(folder.now()));
         let expected = [
             "::1",
             "192.0.2.12",
@@ -268,8 +268,8 @@ async fn use_is_noted_with_the_last_places_and_survives_a_restart() {
 
 #[tokio::test]
 async fn two_programs_lose_nothing_of_each_other() {
-    let house = House::new();
-    let (daemon, helper) = (house.open(), house.open());
+    let folder = ClientsFolder::new();
+    let (daemon, helper) = (folder.open(), folder.open());
     let key = add(&daemon, "app").await;
     let work = |registry: Registry, prefix: &'static str| async move {
         for number in 0..20 {
@@ -290,7 +290,7 @@ async fn two_programs_lose_nothing_of_each_other() {
     );
     daemon.reload().await.unwrap();
     assert_eq!(daemon.list().len(), 41);
-    assert_eq!(names(&house.open()), names(&daemon));
+    assert_eq!(names(&folder.open()), names(&daemon));
     let app = daemon.list().into_iter().find(|one| one.name == "app");
     assert_eq!(app.unwrap().usage.requests, 20);
 
@@ -303,9 +303,9 @@ async fn two_programs_lose_nothing_of_each_other() {
 
 #[tokio::test]
 async fn a_lock_that_another_program_holds_is_waited_for_and_then_given_up() {
-    let house = House::new();
-    let registry = house.open();
-    let path = house.folder.path().join("clients.lock");
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
+    let path = folder.dir.path().join("clients.lock");
     let held = std::fs::File::create(&path).unwrap();
     held.lock().unwrap();
     tokio::time::pause();
@@ -319,7 +319,7 @@ async fn a_lock_that_another_program_holds_is_waited_for_and_then_given_up() {
 
 #[tokio::test]
 async fn fields_that_are_unknown_stay() {
-    let house = House::with_file(
+    let folder = ClientsFolder::with_file(
         &json!({
             "version": 1,
             "comment": "mine",
@@ -332,14 +332,14 @@ async fn fields_that_are_unknown_stay() {
         })
         .to_string(),
     );
-    let registry = house.open();
+    let registry = folder.open();
     registry.rotate("app").await.unwrap();
     add(&registry, "b").await;
     let (_, key) = registry.rotate("app").await.unwrap();
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     drop(client.enter("127.0.0.1").unwrap());
     registry.flush().await.unwrap();
-    let json = house.json();
+    let json = folder.json();
     assert_eq!(json["comment"], "mine");
     assert_eq!(json["clients"][0]["colour"], "red");
     assert_eq!(json["clients"][0]["requests"], 8);
@@ -396,18 +396,18 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
         (twice("app", &"0".repeat(64)), "app appears twice"),
         (twice("other", &hash), "app and other have the same key"),
     ] {
-        let house = House::with_file(&content);
-        let error = house.try_open().unwrap_err().to_string();
+        let folder = ClientsFolder::with_file(&content);
+        let error = folder.try_open().unwrap_err().to_string();
         assert!(error.contains(what), "{content}: {error}");
         assert!(
-            error.starts_with(&house.file().display().to_string()),
+            error.starts_with(&folder.file().display().to_string()),
             "{error}"
         );
         assert!(!error.contains(&hash), "{error}");
-        assert_eq!(house.text(), content, "not changed");
+        assert_eq!(folder.text(), content, "not changed");
     }
     assert!(
-        House::with_file(&client(json!({"in_flight": null})))
+        ClientsFolder::with_file(&client(json!({"in_flight": null})))
             .try_open()
             .is_ok()
     );
@@ -416,50 +416,50 @@ fn a_file_that_is_none_is_an_error_that_names_it_and_no_secret() {
 #[cfg(unix)]
 #[test]
 fn a_file_that_others_can_use_is_refused_with_the_command_that_mends_it() {
-    let house = House::with_file(r#"{"version":1,"clients":[]}"#);
+    let folder = ClientsFolder::with_file(r#"{"version":1,"clients":[]}"#);
     for mode in [0o640, 0o604, 0o620, 0o602, 0o666, 0o4601] {
-        house.set_mode(mode);
-        let error = house.try_open().unwrap_err().to_string();
-        let command = format!("run `chmod 600 {}`", house.file().display());
+        folder.set_mode(mode);
+        let error = folder.try_open().unwrap_err().to_string();
+        let command = format!("run `chmod 600 {}`", folder.file().display());
         assert!(error.ends_with(&command), "{mode:o}: {error}");
     }
     for mode in [0o600, 0o400, 0o700] {
-        house.set_mode(mode);
-        assert!(house.try_open().is_ok(), "{mode:o}");
+        folder.set_mode(mode);
+        assert!(folder.try_open().is_ok(), "{mode:o}");
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn somebody_elses_file_and_what_is_no_file_are_refused() {
-    let house = House::new();
-    std::fs::create_dir(house.file()).unwrap();
-    let error = house.try_open().unwrap_err();
+    let folder = ClientsFolder::new();
+    std::fs::create_dir(folder.file()).unwrap();
+    let error = folder.try_open().unwrap_err();
     assert!(matches!(error, ClientsError::Read { .. }), "{error}");
-    std::fs::remove_dir(house.file()).unwrap();
+    std::fs::remove_dir(folder.file()).unwrap();
     // rustix lacks mkfifo on some systems.
     let made = std::process::Command::new("mkfifo")
-        .arg(house.file())
+        .arg(folder.file())
         .status();
     assert!(made.unwrap().success());
-    let error = house.try_open().unwrap_err();
+    let error = folder.try_open().unwrap_err();
     assert!(matches!(error, ClientsError::Read { .. }), "{error}");
-    std::fs::remove_file(house.file()).unwrap();
+    std::fs::remove_file(folder.file()).unwrap();
     if !rustix::process::geteuid().is_root() {
         return;
     }
     // Only root can create a file that another user owns.
-    house.write(r#"{"version":1,"clients":[]}"#);
-    std::os::unix::fs::chown(house.file(), Some(65534), None).unwrap();
-    let error = house.try_open().unwrap_err();
+    folder.write(r#"{"version":1,"clients":[]}"#);
+    std::os::unix::fs::chown(folder.file(), Some(65534), None).unwrap();
+    let error = folder.try_open().unwrap_err();
     assert!(
         matches!(error, ClientsError::Foreign { owner: 65534, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("chown"), "{error}");
-    std::os::unix::fs::chown(house.folder.path(), Some(65534), None).unwrap();
+    std::os::unix::fs::chown(folder.dir.path(), Some(65534), None).unwrap();
     assert!(
-        house.try_open().is_ok(),
+        folder.try_open().is_ok(),
         "root works for the folder's owner"
     );
 }
@@ -471,13 +471,13 @@ async fn what_root_writes_for_a_user_stays_the_users() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let house = House::new();
-    chown(house.folder.path(), Some(65534), None).unwrap();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    chown(folder.dir.path(), Some(65534), None).unwrap();
+    let registry = folder.open();
     for name in ["one", "two"] {
         add(&registry, name).await;
         for file in ["clients.json", "clients.lock"] {
-            let metadata = std::fs::metadata(house.folder.path().join(file)).unwrap();
+            let metadata = std::fs::metadata(folder.dir.path().join(file)).unwrap();
             assert_eq!(metadata.uid(), 65534, "{file}");
         }
     }
@@ -485,53 +485,57 @@ async fn what_root_writes_for_a_user_stays_the_users() {
 
 #[tokio::test]
 async fn a_broken_file_is_neither_used_nor_overwritten_and_the_keys_stay() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     drop(client.enter("127.0.0.1").unwrap());
-    let whole = house.text();
-    house.write("{");
+    let whole = folder.text();
+    folder.write("{");
     assert!(registry.reload().await.is_err());
     assert!(registry.flush().await.is_err());
     assert!(registry.revoke("app").await.is_err());
-    assert_eq!(house.text(), "{");
+    assert_eq!(folder.text(), "{");
     assert_eq!(whose(&registry, &key), named("app"));
 
-    house.write(&whole);
+    folder.write(&whole);
     registry.flush().await.unwrap();
-    assert_eq!(house.open().list()[0].usage.requests, 1, "nothing was lost");
+    assert_eq!(
+        folder.open().list()[0].usage.requests,
+        1,
+        "nothing was lost"
+    );
 }
 
 #[tokio::test]
 async fn what_a_killed_program_left_is_cleared_away_and_not_read() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
-    let torn = house.folder.path().join("clients.json.hermes-proxyd.torn");
+    let torn = folder.dir.path().join("clients.json.hermes-proxyd.torn");
     std::fs::write(&torn, r#"{"version":1,"cl"#).unwrap();
-    assert_eq!(whose(&house.open(), &key), named("app"));
+    assert_eq!(whose(&folder.open(), &key), named("app"));
     add(&registry, "more").await;
     assert!(!torn.exists());
 }
 
 #[tokio::test]
 async fn a_file_that_goes_away_is_no_keys_and_does_not_come_back_by_itself() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
-    std::fs::remove_file(house.file()).unwrap();
+    std::fs::remove_file(folder.file()).unwrap();
     drop(client.enter("127.0.0.1").unwrap());
     registry.flush().await.unwrap();
-    assert!(!house.file().exists());
+    assert!(!folder.file().exists());
     assert!(registry.is_empty());
 }
 
 #[tokio::test]
 async fn names_and_limits_that_are_none_are_refused() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let long = "a".repeat(65);
     for name in ["", "A", "ä", "a b", "-a", ".a", "a/b", &long] {
         let error = registry.add(name, KeyLimits::default()).await.unwrap_err();
@@ -551,7 +555,7 @@ async fn names_and_limits_that_are_none_are_refused() {
             "{path}: {error}"
         );
     }
-    assert!(!house.file().exists());
+    assert!(!folder.file().exists());
     for name in ["a", "0", "open-webui_2.1", &"a".repeat(64)] {
         add(&registry, name).await;
     }
@@ -566,8 +570,8 @@ async fn names_and_limits_that_are_none_are_refused() {
 
 #[tokio::test]
 async fn imported_tokens_go_on_working() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     add(&registry, "agent-a").await;
     let token = |label: &str, key: &str| Token {
         label: label.to_owned(),
@@ -591,8 +595,8 @@ async fn imported_tokens_go_on_working() {
     assert!(!format!("{results:?}{tokens:?}").contains("secret"));
     assert_eq!(whose(&registry, &tokens[0].key), None);
     assert_eq!(whose(&registry, &tokens[1].key), named("agent-b"));
-    assert!(!house.text().contains("secret"));
-    assert_eq!(whose(&house.open(), &tokens[1].key), named("agent-b"));
+    assert!(!folder.text().contains("secret"));
+    assert_eq!(whose(&folder.open(), &tokens[1].key), named("agent-b"));
 }
 
 /// The cost of one token must not depend on their number: comparing five thousand with each other takes minutes in a
@@ -600,8 +604,8 @@ async fn imported_tokens_go_on_working() {
 #[tokio::test]
 async fn a_large_file_is_imported_and_kept_in_linear_time() {
     const MANY: usize = 5_000;
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let token = |number: usize| Token {
         label: format!("agent-{number}"),
         key: Secret::new(format!("client-secret-of-{number}")),
@@ -619,7 +623,7 @@ async fn a_large_file_is_imported_and_kept_in_linear_time() {
     let again = registry.import(tokens.clone()).await.unwrap();
     assert!(again.iter().all(|one| one.outcome == TokenOutcome::Skipped));
     registry.revoke("agent-7").await.unwrap();
-    let others = house.open();
+    let others = folder.open();
     assert_eq!(others.count(), MANY as u64 - 1);
     let used = others.list();
     assert_eq!(used.iter().map(|one| one.usage.requests).sum::<u64>(), 10);
@@ -629,8 +633,8 @@ async fn a_large_file_is_imported_and_kept_in_linear_time() {
 
 #[tokio::test]
 async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let token = |label: &str| Token {
         label: label.to_owned(),
         key: Secret::new(format!("client-secret-of-{label}")),
@@ -642,15 +646,15 @@ async fn an_imported_token_that_is_taken_away_is_known_as_revoked() {
     registry.rotate("b").await.unwrap();
     registry.rotate("b").await.unwrap();
     registry.revoke("own").await.unwrap();
-    assert_eq!(house.json()["revoked"].as_array().unwrap().len(), 2);
-    assert!(!house.text().contains("secret"));
+    assert_eq!(folder.json()["revoked"].as_array().unwrap().len(), 2);
+    assert!(!folder.text().contains("secret"));
     let is_revoked = |registry: &Registry, key: &Secret| {
         matches!(
             registry.look_up(key.expose().as_bytes()),
             ClientIdentity::Revoked
         )
     };
-    for registry in [&registry, &house.open()] {
+    for registry in [&registry, &folder.open()] {
         assert!(is_revoked(registry, &tokens[0].key) && is_revoked(registry, &tokens[1].key));
         assert_eq!(whose(registry, &tokens[2].key), named("c"));
         // The prefix identifies it as one of ours.
@@ -672,8 +676,8 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn use_is_written_once_a_minute_and_at_the_end() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
     let (tasks, stop) = (
         tokio_util::task::TaskTracker::new(),
@@ -682,7 +686,7 @@ async fn use_is_written_once_a_minute_and_at_the_end() {
     let keeper = tasks.spawn(registry.clone().keep(stop.clone()));
     settle().await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
-    let requests = || house.json()["clients"][0]["requests"].as_u64();
+    let requests = || folder.json()["clients"][0]["requests"].as_u64();
     for written in [None, Some(3)] {
         for _ in 0..3 {
             drop(client.enter("127.0.0.1").unwrap());
@@ -702,23 +706,23 @@ async fn use_is_written_once_a_minute_and_at_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_somebody_else_writes_is_noticed() {
-    let house = House::new();
-    let registry = house.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let (tasks, stop) = (
         tokio_util::task::TaskTracker::new(),
         CancellationToken::new(),
     );
     let keeper = tasks.spawn(registry.clone().keep(stop.clone()));
     settle().await;
-    let key = add(&house.open(), "app").await;
+    let key = add(&folder.open(), "app").await;
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(whose(&registry, &key), named("app"));
-    let whole = house.text();
-    house.write("{");
+    let whole = folder.text();
+    folder.write("{");
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(whose(&registry, &key), named("app"), "it stays as it was");
-    house.write(&whole);
-    house.open().revoke("app").await.unwrap();
+    folder.write(&whole);
+    folder.open().revoke("app").await.unwrap();
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(whose(&registry, &key), None);
     stop.cancel();
@@ -727,8 +731,8 @@ async fn a_file_that_somebody_else_writes_is_noticed() {
 
 #[tokio::test]
 async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let rates = ClientRates {
         requests_per_minute: NonZeroU32::new(2),
         requests_per_day: NonZeroU32::new(3),
@@ -743,7 +747,7 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     assert_eq!(listed.limits.models, texts(&["a", "b"]));
     assert_eq!(listed.today, Some(AllowanceUse::default()));
     // Another process reads the same values.
-    let again = place.open();
+    let again = folder.open();
     assert_eq!(again.list()[0].limits, listed.limits);
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     assert!(client.allows_model("a") && !client.allows_model("c"));
@@ -752,7 +756,7 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     }
     let full = client.enter("127.0.0.1").unwrap_err();
     assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
-    place.clock.jump(Duration::from_mins(1));
+    folder.clock.jump(Duration::from_mins(1));
     drop(client.enter("127.0.0.1").unwrap());
     let full = client.enter("127.0.0.1").unwrap_err();
     assert!(matches!(full, Full::Requests { limit: 3, .. }), "{full}");
@@ -760,7 +764,7 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     // hermesctl's own requests don't count as the app's.
     drop(client.enter_uncounted().unwrap());
     // A day later the limits are fresh, until the tokens are used up.
-    place.clock.jump(Duration::from_hours(25));
+    folder.clock.jump(Duration::from_hours(25));
     drop(client.enter("127.0.0.1").unwrap());
     client.spends(100, 30);
     let full = client.enter("127.0.0.1").unwrap_err();
@@ -771,14 +775,14 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
 /// Correcting the clock, adding a limit and restarting the daemon all keep the same day.
 #[tokio::test]
 async fn what_was_used_today_is_kept_with_the_key() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let key = add(&registry, "app").await;
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     for is_sent in [true, true, false] {
-        let visit = client.enter("127.0.0.1").unwrap();
+        let permit = client.enter("127.0.0.1").unwrap();
         if !is_sent {
-            visit.gives_back(Duration::ZERO);
+            permit.gives_back(Duration::ZERO);
         }
     }
     client.spends(40, 10);
@@ -790,11 +794,11 @@ async fn what_was_used_today_is_kept_with_the_key() {
     };
     // A key without limits reports no use of today.
     assert_eq!(registry.list()[0].today, None);
-    let mut edited = place.json();
+    let mut edited = folder.json();
     edited["clients"][0]["requests_per_day"] = json!(2);
-    place.write(&edited.to_string());
+    folder.write(&edited.to_string());
     registry.reload().await.unwrap();
-    let again = place.open();
+    let again = folder.open();
     for registry in [&registry, &again] {
         assert_eq!(registry.list()[0].today, Some(used));
         let client = registry.identify(key.expose().as_bytes()).unwrap();
@@ -811,13 +815,13 @@ async fn what_was_used_today_is_kept_with_the_key() {
         ..KeyLimits::default()
     };
     again.add("app", limits).await.unwrap();
-    assert_eq!(place.open().list()[0].today, Some(AllowanceUse::default()));
+    assert_eq!(folder.open().list()[0].today, Some(AllowanceUse::default()));
 }
 
 #[tokio::test]
 async fn days_that_are_none_leave_the_keys_as_they_were() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     add(&registry, "app").await;
     for days in [
         json!({}),
@@ -825,9 +829,9 @@ async fn days_that_are_none_leave_the_keys_as_they_were() {
         json!([{"requests": 1}]),
         json!([{"ends_at": "now"}]),
     ] {
-        let mut edited = place.json();
+        let mut edited = folder.json();
         edited["clients"][0]["days"] = days;
-        place.write(&edited.to_string());
+        folder.write(&edited.to_string());
         let error = registry.reload().await.unwrap_err().to_string();
         assert!(error.contains("`days` is not a list"), "{error}");
     }
@@ -835,8 +839,8 @@ async fn days_that_are_none_leave_the_keys_as_they_were() {
 
 #[tokio::test]
 async fn limits_change_and_the_key_stays() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     let wanted = KeyLimits {
         models: texts(&["a"]),
         paths: texts(&["/embeddings"]),
@@ -852,8 +856,8 @@ async fn limits_change_and_the_key_stays() {
     });
     let changed = changed.await.unwrap();
     assert_eq!(changed.limits.paths, texts(&["/embeddings"]));
-    assert!(place.json()["clients"][0].get("models").is_none());
-    for registry in [&registry, &place.open()] {
+    assert!(folder.json()["clients"][0].get("models").is_none());
+    for registry in [&registry, &folder.open()] {
         let client = registry.identify(key.expose().as_bytes()).unwrap();
         assert!(client.allows_model("b") && !client.allows_path("/chat/completions"));
     }
@@ -871,13 +875,13 @@ async fn limits_change_and_the_key_stays() {
         ..limits
     });
     wrong.await.unwrap_err();
-    assert!(place.json()["clients"][0].get("models").is_none());
+    assert!(folder.json()["clients"][0].get("models").is_none());
 }
 
 #[tokio::test]
 async fn a_model_that_no_request_could_name_is_no_limit() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     for (name, what) in [
         ("", "empty"),
         ("  ", "empty"),
@@ -914,21 +918,21 @@ async fn a_model_that_no_request_could_name_is_no_limit() {
 
 #[tokio::test]
 async fn a_field_that_means_nothing_is_told_and_kept() {
-    let place = House::new();
-    let registry = place.open();
+    let folder = ClientsFolder::new();
+    let registry = folder.open();
     add(&registry, "app").await;
     let client = registry.all().remove(0);
     drop(client.enter("127.0.0.1").unwrap());
     registry.flush().await.unwrap();
     assert_eq!(registry.list()[0].unknown_fields, texts(&[]));
-    let mut edited = place.json();
+    let mut edited = folder.json();
     edited["clients"][0]["tokens_per_dya"] = json!(9);
-    place.write(&edited.to_string());
+    folder.write(&edited.to_string());
     registry.reload().await.unwrap();
     assert_eq!(
         registry.list()[0].unknown_fields,
         texts(&["tokens_per_dya"])
     );
     registry.rotate("app").await.unwrap();
-    assert_eq!(place.json()["clients"][0]["tokens_per_dya"], 9);
+    assert_eq!(folder.json()["clients"][0]["tokens_per_dya"], 9);
 }

@@ -255,7 +255,7 @@ pub async fn serve(
 /// Waits until the socket is gone. The check runs off the serving thread, because its folder may be on a file system
 /// that hangs; a hang does not count as gone.
 fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
-    let (prod, mark, desk) = (listener.prod(), listener.mark(), Desk::default());
+    let (prod, mark, file_work) = (listener.prod(), listener.mark(), Desk::default());
     async move {
         loop {
             tokio::select! {
@@ -263,7 +263,7 @@ fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
                 () = sleep(WATCH) => {}
             }
             let mark = mark.clone();
-            if let Ok(false) = desk.run(move || mark.is_found()).await {
+            if let Ok(false) = file_work.run(move || mark.is_found()).await {
                 return;
             }
         }

@@ -58,14 +58,14 @@ impl Drop for Locked {
 /// # Errors
 /// When locks don't work there, or the file system hangs.
 pub async fn lock(
-    desk: &Desk,
+    file_work: &Desk,
     mut file: File,
     limit: Duration,
     poll: Duration,
 ) -> io::Result<Option<Locked>> {
     let deadline = Instant::now() + limit;
     loop {
-        match desk.run(move || Locked::now(file)).await? {
+        match file_work.run(move || Locked::now(file)).await? {
             Ok(locked) => return Ok(Some(locked)),
             Err((_, Some(error))) => return Err(error),
             Err((_, None)) if Instant::now() >= deadline => return Ok(None),

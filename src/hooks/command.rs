@@ -79,7 +79,7 @@ impl Drop for ProcessGroup {
 /// # Errors
 /// [`CommandFault`] says what to do about it.
 pub(super) async fn run(
-    desk: &Desk,
+    launcher: &Desk,
     line: &[String],
     json: &str,
     hidden: &[String],
@@ -92,7 +92,7 @@ pub(super) async fn run(
     command.args(arguments);
     let (hidden, heard) = (hidden.to_owned(), tracing::enabled!(tracing::Level::DEBUG));
     // The program's file system may hang.
-    let start = desk.run(move || {
+    let start = launcher.run(move || {
         surround(&mut command, &hidden, heard);
         command.spawn().map(ProcessGroup)
     });

@@ -120,7 +120,7 @@ async fn run(
 ) {
     let work = async {
         // A program on a file system that hangs keeps one thread, and no other hook from starting.
-        let mut desks: Vec<Desk> = Vec::new();
+        let mut launchers: Vec<Desk> = Vec::new();
         loop {
             let next = tokio::select! {
                 notice = notices.recv() => notice,
@@ -132,8 +132,8 @@ async fn run(
             };
             let Some(notice) = next else { return };
             let settings = settings.load_full();
-            desks.resize_with(settings.hooks.len(), Desk::default);
-            tell_all(&settings, &desks, &notice).await;
+            launchers.resize_with(settings.hooks.len(), Desk::default);
+            tell_all(&settings, &launchers, &notice).await;
         }
     };
     let cut = async {
@@ -146,13 +146,13 @@ async fn run(
     }
 }
 
-async fn tell_all(settings: &HookSettings, desks: &[Desk], notice: &HookNotice) {
+async fn tell_all(settings: &HookSettings, launchers: &[Desk], notice: &HookNotice) {
     let json = notice.to_json();
-    let hooks = settings.hooks.iter().zip(desks).enumerate();
+    let hooks = settings.hooks.iter().zip(launchers).enumerate();
     let wanting = hooks.filter(|(_, (hook, _))| hook.events.contains(&notice.event));
-    let told = wanting.map(|(index, (hook, desk))| {
+    let told = wanting.map(|(index, (hook, launcher))| {
         let started = Started {
-            desk,
+            launcher,
             hidden: &settings.hidden,
         };
         tell(index, hook, notice.event, &json, started)
@@ -162,7 +162,7 @@ async fn tell_all(settings: &HookSettings, desks: &[Desk], notice: &HookNotice) 
 
 /// How a program is started.
 struct Started<'a> {
-    desk: &'a Desk,
+    launcher: &'a Desk,
     hidden: &'a [String],
 }
 
@@ -171,7 +171,7 @@ async fn tell(index: usize, hook: &Hook, event: HookEvent, json: &str, started: 
     let (key, result) = match &hook.action {
         HookAction::Command(line) => (
             format!("hooks[{index}].command"),
-            command::run(started.desk, line, json, started.hidden, hook.timeout)
+            command::run(started.launcher, line, json, started.hidden, hook.timeout)
                 .await
                 .map_err(|fault| fault.to_string()),
         ),

@@ -235,7 +235,7 @@ const PURE: &[&str] = &[
     "cli/connect/apps.rs",
     "cli/connect/fill.rs",
     "cli/connect/place.rs",
-    "cli/connect/wires.rs",
+    "cli/connect/chosen_api.rs",
     "cli/doctor/render.rs",
     "cli/top/rates.rs",
     "cli/top/table.rs",

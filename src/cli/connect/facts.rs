@@ -20,7 +20,7 @@ pub(super) struct ConnectFacts {
     /// Whether it has no `[[listen]]`.
     pub(super) is_bare: bool,
     /// Where the daemon listens, or would.
-    pub(super) doors: Vec<ListenEndpoint>,
+    pub(super) endpoints: Vec<ListenEndpoint>,
     /// Where it will after a restart, as far as the configuration can be read.
     pub(super) planned: Vec<ListenEndpoint>,
     /// The names of the providers.
@@ -64,7 +64,7 @@ impl ConnectFacts {
                 Ok(Self {
                     file: file.or_else(|| environment.config_file()),
                     is_bare: loaded.as_ref().is_none_or(|it| !it.names_listeners()),
-                    doors: listeners.filter_map(ListenEndpoint::of_status).collect(),
+                    endpoints: listeners.filter_map(ListenEndpoint::of_status).collect(),
                     planned: loaded
                         .as_ref()
                         .map(ListenEndpoint::all_of_config)
@@ -103,9 +103,9 @@ impl ConnectFacts {
     }
 
     /// What decides on the access paths to these endpoints.
-    pub(super) fn world<'w>(&'w self, doors: &'w [ListenEndpoint]) -> World<'w> {
+    pub(super) fn world<'w>(&'w self, endpoints: &'w [ListenEndpoint]) -> World<'w> {
         World {
-            doors,
+            doors: endpoints,
             surroundings: &self.surroundings,
             is_bare: self.is_bare,
         }
@@ -118,7 +118,7 @@ impl ConnectFacts {
         let providers = loaded.config.providers.keys();
         Ok(Self {
             is_bare: !loaded.names_listeners(),
-            doors: ListenEndpoint::all_of_config(&loaded),
+            endpoints: ListenEndpoint::all_of_config(&loaded),
             planned: Vec::new(),
             providers: providers.map(ToString::to_string).collect(),
             served: None,

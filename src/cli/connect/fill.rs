@@ -229,14 +229,14 @@ mod tests {
             name: "docker0".to_owned(),
             port: 8645,
         };
-        let door = ListenEndpoint {
+        let endpoint = ListenEndpoint {
             address,
             provider: "nous".to_owned(),
             needs_key: true,
             is_open: true,
         };
         let world = World {
-            doors: &[door],
+            doors: &[endpoint],
             surroundings: &Surroundings::default(),
             is_bare: false,
         };

@@ -4,13 +4,13 @@
 //! here the daemon or the configuration is asked, and a key is made if one is needed.
 
 pub(in crate::cli) mod apps;
+mod chosen_api;
 mod facts;
 mod fill;
 mod models;
 mod place;
 pub(super) mod render;
 pub(in crate::cli) mod view;
-mod wires;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,7 +69,7 @@ pub(super) async fn connect(
     check(&flags, &choice, &facts)?;
     let mut plan = ConnectPlan::new(app, &choice, &facts);
     let served = serve(app, &mut flags, &facts, &plan.way.target.provider)?;
-    let base_url = base_url(&flags, choice.place, &mut plan, &facts.doors)?;
+    let base_url = base_url(&flags, choice.place, &mut plan, &facts.endpoints)?;
     plan.way.target.needs_key |= facts.is_keyed(&flags, &plan.way.target.provider);
     let key = if plan.way.target.needs_key {
         Some(key(app, &flags).await?)
@@ -100,13 +100,13 @@ fn serve(
     let Some(known) = facts.served.as_ref().filter(|_| !is_whole) else {
         return Ok(None);
     };
-    let question = wires::ApiQuestion {
+    let question = chosen_api::ApiQuestion {
         app,
         own,
         named: flags.provider.as_deref(),
         routing: facts.routing.as_ref(),
     };
-    let chosen = wires::choose(question, known)?;
+    let chosen = chosen_api::choose(question, known)?;
     let served = AppServing {
         speaks: chosen.speaks,
         is_translated: chosen.is_translated,
@@ -133,10 +133,10 @@ impl ConnectPlan {
             Some(_) => Network::Compose,
             None => Network::Chosen,
         };
-        let find = |doors: &[ListenEndpoint]| {
-            containers::way(facts.world(doors), choice.place.into(), network)
+        let find = |endpoints: &[ListenEndpoint]| {
+            containers::way(facts.world(endpoints), choice.place.into(), network)
         };
-        let now = find(&facts.doors);
+        let now = find(&facts.endpoints);
         // Existing lines would be duplicated.
         let later = (now.lines().is_some() && !facts.planned.is_empty())
             .then(|| find(&facts.planned))
@@ -221,7 +221,7 @@ fn base_url(
     flags: &Connect,
     place: AppLocationArg,
     plan: &mut ConnectPlan,
-    doors: &[ListenEndpoint],
+    endpoints: &[ListenEndpoint],
 ) -> Result<String, CommandFailure> {
     let way = &mut plan.way;
     let target = &way.target;
@@ -251,8 +251,8 @@ fn base_url(
     if !text.ends_with("/v1") {
         text += &provider_path(flags, &target.provider);
     }
-    let needs_key = !is_open(&url, doors);
-    let is_unlocked = needs_key && doors.iter().any(|door| !door.needs_key);
+    let needs_key = !is_open(&url, endpoints);
+    let is_unlocked = needs_key && endpoints.iter().any(|endpoint| !endpoint.needs_key);
     let note = "If that URL belongs to a reverse proxy or tunnel on this machine, put `auth = \
                 \"keys\"` under the [[listen]] that it forwards to: a proxy that adds no headers \
                 looks like a program of yours, and everyone who can reach it could use your \
@@ -291,13 +291,13 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// Whether a URL leads to an endpoint on this machine that needs no key.
-fn is_open(url: &Url, doors: &[ListenEndpoint]) -> bool {
+fn is_open(url: &Url, endpoints: &[ListenEndpoint]) -> bool {
     let (Some(ip), Some(port)) = (ip_of(url), url.port_or_known_default()) else {
         return false;
     };
     let address = SocketAddr::new(ip, port);
-    let mut open = doors.iter().filter(|door| !door.needs_key);
-    open.any(|door| door.seen_from_here() == Some(address))
+    let mut open = endpoints.iter().filter(|endpoint| !endpoint.needs_key);
+    open.any(|endpoint| endpoint.seen_from_here() == Some(address))
 }
 
 /// Makes the app's key, unless it has one or none is wanted.
@@ -547,18 +547,18 @@ async fn listed(
     if !facts.is_running() {
         return Err("hermes-proxyd is not running".to_owned());
     }
-    let doors = facts.doors.iter();
-    let doors = doors.filter(|door| !door.needs_key || key.is_some());
-    let door = doors.filter_map(|door| Some((door, door.seen_from_here()?)));
-    let Some((door, address)) = door.min_by_key(|(door, _)| door.needs_key) else {
+    let endpoints = facts.endpoints.iter();
+    let endpoints = endpoints.filter(|endpoint| !endpoint.needs_key || key.is_some());
+    let endpoint = endpoints.filter_map(|endpoint| Some((endpoint, endpoint.seen_from_here()?)));
+    let Some((endpoint, address)) = endpoint.min_by_key(|(endpoint, _)| endpoint.needs_key) else {
         return Err("a key is needed to ask".to_owned());
     };
-    let path = provider_path(flags, &door.provider) + "/models";
-    let is_keyed = facts.is_keyed(flags, &door.provider);
+    let path = provider_path(flags, &endpoint.provider) + "/models";
+    let is_keyed = facts.is_keyed(flags, &endpoint.provider);
     if is_keyed && key.is_none() {
         return Err("a key is needed to ask".to_owned());
     }
-    let key = key.filter(|_| door.needs_key || is_keyed);
+    let key = key.filter(|_| endpoint.needs_key || is_keyed);
     let key = key.map(|key| IssuedKey::new(key.to_owned()));
     models::list(address, &path, key.as_ref()).await
 }

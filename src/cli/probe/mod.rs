@@ -53,10 +53,10 @@ pub(super) enum ProbeEvent<'a> {
 
 /// Where to, with what is the same for both requests.
 struct ProbeTransport<'a> {
-    door: PortAddress,
+    port: PortAddress,
     url: String,
     provider: String,
-    wire: ProbeApi,
+    api: ProbeApi,
     /// Whether it has a fixed API key.
     keyed: bool,
     /// Where the provider is, as far as that is known.
@@ -71,20 +71,20 @@ pub(super) async fn send(
     question: &ProbeQuestion,
     news: &mut dyn FnMut(ProbeEvent<'_>) -> io::Result<()>,
 ) -> Result<ProbeReport, CommandFailure> {
-    let way = ProbeTransport::find(status, providers, question)?;
+    let transport = ProbeTransport::find(status, providers, question)?;
     let model = match &question.model {
         Some(model) => model.clone(),
-        None => way.first_model().await?,
+        None => transport.first_model().await?,
     };
     let asked = ProbeRequest {
-        url: way.url.clone(),
-        provider: way.provider.clone(),
+        url: transport.url.clone(),
+        provider: transport.provider.clone(),
         model,
         stream: question.stream,
         question: WORDS,
     };
     news(ProbeEvent::Asking(&asked))?;
-    way.converse(asked, news).await
+    transport.converse(asked, news).await
 }
 
 impl ProbeApi {
@@ -132,11 +132,11 @@ impl<'a> ProbeTransport<'a> {
         question: &'a ProbeQuestion,
     ) -> Result<Self, CommandFailure> {
         let listener = listener(&status.listeners, question)?;
-        let door = PortAddress::of(&listener.url).ok_or_else(|| {
+        let port = PortAddress::of(&listener.url).ok_or_else(|| {
             let url = inline(&listener.url);
             CommandFailure::new(format!("hermesctl can't use the address {url}."))
         })?;
-        let mut url = door.origin().to_owned();
+        let mut url = port.origin().to_owned();
         let provider = match &question.provider {
             Some(provider) => {
                 if !status.providers.iter().any(|one| one.name == *provider) {
@@ -151,9 +151,9 @@ impl<'a> ProbeTransport<'a> {
         let mut known = status.providers.iter();
         let meant = known.find(|one| one.name == provider);
         Ok(Self {
-            door,
+            port,
             url,
-            wire: ProbeApi::of(providers, &provider),
+            api: ProbeApi::of(providers, &provider),
             keyed: meant.is_some_and(|one| one.credential == Some(CredentialKind::ApiKey)),
             base_url: meant.and_then(|one| one.base_url.clone()),
             provider,
@@ -180,15 +180,15 @@ impl<'a> ProbeTransport<'a> {
         asked: ProbeRequest,
         news: &mut dyn FnMut(ProbeEvent<'_>) -> io::Result<()>,
     ) -> Result<ProbeReport, CommandFailure> {
-        let body = self.wire.body(&asked).to_string();
+        let body = self.api.body(&asked).to_string();
         let started = Instant::now();
         let broken = |error: WireError| self.broken(&error);
-        let mut answer = self.ask(self.wire.path(), Some(body)).await?;
+        let mut answer = self.ask(self.api.path(), Some(body)).await?;
         if answer.status != StatusCode::OK {
             let body = answer.rest().await.map_err(broken)?;
             return Err(self.refused(&answer, &body, Some(&asked.model)).await);
         }
-        let mut reading = ProbeReading::of(self.wire, &answer.headers);
+        let mut reading = ProbeReading::of(self.api, &answer.headers);
         let mut first_byte = None;
         while let Some(bytes) = answer.next().await.map_err(broken)? {
             let after_ms = milliseconds(started.elapsed());
@@ -201,10 +201,10 @@ impl<'a> ProbeTransport<'a> {
         let total_ms = milliseconds(started.elapsed());
         let answered = match reading.end() {
             Ok(answered) => answered,
-            Err(trouble) => {
-                let code = trouble.code.as_deref().unwrap_or("broken_answer");
+            Err(error) => {
+                let code = error.code.as_deref().unwrap_or("broken_answer");
                 let model = Some(asked.model.as_str());
-                return Err(self.failure(&answer, code, &trouble.message, model).await);
+                return Err(self.failure(&answer, code, &error.message, model).await);
             }
         };
         Ok(ProbeReport {
@@ -226,14 +226,14 @@ impl<'a> ProbeTransport<'a> {
             None => format!("/v1{path}"),
         };
         let key = self.question.key.as_ref();
-        let answer = self.door.ask(&prefix, body, key).await;
+        let answer = self.port.ask(&prefix, body, key).await;
         answer.map_err(|error| self.broken(&error))
     }
 
     /// What to look at where the provider has no such path. Without a model it was asked for its list.
     fn wrong_base_url(&self, is_list: bool) -> Option<String> {
         let base = self.base_url.as_deref()?.trim_end_matches('/');
-        let path = if is_list { "/models" } else { self.wire.path() };
+        let path = if is_list { "/models" } else { self.api.path() };
         Some(format!(
             "It was asked for {}{path}: if the provider has no such address, correct `base_url` under \
              [providers.{}].",
@@ -268,11 +268,11 @@ impl<'a> ProbeTransport<'a> {
     ) -> CommandFailure {
         let ours = answer.headers.get("x-hermes-error");
         let ours = ours.and_then(|code| code.to_str().ok());
-        let trouble = reading::trouble(body);
+        let error = reading::error_of(body);
         self.failure(
             answer,
             ours.unwrap_or("provider_error"),
-            &trouble.message,
+            &error.message,
             model,
         )
         .await

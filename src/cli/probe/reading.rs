@@ -20,7 +20,7 @@ pub(super) fn first_chat_model(body: &[u8]) -> Option<String> {
 }
 
 /// What an error's body says.
-pub(super) fn trouble(body: &[u8]) -> AnswerError {
+pub(super) fn error_of(body: &[u8]) -> AnswerError {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     if let Some(error) = json.as_ref().and_then(|json| json.get("error")) {
         return AnswerError::of(error);
@@ -78,12 +78,12 @@ pub(super) fn hint(code: &str, status: u16, message: &str, keyed: bool) -> Optio
 /// An answer as it comes.
 #[derive(Debug)]
 pub(super) struct ProbeReading {
-    wire: ProbeApi,
+    api: ProbeApi,
     streams: bool,
     buffer: Vec<u8>,
     answered: Answered,
     done: bool,
-    trouble: Option<AnswerError>,
+    error: Option<AnswerError>,
 }
 
 /// What an answer said.
@@ -97,16 +97,16 @@ pub(super) struct Answered {
 
 impl ProbeReading {
     /// Of the answer with this head.
-    pub(super) fn of(wire: ProbeApi, headers: &HeaderMap) -> Self {
+    pub(super) fn of(api: ProbeApi, headers: &HeaderMap) -> Self {
         let kind = headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         Self {
-            wire,
+            api,
             streams: kind.trim_start().starts_with("text/event-stream"),
             buffer: Vec::new(),
             answered: Answered::default(),
             done: false,
-            trouble: None,
+            error: None,
         }
     }
 
@@ -120,15 +120,15 @@ impl ProbeReading {
         }
         if self.buffer.len() > LONGEST {
             self.buffer.clear();
-            self.trouble = Some(broken("the answer is far too long"));
+            self.error = Some(broken("the answer is far too long"));
         }
         said
     }
 
     /// The whole answer, or what is wrong with it.
     pub(super) fn end(mut self) -> Result<Answered, AnswerError> {
-        if let Some(trouble) = self.trouble {
-            return Err(trouble);
+        if let Some(error) = self.error {
+            return Err(error);
         }
         if self.streams {
             if !self.done {
@@ -142,7 +142,7 @@ impl ProbeReading {
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             return Err(AnswerError::of(error));
         }
-        match self.wire {
+        match self.api {
             ProbeApi::Chat if answer.pointer("/choices/0").is_none() => {
                 return Err(broken("the answer has no `choices`"));
             }
@@ -178,14 +178,14 @@ impl ProbeReading {
             return String::new();
         }
         let Ok(event) = serde_json::from_str::<Value>(data) else {
-            self.trouble = Some(broken("an event of the stream is not JSON"));
+            self.error = Some(broken("an event of the stream is not JSON"));
             return String::new();
         };
         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            self.trouble = Some(AnswerError::of(error));
+            self.error = Some(AnswerError::of(error));
             return String::new();
         }
-        match self.wire {
+        match self.api {
             ProbeApi::Chat => self.answered.add(&event, "delta"),
             ProbeApi::Responses => self.responding(&event),
         }
@@ -209,9 +209,9 @@ impl ProbeReading {
             }
             Some("response.failed") => {
                 let error = event.pointer("/response/error");
-                self.trouble = Some(AnswerError::of(error.unwrap_or(event)));
+                self.error = Some(AnswerError::of(error.unwrap_or(event)));
             }
-            Some("error") => self.trouble = Some(AnswerError::of(event)),
+            Some("error") => self.error = Some(AnswerError::of(event)),
             Some(_) | None => {}
         }
         String::new()

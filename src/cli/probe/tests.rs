@@ -107,8 +107,8 @@ fn a_stream_that_is_not_whole_or_ends_in_an_error_is_a_failure() {
     assert!(end.unwrap_err().message.contains("without its last event"));
     let (_, end) =
         stream(&["data: {\"error\":{\"code\":\"upstream_timeout\",\"message\":\"m\"}}\n\n"]);
-    let trouble = end.unwrap_err();
-    assert_eq!(trouble.code.as_deref(), Some("upstream_timeout"));
+    let error = end.unwrap_err();
+    assert_eq!(error.code.as_deref(), Some("upstream_timeout"));
     let (_, end) = stream(&["data: <html>\n\n"]);
     assert!(end.unwrap_err().message.contains("not JSON"));
 }
@@ -164,19 +164,19 @@ fn the_responses_api_is_read_as_a_stream_and_whole() {
 
     let cut = read("text/event-stream", &begun).unwrap_err();
     assert!(cut.message.contains("without its last event"));
-    let error = json!({"code": "server_is_overloaded", "message": "m"});
+    let overloaded = json!({"code": "server_is_overloaded", "message": "m"});
     for failed in [
-        json!({"type": "response.failed", "response": {"error": error}}),
+        json!({"type": "response.failed", "response": {"error": overloaded}}),
         json!({"type": "error", "code": "server_is_overloaded", "message": "m"}),
     ] {
-        let trouble = read("text/event-stream", &event(&failed)).unwrap_err();
-        assert_eq!(trouble, AnswerError::of(&error));
+        let error = read("text/event-stream", &event(&failed)).unwrap_err();
+        assert_eq!(error, AnswerError::of(&overloaded));
     }
     assert!(read("application/json", "{\"choices\":[]}").is_err());
 }
 
 #[test]
-fn a_provider_is_asked_by_a_wire_that_it_has() {
+fn a_provider_is_asked_by_an_api_that_it_has() {
     let provider = |paths: &[&str]| {
         let path = |path: &&str| json!({"path": path, "methods": ["POST"]});
         let paths: Vec<_> = paths.iter().map(path).collect();
@@ -184,13 +184,13 @@ fn a_provider_is_asked_by_a_wire_that_it_has() {
                          "logged_in": true, "paths": paths});
         serde_json::from_value(json!({"providers": [one]})).unwrap()
     };
-    for (paths, wire) in [
+    for (paths, api) in [
         (&["/models", "/responses"][..], ProbeApi::Responses),
         (&["/responses", "/chat/completions"], ProbeApi::Chat),
         (&["/chat/completions"], ProbeApi::Chat),
         (&["/embeddings"], ProbeApi::Chat),
     ] {
-        assert_eq!(ProbeApi::of(&provider(paths), "p"), wire, "{paths:?}");
+        assert_eq!(ProbeApi::of(&provider(paths), "p"), api, "{paths:?}");
         assert_eq!(ProbeApi::of(&provider(paths), "other"), ProbeApi::Chat);
     }
 }
@@ -207,7 +207,7 @@ fn every_kind_of_error_says_something() {
         ("<h1>Bad gateway</h1>", "<h1>Bad gateway</h1>"),
         (" ", "the answer is empty"),
     ] {
-        assert_eq!(reading::trouble(body.as_bytes()).message, message);
+        assert_eq!(reading::error_of(body.as_bytes()).message, message);
     }
 }
 

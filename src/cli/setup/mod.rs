@@ -416,11 +416,11 @@ async fn in_use(
 
 /// What most apps are configured with; the address of a Unix socket where there is nothing else.
 fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
-    let doors: Vec<_> = listeners
+    let endpoints: Vec<_> = listeners
         .iter()
         .filter_map(ListenEndpoint::of_status)
         .collect();
-    let local = containers::local(&doors).map(|target| target.base_url());
+    let local = containers::local(&endpoints).map(|target| target.base_url());
     local.or_else(|| listeners.first().map(|one| one.url.clone()))
 }
 

@@ -64,14 +64,14 @@ impl ChosenApi<'_> {
         if !self.is_translated && !self.had_others {
             return None;
         }
-        let (name, wire) = (app.called(), self.speaks.wire);
+        let (name, api) = (app.called(), self.speaks.wire);
         let provider = self.provider;
         let others = if self.had_others {
             "; --provider chooses another"
         } else {
             ""
         };
-        let other = wire.other().filter(|_| self.is_translated);
+        let other = api.other().filter(|_| self.is_translated);
         let how = match other {
             Some(other) => format!(
                 "which {provider} does not have: the proxy translates to and from {}",
@@ -82,7 +82,7 @@ impl ChosenApi<'_> {
         let name = name
             .strip_prefix("the ")
             .map_or_else(|| name.to_owned(), |rest| format!("The {rest}"));
-        Some(format!("{name} uses {}, {how}{others}.", wire.name()))
+        Some(format!("{name} uses {}, {how}{others}.", api.name()))
     }
 }
 
@@ -105,7 +105,7 @@ fn offer<'a>(
         } else {
             provider
         };
-        let service = wires(by).get(speaks.wire).cloned()?;
+        let service = apis_of(by).get(speaks.wire).cloned()?;
         Some((service != ApiSupport::Native, speaks))
     });
     // Of two that are alike the app's first one.
@@ -130,10 +130,10 @@ fn offer<'a>(
 /// The provider that a route sends this API to.
 fn routed<'p>(
     question: ApiQuestion<'_>,
-    wire: ChatApi,
+    api: ChatApi,
     all: &'p [ProviderEntry],
 ) -> Option<&'p ProviderEntry> {
-    match question.routing?.by_path(wire.path()) {
+    match question.routing?.by_path(api.path()) {
         ByPath::Settled(route) => {
             let name = route?.provider.as_str();
             all.iter().find(|one| one.name == name)
@@ -143,7 +143,7 @@ fn routed<'p>(
 }
 
 /// What a provider serves; an older daemon tells its paths alone.
-fn wires(provider: &ProviderEntry) -> ChatApis {
+fn apis_of(provider: &ProviderEntry) -> ChatApis {
     if provider.wires.is_empty() {
         ChatApis::of(&provider.paths)
     } else {
@@ -154,19 +154,19 @@ fn wires(provider: &ProviderEntry) -> ChatApis {
 /// No provider serves the app.
 fn unserved(question: ApiQuestion<'_>, providers: &Providers) -> CommandFailure {
     let needed: Vec<_> = question.app.speaks.iter().map(|one| one.wire).collect();
-    let names: Vec<_> = needed.iter().map(|wire| wire.name()).collect();
+    let names: Vec<_> = needed.iter().map(|api| api.name()).collect();
     let (app, names) = (question.app.called(), names.join(" or "));
     let message = match question.named {
         Some(name) => format!("The provider {name} does not serve {names}, which {app} uses."),
         None => format!("No configured provider serves {names}, which {app} uses."),
     };
     let all = &providers.providers;
-    let mut ways = Vec::new();
+    let mut options = Vec::new();
     if question.named.is_some() {
-        let has = |one: &&ProviderEntry| needed.iter().any(|wire| wires(one).get(*wire).is_some());
+        let has = |one: &&ProviderEntry| needed.iter().any(|api| apis_of(one).get(*api).is_some());
         let able: Vec<_> = all.iter().filter(has).map(|one| &*one.name).collect();
         if !able.is_empty() {
-            ways.push(format!(
+            options.push(format!(
                 "use `--provider {}`",
                 able.join("` or `--provider ")
             ));
@@ -176,46 +176,46 @@ fn unserved(question: ApiQuestion<'_>, providers: &Providers) -> CommandFailure 
         .iter()
         .filter(|one| question.named.is_none_or(|name| one.name == name));
     let translating = asked.filter(|one| {
-        let has = |wire: ChatApi| wires(one).get(wire) == Some(&ApiSupport::Native);
-        needed.iter().filter_map(|wire| wire.other()).any(has)
+        let has = |api: ChatApi| apis_of(one).get(api) == Some(&ApiSupport::Native);
+        needed.iter().filter_map(|api| api.other()).any(has)
     });
     // One is enough.
-    ways.extend(translating.take(1).map(|one| {
+    options.extend(translating.take(1).map(|one| {
         format!(
             "add `translate = true` to [providers.{}] in the configuration, then `hermesctl proxy reload`",
             one.name
         )
     }));
     let built_in =
-        |one: &&AvailableProvider| needed.iter().any(|wire| has_built_in(&one.name, *wire));
+        |one: &&AvailableProvider| needed.iter().any(|api| has_built_in(&one.name, *api));
     let built_in = providers.available.iter().filter(built_in);
-    ways.extend(built_in.map(|one| format!("run `{}`", one.command)));
-    if ways.is_empty() {
+    options.extend(built_in.map(|one| format!("run `{}`", one.command)));
+    if options.is_empty() {
         let paths: Vec<_> = needed
             .iter()
-            .map(|wire| format!("{:?}", wire.path()))
+            .map(|api| format!("{:?}", api.path()))
             .collect();
-        ways.push(format!(
+        options.push(format!(
             "if your provider has it, add {} to its `extra_paths` in the configuration",
             paths.join(", ")
         ));
     }
     CommandFailure::new(message)
         .with_code(Exit::Failed, "no_provider")
-        .with_hint(sentence(&ways))
+        .with_hint(sentence(&options))
 }
 
-/// The ways as one sentence.
-fn sentence(ways: &[String]) -> String {
-    let text = ways.join("; or ");
+/// Joins the options into one sentence.
+fn sentence(options: &[String]) -> String {
+    let text = options.join("; or ");
     let mut letters = text.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).chain(['.']).collect()
 }
 
 /// Whether a built-in provider has this API itself.
-fn has_built_in(name: &str, wire: ChatApi) -> bool {
-    match wire {
+fn has_built_in(name: &str, api: ChatApi) -> bool {
+    match api {
         ChatApi::Chat => matches!(name, "nous" | "xai"),
         ChatApi::Responses => matches!(name, "openai-codex" | "xai"),
         ChatApi::Messages => name == "nous",
@@ -229,16 +229,16 @@ mod tests {
     use crate::config::{ProviderName, RouteRule};
     use crate::control::protocol::PathEntry;
 
-    /// A provider by its wires: `c`, `r` and `m` of its own, in capitals where they are translated.
-    fn provider(name: &str, wires: &str, logged_in: bool) -> ProviderEntry {
+    /// A provider by its APIs: `c`, `r` and `m` for its own ones, capitals for translated ones.
+    fn provider(name: &str, apis: &str, logged_in: bool) -> ProviderEntry {
         let path = |letter: char| {
-            let wire = match letter.to_ascii_lowercase() {
+            let api = match letter.to_ascii_lowercase() {
                 'c' => ChatApi::Chat,
                 'r' => ChatApi::Responses,
                 _ => ChatApi::Messages,
             };
             PathEntry {
-                path: wire.path().to_owned(),
+                path: api.path().to_owned(),
                 methods: vec!["POST".to_owned()],
                 body: None,
                 translated_to: letter.is_ascii_uppercase().then(|| "/x".to_owned()),
@@ -255,7 +255,7 @@ mod tests {
             no_key: false,
             app_url: None,
             wires: ChatApis::default(),
-            paths: wires.chars().map(path).collect(),
+            paths: apis.chars().map(path).collect(),
             models: Vec::new(),
         }
     }
@@ -264,7 +264,7 @@ mod tests {
         let all = providers.iter();
         Providers {
             providers: all
-                .map(|(name, wires, there)| provider(name, wires, *there))
+                .map(|(name, apis, there)| provider(name, apis, *there))
                 .collect(),
             available: vec![AvailableProvider {
                 name: "openai-codex".to_owned(),
