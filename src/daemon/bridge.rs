@@ -42,7 +42,7 @@ const QUIET: Duration = Duration::from_mins(1);
 /// How long a stop lets connections finish.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A client that is being refused for want of a place.
+/// A client that is being refused because all slots are taken.
 struct RefusedClient {
     /// There are others.
     hurry: CancellationToken,

@@ -39,7 +39,7 @@ pub(super) struct Neighbours {
     opened: Instant,
 }
 
-/// A connection's place, until it is dropped.
+/// A connection's slot, freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct BridgeSlot {
     neighbours: Arc<Neighbours>,
@@ -106,7 +106,7 @@ impl HeadEnd {
 }
 
 impl Neighbours {
-    /// So many places.
+    /// This many slots.
     pub(super) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             count,
@@ -177,7 +177,7 @@ impl BridgeSlot {
         &self.line
     }
 
-    /// Ends when the connection has to: another one needs its place, or nothing moves on it.
+    /// Completes when the connection must end: another one needs its slot, or nothing moves on it.
     pub(super) async fn is_over(&self) {
         loop {
             let line = &self.line;

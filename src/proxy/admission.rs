@@ -1,8 +1,7 @@
-//! Places for connections, over all listeners. When all are taken, a connection makes way for a newcomer: first
-//! one of a client that the guard has not accepted, then one that waits for its next request, then one whose body
-//! comes more slowly than any honest client's. Only a request that the guard has accepted protects its place,
-//! until it is answered. A few places are kept free of requests to providers, which can take hours, so that our
-//! own answers always find one.
+//! Slots for connections, over all listeners. When all are taken, a connection makes way for a newcomer: first one of a
+//! client that the guard has not accepted, then one that waits for its next request, then one whose body arrives more
+//! slowly than any honest client's. Only a request that the guard has accepted protects its slot, until it is answered.
+//! A few slots are kept free of requests to providers, which can take hours, so that our own answers always find one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -13,77 +12,77 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// How many milliseconds a newcomer has for its request before it must make way, so that under a flood of
-/// connections each one with a request is served.
+/// How many milliseconds a new connection has for its request before it must make way, so that under a flood of
+/// connections those with a request are served.
 const GRACE: u64 = 250;
-/// It is halved after each newcomer that had to wait for it, at most this often: with few places a flood
-/// that waits in the kernel would otherwise take its quarter of a second each, and a request behind it,
-/// many.
+/// The time is halved after each newcomer that had to wait for it, at most this often: with few slots, each connection
+/// of a flood waiting in the kernel would otherwise take its quarter of a second, and a request behind it would wait
+/// many of them.
 const HALVINGS: u32 = 7;
-/// It is whole again after this many milliseconds without an early departure.
+/// The full time applies again after this many milliseconds without an early eviction.
 const RECOVERY: u64 = 1_000;
-/// A body is awaited this long at its start, and then for a millisecond for each of its bytes, which is
-/// a kilobyte a second; only after that is it too slow when all places are taken. A telephone at the
-/// edge of its network sends ten times as much. Time counts only while we read the body.
+/// How long a body is awaited at its start, in milliseconds, plus one for each of its bytes, which is a kilobyte a
+/// second. After that it counts as too slow when all slots are taken. A phone at the edge of its network sends ten
+/// times as much. Only time in which we read the body counts.
 const FIRST_CREDIT: i64 = 5_000;
-/// More is not saved up: a line that hangs for this long may be honest, while a flood could send much
-/// at once, and then nothing for hours.
+/// The most credit a body can save up: a line that hangs for this long may be honest, but a flood could send much at
+/// once, and then nothing for hours.
 const MOST_CREDIT: i64 = 30_000;
-/// At a shutdown, a head may take this long.
+/// How long a head may take during a shutdown.
 const LAST_HEAD: Duration = Duration::from_secs(2);
-/// How often a full set of places is searched for a connection that can go.
+/// How often the connections are searched for one that can go, while all slots are taken.
 const LOOK: Duration = Duration::from_millis(50);
-/// Unfinished heads: the uncounted part of each, and the limit of all others together, unless four of
-/// the largest ones are more. No client is accepted before its head is complete.
+/// Unfinished heads: the uncounted part of each, and the limit of all others together, unless four of the largest ones
+/// exceed it. No client is accepted before its head is complete.
 const FREE_HEAD: usize = 4 * 1024;
 const ALL_HEADS: usize = 4 * 1024 * 1024;
-/// A full set of places is logged again only after it was not full for this long.
+/// "All slots taken" is logged again only after there were free ones for this long.
 const QUIET: Duration = Duration::from_mins(1);
-/// One place in this many is kept for clients that the guard has accepted.
+/// One slot in this many is kept for clients that the guard has accepted.
 const KEPT: usize = 8;
-/// One place in this many is kept free of requests to providers.
+/// One slot in this many is kept free of requests to providers.
 const KEPT_FROM_ASKING: usize = 64;
-/// A client key may have one place in this many for such requests, unless it was given a number.
+/// A client key without a number of its own may have one slot in this many for such requests.
 const SHARE: usize = 4;
 
-/// The places.
+/// The slots for connections.
 #[derive(Debug)]
 pub struct Places {
     count: usize,
     number: AtomicU64,
     lobby: Arc<Lobby>,
-    /// When newcomers waited last, in milliseconds from `opened` on; 0: they never did.
+    /// When a newcomer last had to wait, in milliseconds since `opened`; 0 means never.
     full_at: AtomicU64,
     pressure: Mutex<Pressure>,
     opened: Instant,
 }
 
-/// How many newcomers come, as far as it shortens what each is given.
+/// How many newcomers arrive, as far as that shortens the time of each.
 #[derive(Debug, Default)]
 struct Pressure {
     halvings: u32,
-    /// When it was felt last, in milliseconds from the first day.
+    /// When it last grew, in milliseconds since `opened`.
     at: u64,
 }
 
-/// What all places share.
+/// The state that all slots share.
 #[derive(Debug)]
 struct Lobby {
-    /// How many places there are.
+    /// The number of slots.
     count: usize,
-    /// Requests under way that are sent on to a provider.
+    /// Requests in flight to providers.
     asking: AtomicUsize,
-    /// Every connection's seat, by its number.
+    /// Every connection's state, by its number.
     seats: Mutex<HashMap<u64, Arc<SlotUse>>>,
-    /// Bytes of heads that are not whole.
+    /// Bytes of incomplete heads.
     heads: AtomicUsize,
-    /// Connections of clients that the guard has not let in yet.
+    /// Connections of clients that the guard has not accepted yet.
     strangers: AtomicUsize,
-    /// A newcomer may find a place now.
+    /// Signals that a newcomer may find a slot now.
     freed: Notify,
 }
 
-/// A connection's place, until it is dropped.
+/// A connection's slot, freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     places: Arc<Places>,
@@ -91,34 +90,34 @@ pub(super) struct ConnectionSlot {
     seat: Arc<SlotUse>,
 }
 
-/// A request under way that is sent on to a provider, until it is dropped.
+/// A request in flight to a provider, counted until this is dropped.
 #[derive(Debug)]
 #[must_use = "the request counts until this is dropped"]
 pub(super) struct Asking(Arc<Lobby>);
 
-/// Why a connection makes way.
+/// Why a connection must make way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EvictionReason {
-    /// No request that the guard has let in is under way.
+    /// It has no accepted request in flight.
     Idle,
-    /// The body of its request comes too slowly.
+    /// The body of its request arrives too slowly.
     SlowBody,
 }
 
-/// What a connection does in its place.
+/// What a connection does in its slot.
 #[derive(Debug)]
 pub(super) struct SlotUse {
     lobby: Arc<Lobby>,
-    /// The guard has let in a request of this connection.
+    /// Whether the guard has accepted a request of this connection.
     is_known: AtomicBool,
-    /// Since when no such request is under way, in milliseconds from the first day, and one; 0: one is.
-    /// Requests that are refused change nothing.
+    /// Since when it has had no accepted request in flight, in milliseconds since `opened` plus one; 0 while it has
+    /// one. Refused requests change nothing.
     waits_since: AtomicU64,
-    /// Its unfinished head's bytes beyond the uncounted part.
+    /// Bytes of its incomplete head beyond the uncounted part.
     head: AtomicUsize,
-    /// Since when the next bytes of a body are waited for, in the same way; 0: they are not.
+    /// Since when the next bytes of a body are awaited, in the same form; 0 while they are not.
     lacks_since: AtomicU64,
-    /// For how many milliseconds they may still be waited for.
+    /// How many more milliseconds they may be awaited.
     credit: AtomicI64,
     asked: AtomicBool,
     ask: Notify,
@@ -126,7 +125,7 @@ pub(super) struct SlotUse {
 }
 
 impl Places {
-    /// So many places.
+    /// This many slots.
     pub fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             count,
@@ -138,7 +137,7 @@ impl Places {
         })
     }
 
-    /// Waits for a place.
+    /// Waits for a slot.
     pub(super) async fn take(self: &Arc<Self>) -> ConnectionSlot {
         if let Some(place) = self.seat() {
             return place;
@@ -152,7 +151,7 @@ impl Places {
         }
         let mut waited = false;
         loop {
-            // Told of what happened before.
+            // Clears a signal for what happened before.
             self.lobby.freed.notified().now_or_never();
             if let Some(place) = self.seat() {
                 if waited {
@@ -160,7 +159,7 @@ impl Places {
                 }
                 return place;
             }
-            // If strangers use their whole limit, closing another connection does not help.
+            // If unaccepted clients use their whole limit, closing another connection does not help.
             let strangers_only = self.is_full_of_strangers();
             let pause = match self.ask_somebody_to_leave(strangers_only) {
                 Some(wait) => {
@@ -173,15 +172,15 @@ impl Places {
         }
     }
 
-    /// A newcomer waits; whether that is news. Under a flood places are free and taken many times a second.
+    /// Notes that a newcomer waits; returns whether that is worth logging. Under a flood, slots are freed and taken
+    /// many times a second.
     fn is_newly_full(&self) -> bool {
         let now = SlotUse::now(self.opened);
         let last = self.full_at.swap(now, Ordering::Relaxed);
         last == 0 || u128::from(now.saturating_sub(last)) >= QUIET.as_millis()
     }
 
-    /// Closes a connection, as when no descriptor is left, and waits until one has ended, or for a
-    /// short time.
+    /// Closes a connection, for example when descriptors have run out, and waits a short time for one to end.
     pub(super) async fn make_room(&self) {
         self.lobby.freed.notified().now_or_never();
         let wait = self.ask_somebody_to_leave(false);
@@ -213,8 +212,8 @@ impl Places {
         self.lobby.strangers.load(Ordering::Relaxed) >= most
     }
 
-    /// Has everyone leave who waits for a head, for as long as this is awaited. A shutdown waits for
-    /// requests, and a head that is not complete after two seconds is dropped.
+    /// Closes every connection that waits for a head, as long as this is awaited. A shutdown waits for requests, and
+    /// drops a head that is incomplete after two seconds.
     pub async fn dismiss_waiting(&self) {
         let last = u64::try_from(LAST_HEAD.as_millis()).unwrap_or(u64::MAX);
         loop {
@@ -229,7 +228,7 @@ impl Places {
         }
     }
 
-    /// Closes a connection that can go. If one can as soon as its time is over, returns how soon.
+    /// Closes a connection that can go. If one can go soon, returns the time until then.
     fn ask_somebody_to_leave(&self, strangers_only: bool) -> Option<Duration> {
         let now = SlotUse::now(self.opened);
         let grace = self.pressure().grace(now);
@@ -238,7 +237,7 @@ impl Places {
             let seats = seats.values();
             seats.filter(|seat| !seat.asked.load(Ordering::Relaxed))
         };
-        // Strangers first, then the one that has waited longest.
+        // First those without an accepted request, then the one that has waited longest.
         let mut idle = None;
         let mut soonest = None;
         for seat in others() {
@@ -284,7 +283,7 @@ impl Places {
 }
 
 impl Pressure {
-    /// For how many milliseconds a connection may be there without a request.
+    /// How many milliseconds a connection may stay without a request.
     fn grace(&mut self, now: u64) -> u64 {
         if now.saturating_sub(self.at) > RECOVERY {
             self.halvings = 0;
@@ -298,7 +297,7 @@ impl Pressure {
         self.at = now;
     }
 
-    /// A connection went after this many milliseconds.
+    /// A connection left after this many milliseconds.
     fn took(&mut self, age: u64, now: u64) {
         if age < GRACE {
             self.at = now;
@@ -322,8 +321,7 @@ impl Lobby {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes the connection with the largest unfinished head; of equal ones, the one that has
-    /// waited longest.
+    /// Closes the connection with the largest incomplete head; among equals, the one that has waited longest.
     fn ask_the_largest_head_to_leave(&self) {
         let seats = self.seats();
         let others = seats.values();
@@ -333,7 +331,7 @@ impl Lobby {
             (seat.head.load(Ordering::Relaxed), u64::MAX - waits_since)
         });
         if let Some(seat) = largest {
-            // It is as good as gone.
+            // It is about to end anyway.
             self.forget_head(seat);
             seat.asked.store(true, Ordering::Relaxed);
             seat.ask.notify_one();
@@ -347,16 +345,16 @@ impl Lobby {
 }
 
 impl ConnectionSlot {
-    /// What its connection shares with its stream.
+    /// The state that its connection shares with its stream.
     pub(super) fn seat(&self) -> Arc<SlotUse> {
         self.seat.clone()
     }
 
-    /// Waits until a newcomer needs the place and this connection can go.
+    /// Waits until a newcomer needs the slot and this connection can go.
     pub(super) async fn asked_to_leave(&self) -> EvictionReason {
         loop {
             self.seat.ask.notified().await;
-            // A request, or more of a body, may have come in between.
+            // A request, or more of a body, may have arrived in between.
             if !self.seat.asked.load(Ordering::Relaxed) {
                 continue;
             }
@@ -384,7 +382,7 @@ impl Drop for Asking {
 }
 
 impl SlotUse {
-    /// Counts the request under way as one that is sent on; `None` where there are as many as may be.
+    /// Counts the request in flight as one to a provider; `None` if the limit is reached.
     pub(super) fn asks(&self) -> Option<Asking> {
         let most = self.lobby.count - self.lobby.count / KEPT_FROM_ASKING;
         let one_more = |asking: usize| (asking < most).then(|| asking + 1);
@@ -393,12 +391,12 @@ impl SlotUse {
         counted.is_ok().then(|| Asking(self.lobby.clone()))
     }
 
-    /// How many of these a client key may have that was given no number.
+    /// How many of these a client key without a number of its own may have.
     pub(super) fn share(&self) -> u32 {
         u32::try_from((self.lobby.count / SHARE).max(1)).unwrap_or(u32::MAX)
     }
 
-    /// A seat whose connection waits for its first request.
+    /// The state of a connection that waits for its first request.
     fn new(lobby: Arc<Lobby>, opened: Instant) -> Self {
         lobby.strangers.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -414,7 +412,7 @@ impl SlotUse {
         }
     }
 
-    /// Nothing is under way: it waits for a head, or only for the client's sake.
+    /// Notes that nothing is in flight: it waits for a head, or only for the client's sake.
     pub(super) fn waits(&self) {
         if self.waits_since.load(Ordering::Relaxed) == 0 {
             let now = Self::now(self.opened);
@@ -422,7 +420,7 @@ impl SlotUse {
         }
     }
 
-    /// The guard has let in the request under way.
+    /// Notes that the guard has accepted the request in flight.
     pub(super) fn has_request(&self) {
         self.waits_since.store(0, Ordering::Relaxed);
         self.asked.store(false, Ordering::Relaxed);
@@ -436,8 +434,8 @@ impl SlotUse {
         }
     }
 
-    /// How many bytes of an unfinished head, which may have `limit`, have come; 0 without one. If all
-    /// of them together take too much, the largest goes.
+    /// Notes how many bytes of an incomplete head, limited to `limit`, have arrived; 0 without one. If all of them
+    /// together exceed their limit, the largest one is closed.
     pub(super) fn holds_head(&self, bytes: usize, limit: usize) {
         let bytes = bytes.saturating_sub(FREE_HEAD);
         let before = self.head.load(Ordering::Relaxed);
@@ -457,13 +455,13 @@ impl SlotUse {
         }
     }
 
-    /// A request's body begins.
+    /// Notes that a request's body begins.
     pub(super) fn begins_body(&self) {
         self.lacks_since.store(0, Ordering::Relaxed);
         self.credit.store(FIRST_CREDIT, Ordering::Relaxed);
     }
 
-    /// It waits for the body's next bytes, from now on unless it did already.
+    /// Notes that it waits for the body's next bytes, from now on or from earlier.
     pub(super) fn lacks_body(&self) {
         if self.lacks_since.load(Ordering::Relaxed) == 0 {
             let now = Self::now(self.opened);
@@ -471,7 +469,7 @@ impl SlotUse {
         }
     }
 
-    /// So many bytes have come.
+    /// Notes that this many bytes have arrived.
     pub(super) fn gets_body(&self, bytes: usize) {
         if let Some(left) = self.credit_at(Self::now(self.opened)) {
             self.credit.store(left.max(0), Ordering::Relaxed);
@@ -484,7 +482,7 @@ impl SlotUse {
         self.asked.store(false, Ordering::Relaxed);
     }
 
-    /// What is left of its credit, if a body's bytes are waited for.
+    /// What remains of its credit, while a body's bytes are awaited.
     fn credit_at(&self, now: u64) -> Option<i64> {
         let since = self.lacks_since.load(Ordering::Relaxed);
         let lacked = i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX);

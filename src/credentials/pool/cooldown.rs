@@ -1,4 +1,4 @@
-//! How long a login rests after its quota is used up, and how that is recorded.
+//! How long a login cools down after its quota is used up, and how that is recorded.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,24 +10,23 @@ use super::super::store::{Marked, Remark};
 use crate::clock;
 use crate::provider::pool_row::{Failing, FailureReason};
 
-/// The rest after a refused token: the cause may be over soon.
+/// The cooldown after a refused token: the cause may be over soon.
 const AFTER_401: Duration = Duration::from_mins(5);
-/// The rest after anything else, if the provider names none.
+/// The cooldown after anything else, if the provider gives no time.
 const UNTOLD: Duration = Duration::from_hours(1);
-/// The rest of an only login, unless its account has no means to pay.
+/// The cooldown of an only login, unless its account has no means to pay.
 const ONLY_ONE: Duration = Duration::from_mins(1);
-/// The rest of a login that may have used up its quota, if the request may be the cause as well.
+/// The cooldown of a login that may have used up its quota, if the request may be the cause as well.
 const A_MOMENT: Duration = Duration::from_mins(1);
 /// The longest cooldown, because a time given by a provider may be a mistake. Repeated refusals of the same kind lead
 /// to it as well.
 const LONGEST: Duration = Duration::from_hours(24);
 /// This many equal refusals of an account are not an accident.
 const NO_ACCIDENT: u64 = 3;
-/// Of several answers to requests under way, a later end counts only if it is later by more than
-/// this.
+/// If several requests in flight give different ends, a later end counts only if it is later by more than this.
 const LATER: Duration = Duration::from_mins(1);
 
-/// Why a login rests.
+/// Why a login cools down.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CooldownReason {
     /// The answer's status.
@@ -40,7 +39,7 @@ pub(super) struct CooldownReason {
     pub(super) is_only: bool,
 }
 
-/// Until when a login rests. One atomic load tells whether it does.
+/// Until when a login cools down. One atomic load tells whether it does.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     /// In seconds since 1970; 0 while nothing is known against it.
@@ -61,7 +60,7 @@ pub(super) struct KnownFailure {
     noted: Arc<AtomicBool>,
 }
 
-/// How long a login rests.
+/// How long a login cools down.
 fn cooldown(failure: &CooldownReason, failures: u64) -> Duration {
     let status = failure.status;
     let untold = match status {
@@ -89,7 +88,7 @@ impl Rest {
         self.until.load(Ordering::Relaxed) != 0
     }
 
-    /// A rest that is longer than any rest was set before the clock was put back.
+    /// A cooldown longer than the longest one was set before the clock was set back.
     pub(super) fn until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let until = match self.until.load(Ordering::Relaxed) {
             0 => return None,
@@ -140,7 +139,7 @@ impl Rest {
         Some((what, known.noted.clone()))
     }
 
-    /// Its quota may be used up, or the request was the cause: it rests for a minute. The failure count stays
+    /// Its quota may be used up, or the request was the cause: it cools down for a minute. The failure count stays
     /// unchanged.
     pub(super) fn suspect(&self, status: u16, code: Option<&'static str>, now: DateTime<Utc>) {
         let mut known = self.lock();
@@ -192,8 +191,8 @@ impl Rest {
                     noted: Arc::new(AtomicBool::new(true)),
                 };
             }
-            // Its keeper knows of a login that has ended. One that is marked as working, or not at all, was rotated,
-            // or a person or another program has ended its rest.
+            // Its keeper handles a login that has ended. A login that is marked as working, or not marked, was rotated,
+            // or a person or another program has ended its cooldown.
             (_, at) => {
                 let is_later = at.is_some_and(|at| known.at.is_some_and(|known| at > known));
                 if known.noted.load(Ordering::Relaxed) || is_later {

@@ -511,9 +511,9 @@ impl LoginPool {
         }
     }
 
-    /// An answer reports a used-up quota, and the login or the request may be the cause. The login rests for a minute
-    /// if another one is usable, so that apps whose requests can't be sent again get on; other programs don't see this
-    /// mark.
+    /// An answer reports a used-up quota, and the login or the request may be the cause. The login cools down for a
+    /// minute if another one is usable, so that apps whose requests can't be sent again get through; other programs
+    /// don't see this mark.
     pub fn suspected(&self, lease: &Lease, verdict: Verdict, status: StatusCode) {
         let Some(member) = self.of(lease).filter(|_| self.has_rows()) else {
             return;
@@ -534,7 +534,7 @@ impl LoginPool {
         }
     }
 
-    /// A login that rested has answered. While it rests, that is the answer to an earlier request.
+    /// A login that was cooling down has answered. During the cooldown, this is the answer to an earlier request.
     fn works(&self, member: &PoolMember, lease: &Lease) {
         let now = member.login.clock.now();
         let rest = &member.common.rest;
@@ -566,7 +566,8 @@ impl LoginPool {
         other.is_none()
     }
 
-    /// Ends the rest of the login that is called so, or of all; the labels of those that rested.
+    /// Ends the cooldown of the login with this name, or of all logins; returns the labels of those that were cooling
+    /// down.
     ///
     /// # Errors
     /// When the marks in the store can't be taken out.
@@ -693,7 +694,7 @@ impl LoginPool {
             .collect()
     }
 
-    /// Until when all usable logins rest, if there are several.
+    /// Until when all usable logins cool down, if there are several.
     pub fn rests_until(&self) -> Option<DateTime<Utc>> {
         if !self.has_rows() {
             return None;

@@ -35,7 +35,7 @@ pub(in crate::credentials) enum Usable {
 pub(super) enum StrategyChoice {
     /// The login at this place.
     Login(usize),
-    /// None for now: all rest, the first of them until then.
+    /// None for now: all are cooling down, and the first of them is free at this time.
     AllRest(DateTime<Utc>),
     /// No login can be used.
     NoneUsable,

@@ -48,12 +48,12 @@ pub(super) fn decide<'r>(
     let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
-        // Every client can name a listed page, so this protects no place.
+        // Every client can name a listed page, so this does not protect the slot.
         request.connection.refuses();
         return Ok(Decision::Answer(preflight(&head.headers)));
     }
     if request.is_stranger() {
-        // A probe. Every client may send it, so it protects no place either.
+        // A probe. Every client may send one, so it does not protect the slot either.
         request.connection.refuses();
     } else {
         request.connection.is_let_in();
@@ -202,8 +202,8 @@ fn has_path(client: &Client, upstream: &Upstream, path: usize) -> Result<(), Pro
     Err(ProxyError::new(ErrorKind::PathNotAllowed, message))
 }
 
-/// Takes the places that a request needs which is sent on: one of its key's, and one of all. What hermesctl asks needs
-/// none of those that apps share.
+/// Takes the slots for a request to a provider: one of its key's and one of all. hermesctl's own requests take none of
+/// those that apps share.
 pub(super) fn take_places(
     request: &AdmittedRequest<'_>,
     underway: &mut Underway,
@@ -272,7 +272,7 @@ fn beyond_share(client: &Client, share: u32) -> ProxyError {
     ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
 }
 
-/// All places are taken but those that are kept for what is answered here.
+/// All slots are taken except those that are kept for requests answered here.
 fn all_ask() -> ProxyError {
     let message = "hermes-proxyd: as many requests are in flight as `limits.connections` allows";
     ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)

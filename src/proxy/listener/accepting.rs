@@ -1,4 +1,4 @@
-//! Accepts the connections of a bound socket, and serves them if there is a place.
+//! Accepts the connections of a bound socket, and serves them if there is a slot.
 
 use std::io;
 use std::pin::pin;
@@ -103,10 +103,10 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        // Accepted first, so that a quiet listener holds no place.
+        // Accepted first, so that a quiet listener holds no slot.
         let place = tokio::select! {
             biased;
-            // An accepted connection is served, if there is a place for it: no other process can.
+            // An accepted connection is served if there is a slot for it: no other process can serve it.
             place = service.places.take() => place,
             () = stop.cancelled() => return,
         };

@@ -26,7 +26,7 @@ pub(super) enum ConnectionEvent {
     /// As [`Stop`] has it.
     Drain,
     Abort,
-    /// A newcomer needs its place.
+    /// A newcomer needs its slot.
     Leave(EvictionReason),
     /// The client has closed its side.
     HungUp,

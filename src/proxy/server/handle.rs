@@ -46,7 +46,7 @@ impl ConnectionHandle {
         until(|| self.is_cut()).await;
     }
 
-    /// The guard has let in the request under way, which protects the connection's place.
+    /// The guard has accepted the request in flight, which protects the connection's slot.
     pub(in crate::proxy) fn is_let_in(&self) {
         self.0.seat.has_request();
         self.0.refuses.store(false, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl ConnectionHandle {
         self.0.refuses.load(Ordering::Relaxed)
     }
 
-    /// Its place is needed for another connection, because its body comes too slowly.
+    /// Another connection needs its slot, because its body arrives too slowly.
     pub(super) fn make_way(&self) {
         self.0.makes_way.store(true, Ordering::Relaxed);
     }
