@@ -55,7 +55,7 @@ impl StderrReader {
         }
     }
 
-    /// The same, in lines instead of one that is redrawn.
+    /// In separate lines instead of one that is redrawn.
     pub(super) fn in_lines(self) -> Self {
         match self {
             Self::Terminal { .. } | Self::Pipe => Self::Pipe,

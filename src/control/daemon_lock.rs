@@ -22,7 +22,7 @@ pub struct DaemonLock {
 /// What the lock of a state folder says.
 #[derive(Debug)]
 pub enum DaemonLockState {
-    /// It is ours now.
+    /// The lock is ours now.
     Ours(DaemonLock),
     /// A daemon of this process has it, where that is known.
     ByAnother(Option<u32>),

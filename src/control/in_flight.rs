@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::time::Timestamp;
 
-/// So many are listed at most, whatever is asked for.
+/// The most requests in a reply, whatever the query asks for.
 pub const MOST: u32 = 200;
 
 /// Which requests in flight are wanted.

@@ -73,7 +73,7 @@ pub struct LoginEntry {
 /// A login that is not used for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cooldown {
-    /// Until when.
+    /// When it ends.
     pub until: Timestamp,
     /// The time until then.
     pub in_seconds: i64,

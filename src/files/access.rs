@@ -420,7 +420,7 @@ mod platform {
     pub(in crate::files) use super::unix::{flaw, never_wait, private_folder, waiting};
     use super::{Missing, SymlinkState};
 
-    /// So many links are followed; the kernel's own limit.
+    /// The most links that are followed, the same as the kernel's limit.
     const LINKS: usize = 40;
 
     /// A name in a folder that is held open, and whose rights are used there.

@@ -13,7 +13,7 @@ use crate::doctor::QUESTION;
 use crate::paths::{Environment, older_log};
 use crate::tools::ProgramCall;
 
-/// So many lines are in the report.
+/// How many log lines are in the report.
 const LINES: usize = 200;
 /// Our fields in the journal.
 const FIELDS: &str = "HERMES_";

@@ -29,13 +29,13 @@ pub(in crate::cli) struct ConfigLocation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Why {
-    /// It was named.
+    /// Named on the command line.
     Named,
     /// The running daemon reads it.
     Daemon,
     /// `$XDG_CONFIG_HOME` says so.
     ConfigHome,
-    /// It is the default location.
+    /// The default location.
     Default,
 }
 
@@ -59,11 +59,11 @@ pub(super) struct ConfigReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RunningConfig {
-    /// It has applied the file as it is.
+    /// It runs with the file as it is now.
     InForce,
     /// The file was changed, made or removed since.
     Changed,
-    /// It has another file.
+    /// It runs with another file.
     Other,
     /// It does not say.
     Unknown,

@@ -1,21 +1,21 @@
-//! The table of apps, with their settings and notes; pure.
+//! The table of apps, with their settings and notes. Pure.
 
 use crate::control::chat_apis::ChatApi;
 
 /// An app.
 #[derive(Debug)]
 pub(super) struct App {
-    /// Its name on the command line, and that of its key.
+    /// The name on the command line, and of its key.
     pub(super) name: &'static str,
     /// Its name for people.
     pub(super) title: &'static str,
     /// What it is, in a line.
     pub(super) what: &'static str,
-    /// The APIs that it can use, the one that it does by itself first.
+    /// The APIs that it can use, its default first.
     pub(super) speaks: &'static [AppApi],
-    /// What it is configured with.
+    /// The settings for it.
     pub(super) snippets: &'static [Snippet],
-    /// How it runs in a container, where it can.
+    /// How it runs in a container, if it can.
     pub(super) container: Option<Container>,
     /// Common mistakes. The snippets' placeholders are used here too.
     pub(super) notes: &'static [&'static str],
@@ -26,11 +26,11 @@ pub(super) struct App {
 pub(super) struct AppApi {
     /// The API.
     pub(super) wire: ChatApi,
-    /// What has to be set in the app for it, where that is not what it does by itself.
+    /// The app's setting that selects this API, if it is not the default.
     pub(super) setting: Option<&'static str>,
 }
 
-/// A file of an app's, or lines to type.
+/// A file of the app, or lines to type.
 #[derive(Debug)]
 pub(super) struct Snippet {
     /// Its name.
@@ -39,7 +39,7 @@ pub(super) struct Snippet {
     pub(super) about: &'static str,
     /// Whether it holds variables of the environment.
     pub(super) is_env: bool,
-    /// What it holds, with placeholders.
+    /// The content, with placeholders.
     pub(super) text: &'static str,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Container {
     pub(super) service: &'static str,
     /// The snippet's file and where it is mounted, if the app reads one.
     pub(super) mount: Option<(&'static str, &'static str)>,
-    /// Whether it hardly ever runs without a container.
+    /// Whether it nearly always runs in a container.
     pub(super) is_usual: bool,
 }
 
@@ -64,7 +64,7 @@ impl App {
         }
     }
 
-    /// What the names of the models begin with that it works with best.
+    /// The prefix of the models that it works best with.
     pub(super) fn preferred_models(&self) -> &'static str {
         if self.name == "claude-code" {
             "anthropic/"
@@ -74,7 +74,7 @@ impl App {
     }
 }
 
-/// The app that stands for all others.
+/// The entry for every app without one of its own.
 const ANY: &str = "openai";
 
 const CHAT: &[AppApi] = &[by_itself(ChatApi::Chat)];
@@ -102,7 +102,6 @@ const EITHER: &[AppApi] = &[
     },
 ];
 
-/// All of them.
 pub(super) const APPS: &[App] = &[
     App {
         name: "karakeep",

@@ -7,36 +7,36 @@ use crate::config::{ByPath, Routing};
 use crate::control::chat_apis::{ApiSupport, ChatApi, ChatApis};
 use crate::control::protocol::{AvailableProvider, ProviderEntry, Providers};
 
-/// What is asked for where there is a choice.
+/// The app and what limits its choice of a provider.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ApiQuestion<'a> {
     /// The app.
     pub(super) app: &'a App,
-    /// The provider that `/v1` means at the app's address.
+    /// The provider that `/v1` refers to at the app's address.
     pub(super) own: &'a str,
-    /// The provider that the user names.
+    /// The provider that the user named.
     pub(super) named: Option<&'a str>,
-    /// Which requests at `/v1` go elsewhere.
+    /// Which requests at `/v1` are routed elsewhere.
     pub(super) routing: Option<&'a Routing>,
 }
 
-/// What an app is connected to.
+/// The provider and API that an app will use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChosenApi<'a> {
-    /// The provider; that of `/v1` also stands for those that routes choose there.
+    /// The provider. That of `/v1` also stands for those that routes choose there.
     pub(super) provider: &'a str,
-    /// What the app has to speak.
+    /// The API that the app has to use.
     pub(super) speaks: AppApi,
-    /// Whether what it says is translated.
+    /// Whether its requests are translated.
     pub(super) is_translated: bool,
-    /// Whether there were others.
+    /// Whether there was a choice.
     had_others: bool,
 }
 
-/// Chooses by what each provider serves.
+/// Chooses a provider by the APIs that each one serves.
 ///
 /// # Errors
-/// When none serves what the app speaks; says what to configure.
+/// When none serves an API that the app speaks; the error says what to configure.
 pub(super) fn choose<'a>(
     question: ApiQuestion<'a>,
     providers: &'a Providers,
@@ -59,7 +59,7 @@ pub(super) fn choose<'a>(
 }
 
 impl ChosenApi<'_> {
-    /// What has to be said of it in a line, if anything.
+    /// A one-line note about the choice, if it needs one.
     pub(super) fn note(&self, app: &App) -> Option<String> {
         if !self.is_translated && !self.had_others {
             return None;
@@ -86,8 +86,8 @@ impl ChosenApi<'_> {
     }
 }
 
-/// Less is better: with a login; what routes were written for; the provider's own API; the provider of the address;
-/// the order of the list.
+/// Smaller is better: has a login; has routes written for it; serves the API itself; is the address's provider; comes
+/// earlier in the list.
 type Rank = (bool, bool, bool, bool, usize);
 
 /// The best way to serve the app with this provider.
@@ -108,7 +108,7 @@ fn offer<'a>(
         let service = apis_of(by).get(speaks.wire).cloned()?;
         Some((service != ApiSupport::Native, speaks))
     });
-    // Of two that are alike the app's first one.
+    // If several are equal, the app's first one.
     let (is_translated, speaks) = served.min_by_key(|(is_translated, _)| *is_translated)?;
     let keeps_routes = is_own && question.routing.is_some_and(|it| *it != Routing::default());
     let rank = (
@@ -142,7 +142,7 @@ fn routed<'p>(
     }
 }
 
-/// What a provider serves; an older daemon tells its paths alone.
+/// The APIs of a provider. An older daemon reports only its paths.
 fn apis_of(provider: &ProviderEntry) -> ChatApis {
     if provider.wires.is_empty() {
         ChatApis::of(&provider.paths)
@@ -151,7 +151,7 @@ fn apis_of(provider: &ProviderEntry) -> ChatApis {
     }
 }
 
-/// No provider serves the app.
+/// The error if no provider serves the app.
 fn unserved(question: ApiQuestion<'_>, providers: &Providers) -> CommandFailure {
     let needed: Vec<_> = question.app.speaks.iter().map(|one| one.wire).collect();
     let names: Vec<_> = needed.iter().map(|api| api.name()).collect();
@@ -179,7 +179,7 @@ fn unserved(question: ApiQuestion<'_>, providers: &Providers) -> CommandFailure 
         let has = |api: ChatApi| apis_of(one).get(api) == Some(&ApiSupport::Native);
         needed.iter().filter_map(|api| api.other()).any(has)
     });
-    // One is enough.
+    // One suggestion is enough.
     options.extend(translating.take(1).map(|one| {
         format!(
             "add `translate = true` to [providers.{}] in the configuration, then `hermesctl proxy reload`",
@@ -332,7 +332,7 @@ mod tests {
                 &[("a", "c", true), ("b", "cm", true)],
                 ("b", ChatApi::Messages, false),
             ),
-            // It can speak either.
+            // The app can use either.
             ("n8n", &[("a", "c", true)], ("a", ChatApi::Chat, false)),
             (
                 "n8n",

@@ -12,33 +12,33 @@ use crate::control::protocol::calls;
 use crate::doctor;
 use crate::paths::Environment;
 
-/// What is known of the daemon and this machine.
+/// Facts about the daemon and this machine.
 pub(super) struct ConnectFacts {
     pub(super) environment: Environment,
-    /// The configuration, which need not be there.
+    /// The configuration file, which may not exist.
     pub(super) file: Option<PathBuf>,
     /// Whether it has no `[[listen]]`.
     pub(super) is_bare: bool,
-    /// Where the daemon listens, or would.
+    /// The addresses on which the daemon listens, or would.
     pub(super) endpoints: Vec<ListenEndpoint>,
-    /// Where it will after a restart, as far as the configuration can be read.
+    /// The addresses after a restart, if the configuration can be read.
     pub(super) planned: Vec<ListenEndpoint>,
     /// The names of the providers.
     pub(super) providers: Vec<String>,
-    /// What each of them serves; `None` where it can't be asked.
+    /// What each of them serves; `None` if the daemon can't be asked.
     pub(super) served: Option<Providers>,
-    /// Which requests at `/v1` go elsewhere than to the provider of their address.
+    /// Which requests at `/v1` go elsewhere than to their address's provider.
     pub(super) routing: Option<Routing>,
-    /// Those that serve only apps with a client key.
+    /// Providers that serve only apps with a client key.
     pub(super) keyed: Vec<String>,
     /// The daemon's process, if it runs.
     pub(super) pid: Option<u32>,
-    /// The engines, their networks, and the firewalls.
+    /// Container engines, their networks, and firewalls.
     pub(super) surroundings: Surroundings,
 }
 
 impl ConnectFacts {
-    /// Asks the daemon, and where none runs the configuration; looks around.
+    /// Asks the daemon, or reads the configuration if none is running, and inspects this machine.
     pub(super) async fn gather(config: Option<&Path>) -> Result<Self, CommandFailure> {
         let environment = Environment::from_process();
         let around = environment.clone();
@@ -59,7 +59,7 @@ impl ConnectFacts {
                 let names = status.providers.iter().map(|one| one.name.clone());
                 let listeners = status.listeners.iter();
                 let file = status.daemon.config_file;
-                // It may have been changed since, and with a mistake.
+                // The file may have changed since, and may have mistakes now.
                 let loaded = load(file.as_deref(), &environment).ok();
                 Ok(Self {
                     file: file.or_else(|| environment.config_file()),

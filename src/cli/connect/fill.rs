@@ -1,4 +1,4 @@
-//! The snippets of an app, filled in; pure.
+//! Fills in an app's snippets. Pure.
 
 use std::path::Path;
 
@@ -13,9 +13,9 @@ pub(super) const COMPOSE: &str = "compose.override.yaml";
 const MODEL: &str = "YOUR-MODEL";
 /// The placeholder of an unknown model for embeddings.
 const EMBEDDING_MODEL: &str = "YOUR-EMBEDDING-MODEL";
-/// The same for the length of its vectors.
+/// The placeholder of its vectors' unknown length.
 const DIMENSIONS: &str = "YOUR-DIMENSIONS";
-/// The length of the vectors of usual models, unless they are asked for another one.
+/// The vector length of common models, unless a request asks for another.
 const KNOWN_DIMENSIONS: [(&str, &str); 12] = [
     ("text-embedding-3-small", "1536"),
     ("text-embedding-3-large", "3072"),
@@ -38,21 +38,21 @@ const ANY_SERVICE: Container = Container {
     is_usual: false,
 };
 
-/// What the placeholders stand for.
+/// The values of the placeholders.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Values<'a> {
     /// `http://127.0.0.1:8645/v1`.
     pub(super) base_url: &'a str,
-    /// The client key, or a word in its place.
+    /// The client key, or a placeholder.
     pub(super) key: &'a str,
-    /// The model; `None` where it is not known.
+    /// The model, if known.
     pub(super) model: Option<&'a str>,
-    /// The model for embeddings; `None` where it is not known.
+    /// The embedding model, if known.
     pub(super) embedding_model: Option<&'a str>,
 }
 
 impl Values<'_> {
-    /// How long the vectors of the model for embeddings are, where that is known.
+    /// The vector length of the embedding model, if known.
     fn dimensions(&self) -> Option<&'static str> {
         let name = self.embedding_model?.to_ascii_lowercase();
         let name = name.rsplit('/').next().unwrap_or_default();
@@ -64,18 +64,17 @@ impl Values<'_> {
     }
 }
 
-/// A file of an app's, filled in.
+/// A filled-in file of the app.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(in crate::cli) struct File {
     /// Its name.
     pub(in crate::cli) name: String,
     /// Where it belongs.
     pub(in crate::cli) about: String,
-    /// What it holds.
     pub(in crate::cli) text: String,
 }
 
-/// Whether a text can be in every kind of snippet unchanged: in quotes or not, in a shell or not.
+/// Whether a text needs no quoting in any kind of snippet, shell lines included.
 pub(super) fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@+[]%".contains(c);
     !text.is_empty() && text.len() <= 200 && text.chars().all(plain)
@@ -88,7 +87,7 @@ pub(super) fn files(
     in_container: bool,
     values: Values<'_>,
 ) -> Vec<File> {
-    // A sidecar needs a compose file in any case.
+    // A sidecar always needs a compose file.
     let any = target.socket.as_ref().map(|_| &ANY_SERVICE);
     let compose = app.container.as_ref().or(any).filter(|_| in_container);
     let Some(container) = compose else {
@@ -135,8 +134,7 @@ fn whole(snippet: &Snippet, values: Values<'_>) -> File {
     }
 }
 
-/// A line that begins with a question mark is about embeddings: a comment while what it needs is not
-/// known.
+/// A line that begins with a question mark concerns embeddings. It becomes a comment while its value is unknown.
 fn optional(line: &str, values: Values<'_>) -> String {
     let Some(rest) = line.strip_prefix('?') else {
         return line.to_owned();
@@ -150,7 +148,7 @@ fn optional(line: &str, values: Values<'_>) -> String {
     format!("{sign}{rest}")
 }
 
-/// Variables as a compose file has them.
+/// Variables in a compose file's form.
 fn environment(snippet: &Snippet, values: Values<'_>) -> String {
     let lines = snippet.text.lines().map(|line| {
         let line = fill(&optional(line, values), values);
@@ -166,7 +164,7 @@ fn environment(snippet: &Snippet, values: Values<'_>) -> String {
     lines.collect()
 }
 
-/// What the app's service in a compose file needs, if anything.
+/// The lines for the app's service in a compose file, if it needs any.
 fn service(container: &Container, target: &AppTarget, variables: &str) -> Option<String> {
     let environment = (!variables.is_empty()).then(|| format!("    environment:\n{variables}"));
     let mount = container.mount;
@@ -183,7 +181,7 @@ fn service(container: &Container, target: &AppTarget, variables: &str) -> Option
     (!text.is_empty()).then(|| format!("services:\n  {}:\n{text}", container.service))
 }
 
-/// The service that carries connections to the socket.
+/// The service that forwards connections to the socket.
 fn sidecar(socket: &Path) -> String {
     let folder = socket.parent().unwrap_or(Path::new("/"));
     let name = socket.file_name().unwrap_or_default();
@@ -269,7 +267,7 @@ mod tests {
         for app in APPS {
             for note in app.notes {
                 assert!(!fill(note, VALUES).contains("{{"), "{note}");
-                // It would be shown twice, and stay in the terminal's memory where talk goes.
+                // The key would be shown twice, and notes stay in the terminal's history.
                 assert!(!note.contains("{{key}}"), "{note}");
             }
         }

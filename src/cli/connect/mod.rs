@@ -1,7 +1,7 @@
 //! `hermesctl connect`: an app's settings, for the place where it runs.
 //!
-//! The facts about apps and snippets are in pure files, and `containers` knows the ways to the daemon;
-//! here the daemon or the configuration is asked, and a key is made if one is needed.
+//! The facts about apps and snippets are in pure files, and `containers` finds the access path to the daemon. This file
+//! asks the daemon or the configuration, and makes a key if one is needed.
 
 pub(in crate::cli) mod apps;
 mod chosen_api;
@@ -41,17 +41,17 @@ use place::AppLocation;
 use view::KnownApp;
 use view::{ConnectListing, ConnectOutput};
 
-/// The way of the app to the daemon.
+/// How the app reaches the daemon.
 struct ConnectPlan {
     way: AccessPath,
-    /// Whether the configuration has what it takes, and the running daemon does not yet.
+    /// Whether the configuration is complete, but the running daemon has not loaded it yet.
     waits_for_restart: bool,
 }
 
 /// A key that the app needs.
 struct AppKey {
     name: String,
-    /// The key, if it was made just now.
+    /// The key, if it was made in this run.
     made: Option<String>,
     note: String,
 }
@@ -81,14 +81,14 @@ pub(super) async fn connect(
     show(connected, output)
 }
 
-/// How an app is served.
+/// Which provider and API serve the app.
 struct AppServing {
     speaks: AppApi,
     is_translated: bool,
     note: Option<String>,
 }
 
-/// Chooses the provider, where the user names none and none of an address; `None` where nothing is known of any.
+/// Chooses the provider unless the user named one or gave an address; `None` if no provider is known.
 fn serve(
     app: &App,
     flags: &mut Connect,
@@ -116,11 +116,11 @@ fn serve(
     Ok(Some(served))
 }
 
-/// Where the app runs: as the user says, else what is likely on this machine.
+/// Where the app runs: as given by the user, otherwise by a guess from this machine's engines.
 fn choose(app: &App, flags: &Connect, engines: &[Engine]) -> AppLocation {
     match flags.from {
         Some(place) => AppLocation::named(place, flags.socket),
-        // A user who names the address knows where the app is.
+        // A user who gives an address knows where the app runs.
         None if flags.address.is_some() => AppLocation::named(AppLocationArg::Bare, flags.socket),
         None => place::guess(app, flags.socket, engines),
     }
@@ -137,7 +137,7 @@ impl ConnectPlan {
             containers::way(facts.world(endpoints), choice.place.into(), network)
         };
         let now = find(&facts.endpoints);
-        // Existing lines would be duplicated.
+        // Lines that the file already has would be duplicated.
         let later = (now.lines().is_some() && !facts.planned.is_empty())
             .then(|| find(&facts.planned))
             .filter(|later| later.lines().is_none());
@@ -165,7 +165,7 @@ pub(in crate::cli) fn known() -> ConnectListing {
     }
 }
 
-/// What the user names goes into files as it is.
+/// Checks the values that are copied into files unchanged.
 fn check(
     flags: &Connect,
     choice: &AppLocation,
@@ -196,7 +196,7 @@ fn check(
         let known_ones = format!("The providers are: {}", known.join(", "));
         let names = known.iter().map(String::as_str);
         let hint = match did_you_mean(name, names) {
-            // It is built in, and has only to be set up.
+            // A built-in provider only has to be set up.
             _ if config::login_table(name).is_some() => {
                 format!("Set it up first: hermesctl setup --provider {name}")
             }
@@ -275,7 +275,7 @@ fn base_url(
     Ok(text)
 }
 
-/// The address in a URL, as far as it is known without asking.
+/// The IP address in a URL, if it needs no look-up.
 fn ip_of(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         url::Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
@@ -285,7 +285,7 @@ fn ip_of(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Whether a URL leads to whatever asks for it.
+/// Whether a URL leads back to the machine that uses it.
 fn is_loopback(url: &Url) -> bool {
     ip_of(url).is_some_and(|ip| ip.to_canonical().is_loopback())
 }
@@ -300,7 +300,7 @@ fn is_open(url: &Url, endpoints: &[ListenEndpoint]) -> bool {
     open.any(|endpoint| endpoint.seen_from_here() == Some(address))
 }
 
-/// Makes the app's key, unless it has one or none is wanted.
+/// Makes the app's key, unless it has one or the user wants none.
 async fn key(app: &App, flags: &Connect) -> Result<AppKey, CommandFailure> {
     let name = flags.name.clone().unwrap_or_else(|| app.name.to_owned());
     if flags.no_key {
@@ -372,7 +372,7 @@ async fn put_together(
 ) -> ConnectOutput {
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
-    // A reader of the files has to know it before.
+    // To be read before the files.
     let mut lead: Vec<String> = choice.lead.into_iter().collect();
     lead.extend(served.iter().filter_map(|served| served.note.clone()));
     lead.extend(key.iter().map(|key| key.note.clone()));
@@ -430,7 +430,7 @@ async fn put_together(
     }
 }
 
-/// What has to be done before the app can reach the daemon.
+/// The step that must come first, before the app can reach the daemon.
 async fn first_step(facts: &ConnectFacts, lacks_lines: bool) -> String {
     let commands = programs::commands(&facts.environment, facts.pid).await;
     match (lacks_lines, facts.is_running()) {
@@ -448,7 +448,7 @@ async fn first_step(facts: &ConnectFacts, lacks_lines: bool) -> String {
     }
 }
 
-/// What makes a container take the changed compose file.
+/// The command that applies a changed compose file.
 fn taking_effect(place: AppLocationArg, files: &[File]) -> Option<String> {
     let engine = match place {
         AppLocationArg::Bare => return None,
@@ -462,7 +462,7 @@ fn taking_effect(place: AppLocationArg, files: &[File]) -> Option<String> {
     ))
 }
 
-/// The steps that make the way work, except the lines of the configuration.
+/// The steps that the access path needs, apart from configuration lines.
 fn notes_on(way: &AccessPath) -> Vec<String> {
     let mut notes = Vec::new();
     if let Reachability::Blocked(why) = &way.reach {
@@ -489,7 +489,7 @@ fn notes_on(way: &AccessPath) -> Vec<String> {
     notes
 }
 
-/// Whether no file of the app's covers the start of its container.
+/// Whether the user has to start the app's container by hand.
 fn is_by_hand(app: &App, way: &AccessPath) -> bool {
     let in_container = match way.kind {
         WayKind::Bridge | WayKind::MappedLoopback => true,
@@ -511,7 +511,7 @@ fn missing_file(lines: &[String], facts: &ConnectFacts) -> File {
     }
 }
 
-/// The model and the one for embeddings: as the user says, else as the provider lists them.
+/// The chat and embedding models: as given by the user, otherwise from the provider's list.
 async fn choose_models(
     app: &App,
     flags: &Connect,
@@ -538,7 +538,7 @@ async fn choose_models(
     models
 }
 
-/// The models that the provider lists, or why they are not known.
+/// The models that the provider lists, or why they are unknown.
 async fn listed(
     flags: &Connect,
     facts: &ConnectFacts,

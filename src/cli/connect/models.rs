@@ -1,4 +1,4 @@
-//! The available models, asked of the running daemon as an app would.
+//! The available models, requested from the running daemon as an app would.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::fill::is_plain;
 use crate::control::protocol::IssuedKey;
 use crate::suggest::did_you_mean;
 
-/// Apps give up sooner.
+/// Shorter than the timeouts of apps.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The models for the app.
@@ -24,7 +24,7 @@ pub(super) struct AppModels {
     pub(super) model: Option<String>,
     /// The one for embeddings, if it is known.
     pub(super) embedding: Option<String>,
-    /// What is to be said of them.
+    /// Notes about the choice.
     pub(super) notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Where an app runs, if the user does not say; pure.
+//! Guesses where an app runs. Pure.
 
 use super::apps::App;
 use crate::cli::args::AppLocationArg;
@@ -8,14 +8,14 @@ use crate::containers::{Engine, EngineState};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AppLocation {
     pub(super) place: AppLocationArg,
-    /// Whether a Unix socket is the way.
+    /// Whether it connects through a Unix socket.
     pub(super) socket: bool,
-    /// Why there, and what to say if it is elsewhere; `None` if it is certain.
+    /// Why this was assumed, and what to type if it is wrong; `None` if it is certain.
     pub(super) lead: Option<String>,
 }
 
 impl AppLocation {
-    /// What the user said.
+    /// As given by the user.
     pub(super) fn named(place: AppLocationArg, socket: bool) -> Self {
         Self {
             place,
@@ -25,15 +25,15 @@ impl AppLocation {
     }
 }
 
-/// In a container of the engine that is here, if the app usually runs in one or a socket is wanted;
-/// else on this machine itself.
+/// In a container of the available engine, if the app usually runs in one or a socket is wanted; otherwise directly on
+/// this machine.
 pub(super) fn guess(app: &App, socket: bool, engines: &[Engine]) -> AppLocation {
     let Some(container) = &app.container else {
         return AppLocation::named(AppLocationArg::Bare, socket);
     };
     let (called, name) = (app.called(), app.name);
     let in_one = container.is_usual || socket;
-    // One that runs, and of these the first: they are in the order in which they are usual.
+    // A running engine, and the most common one of several: the list is in that order.
     let usable = engines.iter().filter(|_| in_one);
     let engine = usable.min_by_key(|engine| engine.state == EngineState::Stopped);
     let Some(engine) = engine else {
@@ -153,7 +153,7 @@ mod tests {
                 .contains("for the app running")
         );
         assert_eq!(guessed("aider", false, &docker).2, "");
-        // A socket is for a container in any case.
+        // A socket always implies a container.
         let (place, socket, _) = guessed("openai", true, &docker);
         assert_eq!((place, socket), (AppLocationArg::DockerDesktop, true));
     }

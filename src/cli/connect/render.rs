@@ -3,10 +3,10 @@
 use super::view::{ConnectListing, ConnectOutput};
 use crate::cli::text::{Style, TextTone, inline, printable};
 
-/// Text is not broken into narrower columns, in characters.
+/// The narrowest column for wrapped text, in characters.
 const NARROW: usize = 24;
 
-/// The apps, a line each.
+/// The apps, one per line.
 pub(in crate::cli) fn list(known: &ConnectListing, style: Style) -> String {
     let apps = &known.apps;
     let names = apps.iter().map(|app| app.app.len());
@@ -14,7 +14,7 @@ pub(in crate::cli) fn list(known: &ConnectListing, style: Style) -> String {
     let width = names.max().unwrap_or_default() + 2;
     let title_width = titles.max().unwrap_or_default() + 2;
     let longest = apps.iter().map(|app| app.what.chars().count()).max();
-    // Beside the names there would be a word a line.
+    // Next to the names, only a word would fit on each line.
     let room = style.columns().saturating_sub(width + title_width);
     let is_narrow = room < longest.unwrap_or_default().min(NARROW);
     let lines = apps.iter().map(|app| {
@@ -30,7 +30,7 @@ pub(in crate::cli) fn list(known: &ConnectListing, style: Style) -> String {
     lines.collect::<String>() + "\nThen: hermesctl connect APP\n"
 }
 
-/// The files, each below a comment that says which it is.
+/// The files, each under a comment with its name.
 pub(in crate::cli) fn files(connected: &ConnectOutput, style: Style) -> String {
     let files = connected.files.iter().map(|file| {
         let title = format!("{}: {}", inline(&file.name), inline(&file.about));
@@ -48,13 +48,13 @@ fn comment(text: &str, style: Style) -> String {
     painted.collect()
 }
 
-/// What has to be known before all else, a paragraph each.
+/// What the user must know first, one paragraph each.
 pub(in crate::cli) fn lead(lead: &[String], style: Style) -> String {
     let lead = lead.iter().map(|text| style.prose(&inline(text)) + "\n");
     lead.collect()
 }
 
-/// What goes wrong easily, a paragraph each.
+/// Common mistakes, one paragraph each.
 pub(in crate::cli) fn notes(connected: &ConnectOutput, style: Style) -> String {
     let notes = connected
         .notes

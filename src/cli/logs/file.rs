@@ -31,7 +31,7 @@ enum Reads {
 enum AtEndOfFile {
     /// For now there is no more.
     Here,
-    /// It is worth another look.
+    /// Read it again.
     Again,
     /// Another file is read from here on.
     Other,

@@ -22,7 +22,7 @@ pub(super) use entry::LogEntry;
 #[cfg(test)]
 pub(super) use source::nowhere;
 
-/// So many lines, if nothing else is asked for.
+/// How many lines are shown by default.
 const USUAL: usize = 50;
 
 /// Shows them.

@@ -4,7 +4,7 @@ use super::view::{ProbeReport, ProbeRequest, StreamPiece};
 use crate::cli::text::{Style, TextTone, inline, printable};
 use crate::control::human::count;
 
-/// So many characters of an answer are its first words.
+/// How many characters of an answer are shown as its first words.
 const FIRST_WORDS: usize = 200;
 
 /// What is being asked, for who waits.

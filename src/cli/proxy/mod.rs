@@ -25,7 +25,7 @@ pub(super) async fn providers(output: &mut CommandOutput) -> Result<Exit, Comman
     Ok(Exit::Ok)
 }
 
-/// Has the daemon read its configuration again.
+/// Reloads the daemon's configuration.
 pub(super) async fn reload(output: &mut CommandOutput) -> Result<Exit, CommandFailure> {
     let report = connect().await?.call(calls::Reload).await?;
     output.answer(&report, render::reload)?;

@@ -26,7 +26,7 @@ use view::{ServiceReport, Uninstalled};
 
 /// A service that runs answers within this time.
 const ANSWERS: Duration = Duration::from_secs(20);
-/// It has read its logins within this time, or is reported as it is.
+/// How long to wait until the daemon has read its logins, before it is reported as it is.
 const LOOKS: Duration = Duration::from_secs(10);
 /// The home screen does not wait longer for it.
 const GLANCE: Duration = Duration::from_secs(2);

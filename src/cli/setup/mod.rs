@@ -311,7 +311,7 @@ async fn login(
     make_login(flags, (&provider.name, &provider.display_name), progress).await
 }
 
-/// Has the user log in; how hermesctl ends, if that came to nothing.
+/// Runs a login; `Some` exit code if it failed.
 async fn make_login(
     flags: &SetupFlags,
     (provider, display_name): (&str, &str),

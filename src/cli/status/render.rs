@@ -27,7 +27,7 @@ const HEAD: usize = 12;
 const BELOW: usize = 14;
 /// A client that asked within this many seconds is on the screen.
 const LATELY: i64 = 3600;
-/// So many clients are named.
+/// How many clients are named.
 const NAMED: usize = 5;
 
 /// The home screen. Times of the day are those of `zone`.

@@ -1,4 +1,4 @@
-//! Polls the daemon in a task of its own, so that keys are heard while a daemon does not answer.
+//! Polls the daemon in a task of its own, so that keys work while the daemon does not answer.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::control::in_flight::InFlightQuery;
 use crate::control::protocol::ErrorCode;
 use crate::control::protocol::calls;
 
-/// After a failure it is looked again this soon: a restart takes less than a second.
+/// The delay before a failed poll is repeated: a restart takes less than a second.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What comes of a look.
+/// The result of a poll.
 pub(super) type FeedUpdate = Result<Box<TopOutput>, CommandFailure>;
 
-/// The looks that are to come.
+/// The task that polls, and its results.
 #[derive(Debug)]
 pub(super) struct Feed {
     news: mpsc::Receiver<FeedUpdate>,
@@ -28,21 +28,21 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Goes on with a connection that has answered once.
+    /// Continues with a connection that has answered once.
     pub(super) fn start(client: ControlClient, query: InFlightQuery, interval: Duration) -> Self {
         let (sender, news) = mpsc::channel(1);
         let (query, asked) = watch::channel(query);
-        // It ends with hermesctl.
+        // The task ends with hermesctl.
         TaskTracker::new().spawn(look_on(client, (sender, asked), interval));
         Self { news, query }
     }
 
-    /// What the next look has found. Loses nothing when dropped half-way.
+    /// The result of the next poll. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<FeedUpdate> {
         self.news.recv().await
     }
 
-    /// From now on this is asked, and at once where more is asked for, or something else.
+    /// Changes the query. Polls at once if it asks for more, or for something else.
     pub(super) fn ask(&self, query: InFlightQuery) {
         self.query.send_if_modified(|asked| {
             let is_more = query.newest != asked.newest || query.most > asked.most;
@@ -89,7 +89,7 @@ async fn look_again(
     Ok(now)
 }
 
-/// Looks once.
+/// Polls once.
 pub(super) async fn look(
     client: &mut ControlClient,
     query: InFlightQuery,

@@ -13,7 +13,7 @@ use crate::control::in_flight::{MOST, RequestInFlight, RequestPhase};
 use crate::control::judge;
 use crate::control::protocol::{Finding, ProviderStatus, QuotaWindow};
 
-/// A quota of which so much is used, in percent, needs attention.
+/// From this percentage on, a quota needs attention.
 const NEARLY: u64 = 80;
 const NOTHING: &str = "–";
 
@@ -94,7 +94,7 @@ impl TopScreen<'_> {
         cells
     }
 
-    /// The window of which most is used.
+    /// The most used window.
     fn quota(&self, window: &QuotaWindow, room: usize) -> Cell {
         let used = window.used_percent;
         let tone = match used {
@@ -160,7 +160,7 @@ impl TopScreen<'_> {
         }
     }
 
-    /// The numbers beside the title.
+    /// The numbers next to the title.
     fn summary(&self, rows: usize) -> String {
         let flights = &self.0.now.flights;
         let (listed, connections) = (flights.requests.len(), self.0.now.connections);
@@ -170,7 +170,7 @@ impl TopScreen<'_> {
         }
         parts.push(several(connections, "connection"));
         let most = match self.0.interval {
-            // A screen asks for what it shows, so more can be had.
+            // A screen asks only for what it shows, so more can be available.
             Some(_) => Some(u64::from(MOST)).filter(|most| self.0.now.in_flight > *most),
             None => u64::try_from(listed).ok().filter(|_| flights.unlisted > 0),
         };
@@ -188,7 +188,7 @@ impl TopScreen<'_> {
         format!("  {}", parts.join(", "))
     }
 
-    /// What to do before the first request.
+    /// What to do if there is no request yet.
     fn how_to_connect(&self) -> Vec<String> {
         let status = &self.0.now.status;
         let served = |one: &ProviderStatus| one.requests.served + one.requests.failed;
@@ -269,7 +269,7 @@ fn columns(room: usize, provider: usize, has_logins: bool) -> Vec<Column> {
     columns
 }
 
-/// What is wrong with a provider, else its state and how many logins it has.
+/// The provider's problem; without one, its state and the number of its logins.
 fn state(provider: &ProviderStatus, worst: Option<&Finding>) -> String {
     if let Some(worst) = worst {
         return worst.text.clone();

@@ -1,4 +1,4 @@
-//! `hermesctl top`: what happens right now, in the terminal.
+//! `hermesctl top`: current activity, in the terminal.
 
 mod feed;
 mod lists;
@@ -29,18 +29,18 @@ use super::text::Style;
 use crate::control::in_flight::{InFlightQuery, InFlightReport};
 use crate::control::protocol::Status;
 
-/// A daemon that has gone is waited for this long, since most that go come back.
+/// How long to wait for a daemon that is gone; most come back after a restart.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The clock on the screen goes on at this rate, whatever the daemon does.
+/// The clock on the screen advances at this rate, whatever the daemon does.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a look finds, as `hermesctl top --json` prints it.
+/// The result of a poll, as `hermesctl top --json` prints it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct TopOutput {
     /// Requests in flight, listed or not.
     in_flight: u64,
-    /// Connections that are open, on all listeners.
+    /// Open connections on all listeners.
     connections: u64,
     #[serde(flatten)]
     flights: InFlightReport,
@@ -48,7 +48,7 @@ pub(super) struct TopOutput {
     status: Status,
 }
 
-/// Shows it once, or again and again until the user quits.
+/// Shows the screen once, or until the user quits.
 pub(super) async fn top(
     flags: TopFlags,
     output: &mut CommandOutput,
@@ -57,7 +57,7 @@ pub(super) async fn top(
     if !is_once {
         can_be_painted()?;
     }
-    // No screen has room for more rows than it has lines.
+    // A screen shows at most one row per line.
     let lines = screen::size().and_then(|(lines, _)| u32::try_from(lines).ok());
     let query = InFlightQuery {
         most: lines.filter(|_| !is_once),
@@ -75,7 +75,7 @@ pub(super) async fn top(
     Box::pin(show(feed, scene)).await
 }
 
-/// Whether standard output is a terminal that can be painted on.
+/// Checks that standard output is a terminal that can show the screen.
 fn can_be_painted() -> Result<(), CommandFailure> {
     let message = if !screen::is_read_by_a_person() {
         "`hermesctl top` needs a terminal, and standard output is not one."
@@ -124,10 +124,10 @@ async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, CommandFailure> 
     }
 }
 
-/// Takes what a look has found.
+/// Applies the result of a poll.
 ///
 /// # Errors
-/// When the daemon has gone and does not come back.
+/// When the daemon is gone and does not come back.
 fn take(scene: &mut Scene, news: FeedUpdate) -> Result<(), CommandFailure> {
     match news {
         Ok(now) => scene.see(*now),
@@ -148,7 +148,7 @@ fn defect() {
 }
 
 impl TopOutput {
-    /// What the daemon has told.
+    /// Combines the daemon's replies.
     pub(super) fn of(status: Status, flights: InFlightReport) -> Self {
         let listed = u64::try_from(flights.requests.len()).unwrap_or(u64::MAX);
         let listeners = status.listeners.iter();
@@ -161,7 +161,7 @@ impl TopOutput {
     }
 }
 
-/// The one look that there is, as text.
+/// A single result as text.
 pub(super) fn text<Z>(now: &TopOutput, zone: &Z, style: Style) -> String
 where
     Z: TimeZone,
@@ -172,7 +172,7 @@ where
     page::text(&Scene::once(now.clone(), clock), style)
 }
 
-/// How long until a daemon that has gone since then is waited for no more.
+/// How much longer to wait for a daemon that has been gone since then.
 fn patience_left(since: Instant) -> Duration {
     PATIENCE.saturating_sub(since.elapsed())
 }
@@ -186,29 +186,29 @@ mod platform {
 
     use super::terminal::Screen;
 
-    /// Goes to the background, as Ctrl-Z has it, until it is fetched back.
+    /// Suspends hermesctl, as Ctrl-Z does, until it is resumed.
     pub(super) fn suspend(screen: &mut Screen) -> io::Result<()> {
         screen.beside(|| {
             kill_process(getpid(), Signal::TSTP).ok();
         })
     }
 
-    /// Another program may have painted meanwhile.
+    /// Repaints: another program may have used the terminal.
     pub(super) fn again(screen: &mut Screen) -> io::Result<()> {
         screen.again()
     }
 
-    /// Tells when a signal comes.
+    /// Waits for a signal.
     pub(super) struct HeardSignal(Option<unix::Signal>);
 
     impl HeardSignal {
-        /// hermesctl was stopped and goes on.
+        /// hermesctl was stopped and resumed.
         pub(super) fn resumed() -> Self {
             let kind = SignalKind::from_raw(Signal::CONT.as_raw());
             Self(unix::signal(kind).ok())
         }
 
-        /// It would end with the other screen left as it is.
+        /// Handled here because the default would leave the alternate screen on.
         pub(super) fn quit() -> Self {
             Self(unix::signal(SignalKind::quit()).ok())
         }

@@ -1,4 +1,4 @@
-//! The screen of `hermesctl top`: what is laid out where. Pure.
+//! The layout of `hermesctl top`'s screen. Pure.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -15,18 +15,18 @@ use crate::control::human::{count, duration};
 use crate::control::judge;
 use crate::control::protocol::{Finding, Severity};
 
-/// The bars of the last hour are so many lines high.
+/// The height of the last hour's bars, in lines.
 const BARS: u16 = 2;
-/// From so many columns on there is more to see of each request, and a minute is two columns wide.
+/// From this width on, each request shows more, and a minute takes two columns.
 pub(super) const MIDDLE: usize = 80;
 pub(super) const WIDE: usize = 100;
 pub(super) const WIDEST: usize = 120;
-/// Of so many providers there is room on every screen.
+/// Up to this many providers are always shown.
 const FEW: usize = 6;
-/// The widest page of text.
+/// The widest page as text.
 const WIDEST_PAGE: u16 = 240;
 
-/// What a text means to the reader.
+/// The meaning of a text's colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScreenTone {
     Plain,
@@ -37,7 +37,7 @@ pub(super) enum ScreenTone {
     Label,
 }
 
-/// Where the parts are; one without room has no lines.
+/// The areas of the parts; a part without space has no lines.
 struct ScreenLayout {
     head: Rect,
     hour: Rect,
@@ -46,7 +46,7 @@ struct ScreenLayout {
     foot: Rect,
 }
 
-/// Paints a screen.
+/// Paints the screen.
 pub(super) fn paint(scene: &mut Scene, area: Rect, buffer: &mut Buffer) {
     let plan = ScreenLayout::of_a_screen(scene, area);
     let rows = usize::from(plan.requests.height.saturating_sub(3));
@@ -54,7 +54,7 @@ pub(super) fn paint(scene: &mut Scene, area: Rect, buffer: &mut Buffer) {
     fill(scene, &plan, buffer);
 }
 
-/// The same as text, as long as it takes.
+/// The screen as text, as long as it gets.
 pub(super) fn text(scene: &Scene, page: render::Style) -> String {
     let width = u16::try_from(page.columns()).unwrap_or(u16::MAX);
     let plan = ScreenLayout::of_a_page(scene, width.min(WIDEST_PAGE));
@@ -66,7 +66,7 @@ pub(super) fn text(scene: &Scene, page: render::Style) -> String {
     text.trim_end().to_owned() + "\n"
 }
 
-/// A line of a painted screen as text.
+/// A line of the painted screen as text.
 fn line(buffer: &Buffer, y: u16, page: render::Style) -> String {
     let mut runs: Vec<(ScreenTone, String)> = Vec::new();
     let mut hidden = 0;
@@ -75,7 +75,7 @@ fn line(buffer: &Buffer, y: u16, page: render::Style) -> String {
             continue;
         };
         if hidden > 0 {
-            // A wide letter hides it.
+            // Hidden by the wide character before it.
             hidden -= 1;
             continue;
         }
@@ -100,7 +100,7 @@ fn line(buffer: &Buffer, y: u16, page: render::Style) -> String {
     runs.collect()
 }
 
-/// The lines of a painted screen.
+/// The lines of the painted screen.
 #[cfg(test)]
 pub(super) fn rows(buffer: &Buffer) -> Vec<String> {
     let lines = 0..buffer.area().height;
@@ -110,7 +110,7 @@ pub(super) fn rows(buffer: &Buffer) -> Vec<String> {
 }
 
 impl ScreenTone {
-    /// What a cell is painted for.
+    /// The tone that a cell was painted in.
     fn of(colour: Color, modifier: Modifier) -> Self {
         if colour == Color::Green {
             Self::Good
@@ -127,7 +127,7 @@ impl ScreenTone {
         }
     }
 
-    /// The same in the words of the other commands.
+    /// The same tone in the other commands' terms.
     fn on_a_page(self) -> Option<render::TextTone> {
         match self {
             Self::Plain => None,
@@ -200,7 +200,7 @@ impl ScreenLayout {
     }
 }
 
-/// The lines of a part from the first one on.
+/// The lines of an area, from the top.
 pub(super) fn lines(area: Rect) -> impl Iterator<Item = Rect> {
     area.rows()
 }
@@ -231,7 +231,7 @@ impl TopScreen<'_> {
         (text.into(), self.style(tone))
     }
 
-    /// Whether the last look was answered, and in time.
+    /// Whether the last poll was answered in time.
     fn is_alive(&self) -> bool {
         self.0.link == DaemonLink::Alive && self.0.lateness().is_none()
     }
@@ -255,7 +255,7 @@ impl TopScreen<'_> {
         put(buffer, second, 0, (&text, self.style(tone)));
     }
 
-    /// How all is, in one line.
+    /// The overall state in one line.
     fn verdict(&self) -> (ScreenTone, String) {
         if let DaemonLink::Lost {
             since,
@@ -383,7 +383,7 @@ impl TopScreen<'_> {
     }
 }
 
-/// The part of a bar on this line, the lowest being 0. One that is not nothing is seen.
+/// The part of a bar on this line, the lowest being 0. A value above zero is always visible.
 fn bar_at(number: u32, peak: u32, line: u16) -> &'static str {
     let eighths = (u64::from(number) * u64::from(BARS) * 8).div_ceil(u64::from(peak.max(1)));
     match eighths.saturating_sub(u64::from(line) * 8) {

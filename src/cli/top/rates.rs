@@ -1,43 +1,43 @@
-//! How fast answers come, by what one look after the other says. Pure.
+//! The rate at which answers arrive, derived from successive polls. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::control::in_flight::{InFlightReport, RequestInFlight};
 
-/// A rate is that of the last so many milliseconds, so that it neither jumps nor lags.
+/// A rate covers the last so many milliseconds, so that it neither jumps nor lags.
 const WINDOW: u64 = 5_000;
-/// Over less than this nothing can be told.
+/// Over a shorter time, no rate is shown.
 const LEAST: u64 = 200;
 
-/// The paths whose streams are of generated text, by how they end: of these, most providers send an event for each token.
+/// Endings of the paths whose streams carry generated text; there, most providers send an event per token.
 const OF_TEXT: [&str; 3] = ["/completions", "/responses", "/messages"];
 
-/// What an answer comes at.
+/// The rate of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rate {
-    /// It has not begun, or only just.
+    /// The answer has not begun, or only just.
     Unknown,
-    /// Tokens that the provider tells while it makes them, in tenths a second.
+    /// Tokens that the provider reports during the stream, in tenths per second.
     Tokens(u64),
-    /// The same where it does not, by the events of its stream.
+    /// Tokens estimated from the stream's events, in tenths per second.
     About(u64),
-    /// Events of a stream of something else, in tenths a second.
+    /// Events of any other stream, in tenths per second.
     Events(u64),
-    /// Bytes a second, where it has no events, or none that can be seen.
+    /// Bytes per second, for an answer without visible events.
     Bytes(u64),
 }
 
-/// What was seen of the requests in flight.
+/// The samples of the requests in flight.
 #[derive(Debug, Default)]
 pub(super) struct StreamRates(HashMap<String, VecDeque<Sample>>);
 
-/// An answer at an age of its request, in milliseconds.
+/// An answer's progress at an age of its request in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     age: u64,
     events: u64,
     bytes: u64,
-    /// 0: none were told.
+    /// 0 if none were reported.
     tokens: u64,
 }
 
@@ -51,7 +51,7 @@ impl Sample {
         }
     }
 
-    /// Tenths or ones a second from `first` on, by `unit`.
+    /// The rate from `first` on, in tenths or whole numbers per second by `unit`.
     fn rate_since(self, first: Self, number: fn(&Self) -> u64, unit: u64) -> u64 {
         let time = self.age.saturating_sub(first.age).max(1);
         let more = number(&self).saturating_sub(number(&first));
@@ -60,13 +60,13 @@ impl Sample {
 }
 
 impl StreamRates {
-    /// Takes another look, and forgets what has ended.
+    /// Adds a poll's samples, and drops requests that have ended.
     pub(super) fn learn(&mut self, report: &InFlightReport) {
         let mut before = std::mem::take(&mut self.0);
         for request in &report.requests {
             let mut samples = before.remove(&request.id).unwrap_or_default();
             let now = Sample::of(request);
-            // One that is young enough for the window is the first.
+            // The first sample within the window stays first.
             while samples
                 .get(1)
                 .is_some_and(|next| now.age.saturating_sub(next.age) >= WINDOW)
@@ -78,7 +78,7 @@ impl StreamRates {
         }
     }
 
-    /// What the request's answer comes at. At the first look, that is since it began.
+    /// The rate of the request's answer. On the first poll, it covers the time since the answer began.
     pub(super) fn of(&self, request: &RequestInFlight) -> Rate {
         let Some(begun) = request.first_byte_ms else {
             return Rate::Unknown;
@@ -111,8 +111,8 @@ impl StreamRates {
         }
     }
 
-    /// The rate of tokens that are told while they are made: two looks have seen their number grow. It grows once where all
-    /// are told at the end, whatever was told at the beginning.
+    /// The rate of tokens that are reported during the stream: their number has grown in two polls. If all are reported
+    /// at the end, it grows only once, whatever was reported at the beginning.
     fn told(&self, request: &RequestInFlight, now: Sample) -> Option<u64> {
         let samples = self.0.get(&request.id)?;
         let first = samples.iter().find(|one| one.tokens > 0)?;
@@ -150,14 +150,14 @@ mod tests {
         };
         assert_eq!(next(900, 0, 0), Rate::Unknown);
         assert_eq!(next(1100, 3, 300), Rate::Unknown);
-        // Since it began.
+        // since the answer began
         assert_eq!(next(2000, 40, 4000), Rate::About(400));
         for second in 3..=10 {
             let rate = next(second * 1000, second * 20, 100);
             assert!(matches!(rate, Rate::About(150..=400)), "{rate:?}");
         }
         assert_eq!(next(11_000, 220, 100), Rate::About(200));
-        // Nothing comes for a while.
+        // A pause in the answer.
         assert_eq!(next(16_000, 220, 100), Rate::About(0));
         assert_eq!(next(16_000, 220, 100), Rate::About(0));
         assert_eq!(next(61_000, 270, 100), Rate::About(11));
@@ -190,7 +190,7 @@ mod tests {
             rates.learn(&report);
             rates.of(&report.requests[0])
         };
-        // Four tokens an event.
+        // four tokens per event
         assert_eq!(next(2000, 10, Some(40)), Rate::About(100));
         assert_eq!(next(3000, 20, Some(80)), Rate::About(100));
         assert_eq!(next(4000, 30, Some(120)), Rate::Tokens(400));
@@ -199,13 +199,13 @@ mod tests {
             let rate = next(second * 1000, second * 10, Some(180 + (second - 5) * 40));
             assert!(matches!(rate, Rate::Tokens(400..=467)), "{rate:?}");
         }
-        // It pauses for longer than is looked back.
+        // A pause longer than the window.
         for second in 21..=40 {
             next(second * 1000, 200, Some(780));
         }
         assert_eq!(next(41_000, 200, Some(780)), Rate::About(0));
 
-        // A stream that tells of one token when it begins and of all at its end, as Messages do.
+        // One token reported at the beginning and all at the end, as in Messages.
         let mut rates = StreamRates::default();
         let mut next = |age, events, tokens| {
             let mut report = look(age, events, 0);

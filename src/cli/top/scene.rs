@@ -1,4 +1,4 @@
-//! What is to be seen: the last look at the daemon, and how the look after it goes.
+//! The state of the screen: the last result, and whether polls succeed.
 
 use std::time::Duration;
 
@@ -8,48 +8,48 @@ use super::TopOutput;
 use super::rates::StreamRates;
 use crate::control::in_flight::{InFlightQuery, MOST};
 
-/// A look that takes longer than this beyond its interval is told.
+/// A poll that takes this much longer than its interval is reported.
 const LATE: Duration = Duration::from_secs(2);
 
-/// What is to be seen.
+/// The state of the screen.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) now: TopOutput,
     pub(super) rates: StreamRates,
     pub(super) link: DaemonLink,
-    /// Whether the requests that began last come first.
+    /// Whether the newest requests come first.
     pub(super) is_newest_first: bool,
-    /// Requests that are scrolled past.
+    /// How many requests are scrolled past.
     pub(super) passed: usize,
-    /// So many are to be scrolled past, once they are listed.
+    /// How many requests to scroll past once they are listed.
     wanted: usize,
-    /// Requests that there is room for.
+    /// How many requests fit on the screen.
     rows: usize,
     pub(super) is_coloured: bool,
-    /// `None` where it is looked once.
+    /// `None` if the screen is shown once.
     pub(super) interval: Option<Duration>,
-    /// The time that is shown.
+    /// The time shown.
     pub(super) clock: String,
     looked_at: Instant,
 }
 
-/// How the looks go.
+/// Whether polls succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DaemonLink {
-    /// The last one was answered.
+    /// The last poll was answered.
     Alive,
-    /// The last one failed.
+    /// The last poll failed.
     Lost {
-        /// When the first one failed.
+        /// When the first of these failures occurred.
         since: Instant,
         why: String,
-        /// No daemon runs.
+        /// Whether the daemon is not running.
         is_gone: bool,
     },
 }
 
 impl Scene {
-    /// The one look that there is.
+    /// A screen with a single result.
     pub(super) fn once(now: TopOutput, clock: String) -> Self {
         Self {
             interval: None,
@@ -58,7 +58,7 @@ impl Scene {
         }
     }
 
-    /// The first look of many.
+    /// A screen that will be updated.
     pub(super) fn new(
         now: TopOutput,
         (is_newest_first, interval): (bool, Duration),
@@ -81,7 +81,7 @@ impl Scene {
         }
     }
 
-    /// Another look.
+    /// Applies a result.
     pub(super) fn see(&mut self, now: TopOutput) {
         self.rates.learn(&now.flights);
         self.now = now;
@@ -89,10 +89,10 @@ impl Scene {
         self.looked_at = Instant::now();
     }
 
-    /// A look has failed; since when they do.
+    /// Notes a failed poll; returns when the failures began.
     pub(super) fn misses(&mut self, why: &str, is_gone: bool) -> Instant {
         let since = match &self.link {
-            // One that answered no more and has gone since then is waited for from now on.
+            // The daemon first stopped answering and has ended since: the wait starts now.
             DaemonLink::Lost {
                 since,
                 is_gone: was_gone,
@@ -108,25 +108,25 @@ impl Scene {
         since
     }
 
-    /// For how long the daemon has not answered, where that is longer than it should be.
+    /// How long the daemon has not answered, if that is too long.
     pub(super) fn lateness(&self) -> Option<Duration> {
         let age = self.looked_at.elapsed();
         self.interval.filter(|interval| age > *interval + LATE)?;
         Some(age)
     }
 
-    /// The other order.
+    /// Reverses the order.
     pub(super) fn turn(&mut self) {
         self.is_newest_first = !self.is_newest_first;
         self.wanted = 0;
     }
 
-    /// So many rows further. How far there are any is known when they are painted.
+    /// Scrolls by this many rows. The limit is known when the screen is painted.
     pub(super) fn scroll(&mut self, rows: isize) {
         self.wanted = self.passed.saturating_add_signed(rows);
     }
 
-    /// There is room for so many requests.
+    /// Sets how many requests fit.
     pub(super) fn shows(&mut self, rows: usize) {
         self.rows = rows;
         self.wanted = self.wanted.min(self.listable().saturating_sub(rows));
@@ -145,7 +145,7 @@ impl Scene {
         all.min(most.max(listed))
     }
 
-    /// What is to be asked for: the requests that are shown, and as many behind them, which may be scrolled to.
+    /// The query for the next poll: the requests shown, and the next page for scrolling.
     pub(super) fn query(&self) -> InFlightQuery {
         let page = self.rows.max(1);
         let pages = self.wanted / page + 2;

@@ -1,4 +1,4 @@
-//! Columns and their cells, as many as there is room for. Pure.
+//! Columns and their cells, as far as they fit. Pure.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,31 +7,31 @@ use ratatui::style::Style;
 use super::words::cut;
 use crate::cli::text::width;
 
-/// Columns between two of a table's.
+/// The gap between two columns.
 const GAP: usize = 2;
 
-/// One column of a table.
+/// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) room: ColumnWidth,
-    /// Numbers stand at the right.
+    /// Whether it is aligned right, as numbers are.
     pub(super) is_right: bool,
 }
 
-/// How wide a column is.
+/// The width of a column.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ColumnWidth {
-    /// So many.
+    /// This many terminal columns.
     Fixed(usize),
-    /// This part of what is left by the others.
+    /// This share of what the others leave.
     Part(usize),
 }
 
-/// A text in its style.
+/// A styled text.
 pub(super) type Cell = (String, Style);
 
-/// Columns laid out side by side.
+/// Columns with their widths.
 #[derive(Debug)]
 pub(super) struct ColumnTable {
     columns: Vec<(Column, usize)>,
@@ -57,7 +57,7 @@ impl Column {
 }
 
 impl ColumnTable {
-    /// These columns in so much room.
+    /// Lays out these columns within this width.
     pub(super) fn new(columns: Vec<Column>, room: usize) -> Self {
         let (mut fixed, mut parts) = (GAP * columns.len().saturating_sub(1), 0);
         for column in &columns {
@@ -84,7 +84,7 @@ impl ColumnTable {
         }
     }
 
-    /// Writes the titles; the first one may have another style than the others.
+    /// Writes the titles; the first may have another style.
     pub(super) fn head(&self, (first, style): (Style, Style), at: Rect, buffer: &mut Buffer) {
         let styles = std::iter::once(first).chain(std::iter::repeat(style));
         let titles = self.columns.iter().zip(styles);
@@ -108,7 +108,7 @@ impl ColumnTable {
     }
 }
 
-/// Writes a text at this column of a line, as much of it as there is room for; the column behind it.
+/// Writes a text at this column of a line, cut to fit; returns the column after it.
 pub(super) fn put(
     buffer: &mut Buffer,
     line: Rect,
@@ -149,7 +149,7 @@ mod tests {
             let mut buffer = Buffer::empty(area);
             table.row(&cells.map(plain), area, &mut buffer);
             let shown: String = (0..27).map(|x| buffer[(x, 0)].symbol()).collect();
-            // A wide letter hides the cell behind it.
+            // A wide character hides the cell after it.
             assert_eq!(shown.replace("型 ", "型").replace("模 ", "模"), line);
         }
         assert!(

@@ -1,4 +1,4 @@
-//! The terminal's other screen: entered, painted, and left in every case.
+//! The terminal's alternate screen: entered, painted, and left in every case.
 
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, stdout};
@@ -16,35 +16,35 @@ use ratatui::crossterm::terminal::{
 use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc;
 
-/// A screen is written at once, which a slow line thanks for.
+/// A screen is written in one piece, which helps on slow lines.
 const BUFFER: usize = 32 * 1024;
-/// A terminal that says it has more cells is not painted on: each takes tens of bytes of memory.
+/// A terminal that claims more cells is refused: each takes tens of bytes of memory.
 const MOST_CELLS: u32 = 4_000_000;
 
-/// The other screen, until it is dropped.
+/// The alternate screen; dropping it leaves it.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     keys: mpsc::Receiver<KeyPress>,
     _guard: TerminalGuard,
 }
 
-/// What a person wants.
+/// What the user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyPress {
     Quit,
-    /// Ctrl-C: in raw mode a key like any other.
+    /// Ctrl-C, an ordinary key in raw mode.
     Interrupt,
-    /// Ctrl-Z, the same.
+    /// Ctrl-Z, an ordinary key in raw mode.
     Suspend,
-    /// The other order.
+    /// Reverse the order.
     Order,
-    /// So many rows down; up where it is negative.
+    /// Scroll down by this many rows; up if negative.
     Scroll(isize),
-    /// To the first row.
+    /// Scroll to the first row.
     Top,
-    /// Repaint everything, such as after a change of size.
+    /// Repaint everything, for example after a resize.
     Repaint,
-    /// A panic, for a test of what it leaves. No key means it but in a debug build.
+    /// Panic, to test what it leaves behind. Only debug builds have a key for it.
     Defect,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Screen {
     }
 }
 
-/// Leaves when it is dropped, also where entering has failed halfway.
+/// Leaves the screen when dropped, even if entering it failed halfway.
 struct TerminalGuard;
 
 impl Drop for TerminalGuard {
@@ -64,7 +64,7 @@ impl Drop for TerminalGuard {
 }
 
 impl Screen {
-    /// Enters it.
+    /// Enters the alternate screen.
     pub(super) fn open() -> io::Result<Self> {
         leave_at_a_panic();
         can_be_held()?;
@@ -86,7 +86,7 @@ impl Screen {
         self.terminal.draw(paint).map(drop)
     }
 
-    /// The next key; `None` when no more can come. Loses nothing when dropped half-way.
+    /// The next key; `None` when no more can come. Dropping the future loses nothing.
     pub(super) async fn key(&mut self) -> Option<KeyPress> {
         self.keys.recv().await
     }
@@ -94,12 +94,12 @@ impl Screen {
     /// Clears the screen, so that the next painting writes every cell.
     pub(super) fn repaint(&mut self) -> io::Result<()> {
         can_be_held()?;
-        // `Terminal::clear` asks the terminal where its cursor is, which not every one answers.
+        // `Terminal::clear` asks for the cursor's position, and some terminals don't answer.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
     }
 
-    /// Leaves it for as long as `work` takes.
+    /// Leaves the screen while `work` runs.
     #[cfg(unix)]
     pub(super) fn beside(&mut self, work: impl FnOnce()) -> io::Result<()> {
         leave();
@@ -107,20 +107,20 @@ impl Screen {
         self.again()
     }
 
-    /// Enters it again, after another program had the terminal.
+    /// Enters the screen again after another program had the terminal.
     #[cfg(unix)]
     pub(super) fn again(&mut self) -> io::Result<()> {
-        // A shell has ended raw mode meanwhile, and crossterm enters it only after it has ended it itself.
+        // A shell has ended raw mode in the meantime, and crossterm re-enters it only after leaving it itself.
         disable_raw_mode().ok();
         enter()?;
         self.repaint()
     }
 }
 
-/// Whether there is memory for the cells that the terminal says it has.
+/// Checks that the terminal's claimed size fits in memory.
 ///
 /// # Errors
-/// When there is not.
+/// When it does not.
 fn can_be_held() -> io::Result<()> {
     let (columns, rows) = size()?;
     if u32::from(columns) * u32::from(rows) <= MOST_CELLS {
@@ -136,12 +136,12 @@ fn enter() -> io::Result<()> {
 }
 
 fn leave() {
-    // A terminal that can't be written to can't be told.
+    // If the terminal can't be written to, there is nothing left to restore.
     execute!(stdout(), LeaveAlternateScreen, Show).ok();
     disable_raw_mode().ok();
 }
 
-/// A panic's message would go to the other screen, and vanish with it.
+/// A panic's message would go to the alternate screen and vanish with it.
 fn leave_at_a_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -196,7 +196,7 @@ fn of_key(key: KeyEvent) -> Option<KeyPress> {
         KeyCode::Char('c') if is_held(KeyModifiers::CONTROL) => KeyPress::Interrupt,
         KeyCode::Char('z') if is_held(KeyModifiers::CONTROL) => KeyPress::Suspend,
         KeyCode::Char('l') if is_held(KeyModifiers::CONTROL) => KeyPress::Repaint,
-        // Ctrl-Q is what a terminal sends to go on after Ctrl-S.
+        // Terminals use Ctrl-Q to continue after Ctrl-S.
         KeyCode::Char(_) if !is_alone => return None,
         KeyCode::Char('q' | 'Q') | KeyCode::Esc => KeyPress::Quit,
         KeyCode::Char('o') => KeyPress::Order,

@@ -1,4 +1,4 @@
-//! The screen on terminals of every size, with whatever names come.
+//! The screen on terminals of every size, with all kinds of names.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn screen(scene: &mut Scene, columns: u16, lines: u16) -> Vec<String> {
     rows(&buffer)
 }
 
-/// So many requests of this client and model.
+/// This many requests of this client and model.
 fn crowd(count: usize, client: &str, model: &str) -> TopOutput {
     let TopOutput {
         mut flights,
@@ -61,7 +61,7 @@ async fn every_size_has_a_screen() {
     }
 }
 
-/// The columns behind a hostile name begin where they do behind a harmless one.
+/// The columns after a hostile name start where they do after a harmless one.
 #[tokio::test(start_paused = true)]
 async fn a_hostile_name_moves_nothing() {
     let long = "x".repeat(10_000);
@@ -125,14 +125,14 @@ async fn a_long_list_is_scrolled_to_its_end_and_no_further() {
     assert_eq!(ages(&mut scene).0, first);
 }
 
-/// What the screen shows and the page behind it, which is there before it is scrolled to.
+/// The next page is fetched before the user scrolls to it.
 #[tokio::test(start_paused = true)]
 async fn no_more_is_asked_for_than_is_shown_and_scrolled_to() {
     let looks = |scene: &mut Scene| {
         let rows = screen(scene, 80, 24);
         let query = scene.query();
         let most = usize::try_from(query.most.unwrap()).unwrap();
-        // The daemon answers.
+        // the daemon's next reply
         let mut now = crowd(500, "app", "m");
         now.flights.unlisted = 500 - u64::try_from(most.min(500)).unwrap();
         now.flights.requests.truncate(most);
@@ -177,7 +177,7 @@ async fn a_daemon_that_stands_still_or_goes_is_told_and_one_that_stays_away_is_n
     advance(Duration::from_mins(10)).await;
     take(&mut scene, Err(failure(Exit::Failed))).unwrap();
     assert_eq!(verdict(&mut scene), "… reconnecting: why");
-    // It stood still, and has gone now.
+    // The daemon first stopped answering, and has ended now.
     take(&mut scene, Err(failure(Exit::NotRunning))).unwrap();
     advance(Duration::from_secs(20)).await;
     take(&mut scene, Err(failure(Exit::NotRunning))).unwrap();

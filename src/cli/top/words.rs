@@ -1,4 +1,5 @@
-//! Texts and numbers in the cells of a table. Whatever a name holds, it takes the columns that it seems to take. Pure.
+//! Texts and numbers in table cells. Whatever a name contains, it takes exactly the columns that it appears to take.
+//! Pure.
 
 use std::fmt::Write;
 
@@ -8,13 +9,13 @@ use ratatui::text::Span;
 use crate::cli::text::{inline, width};
 use crate::control::human::count;
 
-/// Of a name, so many letters are looked at: more than any screen has columns for.
+/// How many characters of a name are examined: more than any screen has columns.
 const LONGEST: usize = 1000;
-/// In the place of what a terminal might act on, or draw wider or narrower than is thought.
+/// Replaces characters that a terminal might act on, or draw wider or narrower than expected.
 const ODD: char = '\u{fffd}';
 
-/// A text on one line in so many columns, with an ellipsis where it is cut. Each of its letters takes one column or two,
-/// on every terminal: letters that join with others, which terminals draw in several ways, are replaced.
+/// Cuts a text to this many columns, marking the cut with an ellipsis. Each character takes one or two columns on every
+/// terminal: characters that join with others, which terminals draw in different ways, are replaced.
 pub(in crate::cli) fn cut(text: &str, columns: usize) -> String {
     let start: String = text.chars().take(LONGEST).collect();
     let mut shown = String::new();
@@ -47,7 +48,7 @@ pub(in crate::cli) fn cut(text: &str, columns: usize) -> String {
     shown + "…"
 }
 
-/// Whether two letters are drawn as one.
+/// Whether two characters are drawn as one.
 fn joins(one: char, next: char) -> bool {
     if one.is_ascii() && next.is_ascii() {
         return false;
@@ -56,7 +57,7 @@ fn joins(one: char, next: char) -> bool {
     Span::raw(both).styled_graphemes(Style::new()).count() < 2
 }
 
-/// How old a request is: `0:07`, `12:31`, `1:02:31`.
+/// A request's age: `0:07`, `12:31`, `1:02:31`.
 pub(super) fn age(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
@@ -77,7 +78,7 @@ pub(super) fn time(milliseconds: u64) -> String {
     }
 }
 
-/// Of tenths: `0.4`, `41`, `412`, `1.2k`.
+/// A rate in tenths: `0.4`, `41`, `412`, `1.2k`.
 pub(super) fn rate(tenths: u64) -> String {
     match tenths {
         0..100 => format!("{}.{}", tenths / 10, tenths % 10),
@@ -91,7 +92,7 @@ pub(super) fn rate(tenths: u64) -> String {
     }
 }
 
-/// `812 B`, `20 kB`, `1.2 MB`.
+/// A size: `812 B`, `20 kB`, `1.2 MB`.
 pub(super) fn bytes(bytes: u64) -> String {
     let (size, unit) = match bytes {
         0..=999 => return format!("{bytes} B"),
@@ -102,13 +103,13 @@ pub(super) fn bytes(bytes: u64) -> String {
     let whole = bytes / size;
     let mut text = count(whole);
     if whole < 10 {
-        // Nothing can go wrong when a text is written to.
+        // Writing to a string can't fail.
         write!(text, ".{}", bytes / (size / 10) % 10).ok();
     }
     text + " " + unit
 }
 
-/// How many: `1 request`, `12 requests`, `no request`.
+/// A count: `1 request`, `12 requests`, `no request`.
 pub(super) fn several(number: u64, thing: &str) -> String {
     match number {
         0 => format!("no {thing}"),
@@ -131,7 +132,7 @@ mod tests {
             ("Hermes-4-405B", 1, "…"),
             ("Hermes-4-405B", 0, ""),
             ("größe", 5, "größe"),
-            // A letter and its accent.
+            // a letter and its accent
             ("gro\u{308}ße", 5, "große"),
             ("\u{1b}[31mred\u{7}\n", 20, "\u{fffd}[31mred\u{fffd} "),
             ("a\u{202e}b\u{2066}c", 9, "a\u{fffd}b\u{fffd}c"),
@@ -139,11 +140,11 @@ mod tests {
             ("模型名字", 7, "模型名…"),
             ("模型名字", 6, "模型…"),
             ("模型名字", 2, "…"),
-            // A family, a flag and a hand with a colour of its own: each would be drawn as one.
+            // A family, a flag and a hand with a skin tone: each would be drawn as one.
             ("👨\u{200d}👩\u{200d}👧", 6, "👨👩👧"),
             ("🇩🇪", 9, "🇩\u{fffd}"),
             ("👍🏽", 9, "👍\u{fffd}"),
-            // Syllables of Korean in their parts.
+            // Korean syllables in their parts.
             ("\u{1112}\u{1161}\u{11ab}", 9, "\u{1112}"),
             ("\u{200b}\u{feff}\u{ad}", 9, ""),
             ("", 3, ""),

@@ -1,29 +1,29 @@
-//! A body's bytes, in whichever way its end is told.
+//! Reads a body, whichever way its end is marked.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::lines::{self, LineProgress};
 use super::{BodyPiece, Length, MOST_FIELDS, ROOM, Violation};
 
-/// The room that is made at once where a body of known length is under way.
+/// Buffer space for a body of known length, in bytes.
 const LARGE_ROOM: usize = 64 * 1024;
-/// A chunk's size line without its end: 16 digits and an extension.
+/// The longest chunk size line without its end: 16 digits and an extension.
 const LONGEST_SIZE_LINE: usize = 272;
-/// Digits of a chunk's size: 64 bits.
+/// The most digits of a chunk size: 64 bits.
 const MOST_DIGITS: usize = 16;
-/// The extensions of all chunks of a body.
+/// The most bytes of chunk extensions per body.
 const MOST_EXTENSIONS: usize = 16 * 1024 - 1;
-/// The trailer section.
+/// The largest trailer section, in bytes.
 const MOST_TRAILERS: usize = 8 * 1024;
 
-/// A body under way, or none.
+/// The body being read, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct BodyReader {
     place: BodyPosition,
     line: LineProgress,
     extensions: usize,
     trailers: usize,
-    /// Fields of its head and of its trailer section.
+    /// Fields of the head and of the trailer section so far.
     fields: usize,
 }
 
@@ -31,9 +31,9 @@ pub(super) struct BodyReader {
 enum BodyPosition {
     #[default]
     Over,
-    /// So many bytes are left.
+    /// This many bytes remain.
     Known(u64),
-    /// Whatever comes before the connection's end.
+    /// Everything up to the connection's end.
     ToEnd,
     ChunkSize,
     Chunk(u64),
@@ -43,7 +43,7 @@ enum BodyPosition {
 }
 
 impl BodyReader {
-    /// Behind a head with so many fields.
+    /// Starts the body after a head with this many fields.
     pub(super) fn begin(&mut self, length: Length, fields: usize) {
         let place = match length {
             Length::Empty | Length::Known(0) => BodyPosition::Over,
@@ -57,7 +57,7 @@ impl BodyReader {
         };
     }
 
-    /// Behind a head that says nothing of its length.
+    /// Starts a body that ends with the connection.
     pub(super) fn begin_to_end(&mut self) {
         *self = Self {
             place: BodyPosition::ToEnd,
@@ -69,12 +69,12 @@ impl BodyReader {
         self.place == BodyPosition::Over
     }
 
-    /// Whether its end can be told from what comes.
+    /// Whether the body's own bytes mark its end.
     pub(super) fn is_delimited(&self) -> bool {
         self.place != BodyPosition::ToEnd
     }
 
-    /// How many bytes are still to come, where that is known.
+    /// How many bytes remain, if known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.place {
             BodyPosition::Over => Some(0),
@@ -88,7 +88,7 @@ impl BodyReader {
         }
     }
 
-    /// The connection has ended in order; whether the body ends with it.
+    /// Handles an orderly end of the connection; returns whether the body ends with it.
     pub(super) fn ends(&mut self) -> bool {
         if self.place == BodyPosition::ToEnd {
             self.place = BodyPosition::Over;
@@ -96,7 +96,7 @@ impl BodyReader {
         self.place == BodyPosition::Over
     }
 
-    /// How much room its next bytes should find.
+    /// How much buffer space the next bytes need.
     pub(super) fn wanted(&self) -> usize {
         match self.place {
             BodyPosition::Known(left) | BodyPosition::Chunk(left) => {
@@ -111,7 +111,7 @@ impl BodyReader {
         }
     }
 
-    /// The next piece of it, taken out of `bytes`. `judge` looks at each field of the trailer section.
+    /// The next piece of the body, taken from `bytes`. `judge` checks each trailer field.
     pub(super) fn read(
         &mut self,
         bytes: &mut BytesMut,
@@ -198,7 +198,7 @@ impl BodyReader {
     }
 }
 
-/// What of a body has come already, if `left` is to come; and what is left then.
+/// Takes the buffered part of a body with `left` bytes to come; returns it and what remains.
 fn take(bytes: &mut BytesMut, left: u64) -> (Bytes, u64) {
     let here = bytes.len();
     let used = usize::try_from(left).map_or(here, |left| left.min(here));
@@ -206,7 +206,7 @@ fn take(bytes: &mut BytesMut, left: u64) -> (Bytes, u64) {
     (data, left - used as u64)
 }
 
-/// A chunk's size, and how long its extension is.
+/// A chunk's size, and the length of its extension.
 fn chunk_size(text: &[u8]) -> Result<(u64, usize), Violation> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let digits = digits.count();
@@ -214,7 +214,7 @@ fn chunk_size(text: &[u8]) -> Result<(u64, usize), Violation> {
     if digits == 0 || digits > MOST_DIGITS {
         return Err(Violation::ChunkSize);
     }
-    // White space is let be before an extension only (RFC 9112 §7.1.1).
+    // White space is tolerated only before an extension (RFC 9112 §7.1.1).
     if !extension.is_empty() && !extension.trim_ascii_start().starts_with(b";") {
         return Err(Violation::ChunkSize);
     }

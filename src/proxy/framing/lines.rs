@@ -1,21 +1,21 @@
-//! Lines, complete or in part.
+//! Splits bytes into lines, which may arrive in parts.
 
 use memchr::memchr;
 
 use super::Violation;
 
-/// How much of the current line was read, so that no byte is read again for each piece of a line.
+/// How much of the current line has been examined, so that no byte is examined again when more arrives.
 #[derive(Debug, Default)]
 pub(super) struct LineProgress {
     seen: usize,
-    /// It is a request's first one.
+    /// Whether this is a request's first line.
     pub(super) begins: bool,
 }
 
 impl LineProgress {
-    /// The length of the line at the start of `bytes`, its end included; `None` until that has come. It
-    /// may have this many bytes, its end included. The result must not depend on how a line was cut: so
-    /// the first byte that is wrong by itself counts, then the length, then the rest.
+    /// The length of the first line of `bytes` with its end, or `None` if it is incomplete. `limit` includes the end.
+    /// The result must not depend on how the line was cut into reads: a byte that is wrong by itself counts first, then
+    /// the length, then everything else.
     pub(super) fn next(
         &mut self,
         bytes: &[u8],
@@ -58,16 +58,16 @@ impl LineProgress {
     }
 }
 
-/// The length of a line that is there whole and has nothing wrong, as nearly all are: then the first control character is the
-/// carriage return of its end. One pass looks for both.
+/// The length of a complete line without any flaw, which is nearly every line: its first control character is the
+/// carriage return of its end. One pass checks both.
 fn whole_line(bytes: &[u8]) -> Option<usize> {
     let end = first_control(bytes);
     let is_end = bytes.get(end..end + 2) == Some(b"\r\n");
     is_end.then_some(end + 2)
 }
 
-/// Where the first control character is, tabs apart; behind the last byte if there is none. Eight bytes are compared at
-/// once.
+/// The position of the first control character other than a tab, or the length if there is none. Compares eight bytes
+/// at a time.
 fn first_control(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -76,7 +76,7 @@ fn first_control(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let eight = u64::from_le_bytes(*eight);
-        // The lowest bit that is set is that of the first such byte: a borrow changes only what is above.
+        // The lowest set bit belongs to the first such byte: a borrow changes only the bits above it.
         let below = eight.wrapping_sub(SPACES) & !eight;
         let deletes = eight ^ DELETES;
         let deletes = deletes.wrapping_sub(ONES) & !deletes;
@@ -96,7 +96,7 @@ fn first_control(bytes: &[u8]) -> usize {
     at + found.unwrap_or(rest.len())
 }
 
-/// A whole line without its end.
+/// A complete line without its end.
 pub(super) fn text(line: &[u8]) -> Result<&[u8], Violation> {
     line.strip_suffix(b"\r\n").ok_or(Violation::BareLf)
 }
@@ -106,10 +106,10 @@ fn check(bytes: &[u8], size: usize, begins: bool) -> Result<(), Violation> {
     clean(line.strip_suffix(b"\n").unwrap_or(line), begins)
 }
 
-/// No control character but tabs; a carriage return only at the very end.
+/// Allows no control character but tabs, and a carriage return only at the very end.
 fn clean(text: &[u8], begins_request: bool) -> Result<(), Violation> {
     let body = text.strip_suffix(b"\r").unwrap_or(text);
-    // Without an early end, so that many bytes are compared in one instruction.
+    // Without an early exit, so that many bytes are compared in one instruction.
     if !body.iter().fold(false, |bad, byte| bad | is_control(*byte)) {
         return Ok(());
     }

@@ -1,119 +1,119 @@
-//! Everything that makes a client's bytes no request for us, each in words.
+//! Every reason why a client's bytes are refused, with its message.
 
 use super::super::error::{ErrorKind, ProxyError};
 
 /// What is wrong with a client's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A TLS greeting.
+    /// The start of a TLS handshake.
     #[error("the client speaks TLS; this port speaks plain HTTP: use http:// in the base URL")]
     Tls,
-    /// HTTP/2 without TLS.
+    /// The preface of HTTP/2 without TLS.
     #[error("the client speaks HTTP/2; this port speaks HTTP/1.1")]
     Http2,
-    /// A control character, such as NUL, where none may be.
+    /// A control character, such as NUL, where none is allowed.
     #[error("there is a control character (byte {0:#04x}) in the request")]
     Control(u8),
-    /// A carriage return by itself.
+    /// A carriage return without a line feed.
     #[error("there is a carriage return without a line feed in the request")]
     BareCr,
-    /// A line feed by itself.
+    /// A line feed without a carriage return.
     #[error("a line of the request ends with a bare line feed instead of CR LF")]
     BareLf,
-    /// Empty lines without end.
+    /// Too many empty lines before a request.
     #[error("there are too many empty lines before the request")]
     EmptyLines,
-    /// Not three words with one space between them.
+    /// Not three words separated by single spaces.
     #[error("the request line is not `METHOD /path HTTP/1.1`")]
     RequestLine,
-    /// An answer's first line is none.
+    /// Not the status line of an answer.
     #[error("the status line is not `HTTP/1.1 200 OK`")]
     StatusLine,
-    /// Another version.
+    /// Another HTTP version.
     #[error("the request's version is neither HTTP/1.1 nor HTTP/1.0")]
     Version,
-    /// Not a token (RFC 9110 §5.6.2), or too long a one.
+    /// A method that is not a token (RFC 9110 §5.6.2), or too long.
     #[error("the request's method is not a word of at most 20 letters")]
     Method,
-    /// CONNECT and TRACE.
+    /// CONNECT or TRACE.
     #[error("this service does not take the method {0}")]
     MethodRefused(&'static str),
-    /// Absolute-form, authority-form or `*`.
+    /// A target in absolute form, in authority form, or `*`.
     #[error("the request target must be a path; this service is not a forward proxy")]
     NotAPath,
-    /// A byte in the target that does not belong in a path or query.
+    /// A byte that is not allowed in a path or query.
     #[error("there is a character in the request target that must be percent-encoded")]
     TargetByte,
-    /// A long target.
+    /// A target over the limit.
     #[error("the request target is longer than 65534 bytes")]
     LongTarget,
-    /// A line that goes on in the next one (RFC 9112 §5.2).
+    /// A folded line (RFC 9112 §5.2).
     #[error("a header line begins with a space; folded header lines are not supported")]
     Folded,
-    /// A line without a colon.
+    /// A field line without a colon.
     #[error("there is a header line without a colon")]
     NoColon,
     /// `Name : value`, the classic of request smuggling (RFC 9112 §5.1).
     #[error("there is a space between a header's name and its colon")]
     SpaceBeforeColon,
-    /// Not a token.
+    /// A field name that is not a token.
     #[error("a header's name is empty, or holds a character that names can't have")]
     FieldName,
-    /// Not what a value may hold.
+    /// A byte that is not allowed in a field value.
     #[error("a header's value holds a character that values can't have")]
     FieldValue,
-    /// A long name.
+    /// A field name over the limit.
     #[error("a header's name is longer than 256 bytes")]
     LongName,
-    /// A name that others may take for another one.
+    /// A name that other programs may read as a meaningful one.
     #[error("a header's name has an underscore and could be mistaken for `{0}`")]
     Shadow(&'static str),
-    /// More than one, even when they agree.
+    /// Several `Content-Length`, even if they agree.
     #[error("there is more than one Content-Length header")]
     TwoLengths,
     /// Not a decimal number of 64 bits.
     #[error("the Content-Length header is not a plain number")]
     Length,
-    /// More than one.
+    /// Several `Transfer-Encoding`.
     #[error("there is more than one Transfer-Encoding header")]
     TwoEncodings,
-    /// Anything else.
+    /// A `Transfer-Encoding` other than `chunked`.
     #[error("the Transfer-Encoding header is not exactly `chunked`")]
     Encoding,
-    /// HTTP/1.0 knows no chunks.
+    /// Chunks in HTTP/1.0, which does not define them.
     #[error("an HTTP/1.0 request can't have a Transfer-Encoding header")]
     EncodingInHttp10,
-    /// Both framings at once.
+    /// Both `Content-Length` and `Transfer-Encoding`.
     #[error("there are both a Content-Length and a Transfer-Encoding header")]
     LengthAndEncoding,
-    /// More bytes behind a request with `Upgrade`.
+    /// Bytes after a request with `Upgrade`.
     #[error("there are bytes after a request that asked for another protocol")]
     BehindUpgrade,
-    /// Many fields.
+    /// Too many fields.
     #[error("the request has more than 100 header lines")]
     ManyFields,
     /// A head over the limit.
     #[error("the request's head is larger than `limits.headers`")]
     LargeHead,
-    /// Not 1 to 16 hexadecimal digits.
+    /// A chunk size that is not 1 to 16 hexadecimal digits.
     #[error("a chunk's size is not a plain hexadecimal number of at most 16 digits")]
     ChunkSize,
-    /// Long extensions.
+    /// Chunk extensions over the limit.
     #[error("a chunk's extensions are too long")]
     LongExtension,
-    /// A chunk that goes on behind its size.
+    /// A chunk longer than its size says.
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
-    /// A field that means something, behind the body.
+    /// A trailer field that carries meaning.
     #[error("the header `{0}` comes after the body, in the trailer section")]
     Trailer(&'static str),
-    /// A long trailer section.
+    /// A trailer section over the limit.
     #[error("the trailer section is larger than 8 KiB")]
     LargeTrailers,
 }
 
 impl Violation {
-    /// How a client is told.
+    /// The kind of error for the client.
     pub fn kind(self) -> ErrorKind {
         #[expect(
             clippy::wildcard_enum_match_arm,
@@ -128,7 +128,7 @@ impl Violation {
         }
     }
 
-    /// The error that tells it.
+    /// The error for the client.
     pub fn error(self) -> ProxyError {
         let kind = self.kind();
         let refused = kind == ErrorKind::MethodNotAllowed;

@@ -1,4 +1,4 @@
-//! An answer's body, over either protocol, with an end that tells the truth.
+//! An answer's body over either protocol, which never reports a cut as an end.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -16,27 +16,27 @@ use tokio::time::timeout;
 use super::http1::Incoming;
 use super::http2::StreamPermit;
 
-/// The answer's body broke off; the reason is not used.
+/// The answer's body was cut off; the reason is not used.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider's answer broke off")]
 pub(in crate::proxy) struct BrokeOff;
 
-/// The body of a provider's answer. Dropped before its end, it cancels the request.
+/// The body of a provider's answer. Dropping it early cancels the request.
 #[derive(Debug)]
 pub(in crate::proxy) struct UpstreamBody {
     kind: UpstreamBodyKind,
-    /// What was read before the client asked for it.
+    /// The part that was read before the client asked for it.
     ahead: Option<Box<Ahead>>,
 }
 
-/// The beginning of a body, which still goes out piece by piece as it came.
+/// The beginning of a body, passed on piece by piece as it arrived.
 #[derive(Debug, Default)]
 struct Ahead {
     start: Vec<u8>,
     pieces: VecDeque<Bytes>,
-    /// It broke off behind them.
+    /// Whether the body was cut off after these pieces.
     broke: bool,
-    /// It ended behind them.
+    /// Whether the body ended after these pieces.
     is_whole: bool,
 }
 
@@ -45,15 +45,15 @@ enum UpstreamBodyKind {
     Http1(Box<Incoming>),
     Http2 {
         stream: h2::RecvStream,
-        /// Bytes that are still to come.
+        /// The bytes that remain, if known.
         left: Option<u64>,
-        /// All data has come; what may follow are trailers.
+        /// Whether all data has arrived, so that only trailers may follow.
         has_all: bool,
         held: Option<(StreamPermit, Option<UploadTask>)>,
     },
 }
 
-/// The rest of an upload that goes on beside its answer; it ends when this is dropped.
+/// The rest of an upload that continues next to its answer; it stops when this is dropped.
 #[derive(Debug)]
 pub(super) struct UploadTask(AbortHandle);
 
@@ -94,8 +94,8 @@ impl UpstreamBody {
         Self { kind, ahead: None }
     }
 
-    /// Reads until `most` bytes have come, the body has ended, or `limit` is over. They still go to
-    /// the client, unchanged.
+    /// Reads until `most` bytes have arrived, the body has ended, or `limit` has passed. The pieces still reach the
+    /// client unchanged.
     pub(in crate::proxy) async fn read_ahead(&mut self, most: usize, limit: Duration) {
         let mut ahead = Ahead::default();
         let reading = async {
@@ -122,17 +122,17 @@ impl UpstreamBody {
         self.ahead = Some(Box::new(ahead));
     }
 
-    /// What was read ahead; `None` before that.
+    /// The part that was read ahead; `None` before that.
     pub(in crate::proxy) fn start(&self) -> Option<&[u8]> {
         self.ahead.as_ref().map(|ahead| &*ahead.start)
     }
 
-    /// Whether that was all.
+    /// Whether that part is the complete body.
     pub(in crate::proxy) fn is_whole(&self) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.is_whole)
     }
 
-    /// The stream may serve others once nothing more can come.
+    /// Frees the stream once nothing more can arrive.
     fn let_go_at_end(&mut self) {
         if let UpstreamBodyKind::Http2 { stream, held, .. } = &mut self.kind
             && stream.is_end_stream()
@@ -142,7 +142,7 @@ impl UpstreamBody {
     }
 }
 
-/// The length that a head announces, if it does so in one way.
+/// The length that a head declares, if unambiguous.
 fn length(head: &HeaderMap) -> Option<u64> {
     let mut lengths = head.get_all(CONTENT_LENGTH).iter();
     let parse = |value: &hyper::header::HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
@@ -214,8 +214,7 @@ impl Body for UpstreamBody {
     }
 }
 
-/// Data as it comes. A reset is an error whatever its reason is: the peer has ended in order when
-/// its `END_STREAM` was seen, which h2 tells apart.
+/// Passes data on as it arrives. Every reset is an error, whatever its reason: h2 reports an `END_STREAM` separately.
 fn poll_stream(
     stream: &mut h2::RecvStream,
     (left, has_all): (&mut Option<u64>, &mut bool),
@@ -234,7 +233,7 @@ fn poll_stream(
             None => *has_all = true,
         }
     }
-    // Trailers concern one connection: they don't pass. Only with them is the end in order.
+    // Trailers concern one connection and are dropped, but only with them the end is in order.
     match ready!(stream.poll_trailers(cx)) {
         Ok(_) => Poll::Ready(None),
         Err(_) => Poll::Ready(Some(Err(BrokeOff))),

@@ -1,16 +1,16 @@
-//! How many connections were in use at once of late: so many are kept, and no more.
+//! How many connections were in use at once recently, which is how many are kept.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What was wanted is remembered for once to twice as long.
+/// The peak is remembered for this long, up to twice as long.
 const SPAN: Duration = Duration::from_secs(4);
 
-/// The most that was in use at once.
+/// The most connections in use at once.
 #[derive(Debug)]
 pub(super) struct Demand {
-    /// In the span under way, and in the one before.
+    /// In the current span, and in the one before.
     most: usize,
     before: usize,
     since: Instant,
@@ -25,13 +25,13 @@ impl Demand {
         }
     }
 
-    /// So many are in use now.
+    /// Records how many are in use now.
     pub(super) fn uses(&mut self, count: usize, now: Instant) {
         self.turn(now);
         self.most = self.most.max(count);
     }
 
-    /// The most that were in use of late.
+    /// The recent peak.
     pub(super) fn most(&mut self, now: Instant) -> usize {
         self.turn(now);
         self.most.max(self.before)

@@ -1,7 +1,7 @@
 use super::*;
 use Violation as V;
 
-/// What a reader makes of an answer.
+/// The result of reading an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Read {
     interim: usize,
@@ -13,14 +13,14 @@ struct Read {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Of so many bytes nothing was read, since they are behind the answer.
+    /// Complete; this many bytes after the answer were not read.
     Whole(usize),
-    /// The connection's end came too early.
+    /// The connection ended too early.
     Cut,
     Refused(Violation),
 }
 
-/// Reads the pieces, and then the connection's end.
+/// Reads the pieces, then the connection's end.
 fn read<'p>(to_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Read {
     let mut reader = AnswerReader::new(8 * 1024, to_head);
     let mut read = Read {
@@ -67,7 +67,7 @@ fn step(reader: &mut AnswerReader, read: &mut Read) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What is made of an answer, which must not depend on how its bytes are cut into reads.
+/// The result for an answer, which must not depend on how its bytes are cut into reads.
 fn verdict(to_head: bool, text: &str) -> Read {
     let bytes = text.as_bytes();
     let whole = read(to_head, [bytes]);
@@ -92,9 +92,9 @@ fn lines(text: &str) -> String {
     text.replace('|', "\r\n")
 }
 
-/// An answer, its body, its end, and whether its connection may serve another request.
+/// An answer, its body, how it ends, and whether its connection may serve another request.
 const ENDS: [(&str, &str, End, bool); 25] = [
-    // Known lengths.
+    // known lengths
     (
         "HTTP/1.1 200 OK|content-length: 5||hello",
         "hello",
@@ -138,7 +138,7 @@ const ENDS: [(&str, &str, End, bool); 25] = [
         End::Cut,
         true,
     ),
-    // Chunks, whose trailers are dropped.
+    // chunks, whose trailers are dropped
     (
         "HTTP/1.1 200 OK|Transfer-Encoding: Chunked||5;a=\"b\"|hello|A|0123456789|0|x-sum: 1|content-length: 3||",
         "hello0123456789",
@@ -175,10 +175,10 @@ const ENDS: [(&str, &str, End, bool); 25] = [
         End::Whole(1),
         true,
     ),
-    // Up to the end of the connection.
+    // up to the end of the connection
     ("HTTP/1.1 200 OK||hello", "hello", End::Whole(0), false),
     ("HTTP/1.0 200 OK||", "", End::Whole(0), false),
-    // None, whatever the head says.
+    // no body, whatever the head says
     (
         "HTTP/1.1 204 No Content|content-length: 5||",
         "",
@@ -198,7 +198,7 @@ const ENDS: [(&str, &str, End, bool); 25] = [
         End::Whole(4),
         false,
     ),
-    // Before it, and not of it.
+    // interim answers before it
     (
         "||HTTP/1.1 200 OK|content-length: 0||",
         "",
@@ -211,7 +211,7 @@ const ENDS: [(&str, &str, End, bool); 25] = [
         End::Whole(0),
         true,
     ),
-    // No answer.
+    // not an answer
     ("", "", End::Cut, false),
     ("HTTP/1.1 200 OK|content-le", "", End::Cut, false),
     ("HTTP/1.1 103 Early Hints||", "", End::Cut, false),
@@ -240,7 +240,7 @@ fn an_answer_to_head_has_no_body() {
     }
 }
 
-/// What is refused, and why.
+/// Answers that are refused, and why.
 const REFUSED: [(&str, V); 36] = [
     ("HTTP/1.1 200 OK\n", V::BareLf),
     ("HTTP/1.1 200 OK|a: b\n", V::BareLf),

@@ -1,4 +1,4 @@
-//! The body of an answer over HTTP/1.1, read from the connection when its next piece is asked for.
+//! The body of an answer over HTTP/1.1, read from the connection on demand.
 
 use std::io;
 use std::pin::pin;
@@ -16,10 +16,10 @@ use crate::proxy::buffers;
 use crate::proxy::connector::Transport;
 use crate::proxy::framing::{AnswerReader, BodyPiece};
 
-/// A body under way. Dropped before its end, it closes the connection.
+/// The body being received. Dropping it early closes the connection.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Incoming {
-    /// Until the body has ended or broken off.
+    /// `None` once the body has ended or failed.
     line: Option<AnswerSource>,
     reading: IncomingReading,
     /// Whether the connection may serve another request.
@@ -27,29 +27,29 @@ pub(in crate::proxy::pool) struct Incoming {
     origin: Weak<UpstreamOrigin>,
 }
 
-/// What an answer comes over.
+/// The source of an answer.
 #[derive(Debug)]
 pub(super) enum AnswerSource {
     Own(Http1Connection),
-    /// The request's body still goes out.
+    /// The request's body is still being sent.
     Shared(
         Arc<SharedConnection>,
         #[expect(dead_code, reason = "it ends with this")] UploadTask,
     ),
 }
 
-/// A connection with two users: who sends the request's body, and who reads the answer to it.
+/// A connection with two users: the sender of the request's body and the reader of the answer.
 #[derive(Debug)]
 pub(super) struct SharedConnection {
     connection: Mutex<Http1Connection>,
     is_sent: AtomicBool,
 }
 
-/// What is read, and how it is cut.
+/// The read buffer and its parser.
 #[derive(Debug)]
 pub(super) struct IncomingReading {
     pub(super) reader: AnswerReader,
-    /// Read since nothing was there to be read.
+    /// Bytes read since the socket was last empty.
     at_one_go: usize,
 }
 
@@ -67,14 +67,14 @@ impl SharedConnection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of the request has gone out.
+    /// Notes that the complete request has been sent.
     pub(super) fn is_sent(&self) {
         self.is_sent.store(true, Ordering::Relaxed);
     }
 }
 
 impl AnswerSource {
-    /// The connection, if the request has gone out and nothing else uses it.
+    /// The connection, if the request has been sent and nothing else uses it.
     fn free(self) -> Option<Http1Connection> {
         match self {
             Self::Own(connection) => Some(connection),
@@ -97,8 +97,8 @@ impl IncomingReading {
         }
     }
 
-    /// Reads what has come; 0 at the end. While nothing has, there is no buffer. After so much at one go others get their
-    /// turn.
+    /// Reads what has arrived; 0 at the end. Holds no buffer while nothing has arrived. After a fixed amount it yields
+    /// to other tasks.
     pub(super) fn poll_fill(
         &mut self,
         stream: &mut Transport,
@@ -190,7 +190,7 @@ impl Incoming {
         self.reading.reader.is_over()
     }
 
-    /// How many bytes are still to come, where that is known.
+    /// How many bytes remain, if known.
     pub(in crate::proxy::pool) fn left(&self) -> Option<u64> {
         self.reading.reader.left()
     }
@@ -200,7 +200,7 @@ impl Incoming {
         BrokeOff
     }
 
-    /// With the last byte the connection is free for others, unless something came behind it.
+    /// After the last byte, frees the connection for others, unless more bytes followed it.
     fn let_go_at_end(&mut self) {
         if !self.reading.reader.is_over() {
             return;
@@ -208,7 +208,7 @@ impl Incoming {
         let Some(line) = self.line.take() else {
             return;
         };
-        // The buffer goes back when this is dropped: now the last piece still has a part of it.
+        // The buffer goes back when this is dropped: until then the last piece shares it.
         let has_more = self.reading.reader.waiting() > 0;
         if self.persists
             && !has_more

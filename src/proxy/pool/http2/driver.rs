@@ -1,4 +1,4 @@
-//! The task that drives a connection, and knows whether its peer lives.
+//! The task that drives a connection, and detects whether its peer is alive.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -19,9 +19,9 @@ pub(super) struct Driver {
     pub(super) ping: Option<PingPong>,
     pub(super) shared: Arc<Http2Shared>,
     pub(super) origin: Weak<UpstreamOrigin>,
-    /// When a PING went out, until there is a sign of life.
+    /// When the unanswered PING was sent; cleared by any sign of life.
     pub(super) pinged: Option<Instant>,
-    /// The PING itself has not been answered yet; there can't be another one.
+    /// Whether the PING itself is unanswered; until then no other one can be sent.
     pub(super) unanswered: bool,
     pub(super) left_at: Option<Instant>,
     pub(super) timer: Pin<Box<Sleep>>,
@@ -54,7 +54,7 @@ impl Future for Driver {
 }
 
 impl Driver {
-    /// Takes notice of the peer's limit and of its signs of life. Breaks when it is dead.
+    /// Notes the peer's stream limit and its signs of life. Breaks when the connection is dead.
     fn watch(&mut self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         let limit = self.connection.max_concurrent_send_streams();
@@ -89,7 +89,7 @@ impl Driver {
         Continue(())
     }
 
-    /// Asks for a sign of life.
+    /// Sends a PING.
     fn send_ping(&mut self) {
         if !self.unanswered
             && let Some(ping) = &mut self.ping
@@ -101,7 +101,7 @@ impl Driver {
         self.timer.as_mut().reset(now + SUSPICION);
     }
 
-    /// The timer has fired. Whether the peer is dead, or the connection has nothing more to do.
+    /// Handles the timer; returns whether the peer is dead, or the connection has nothing more to do.
     fn times_out(&mut self) -> bool {
         let now = Instant::now();
         if self.shared.left.load(Ordering::Relaxed) && !self.shared.has_streams() {
