@@ -33,16 +33,16 @@ use crate::files::Desk;
 pub const MAX_CLIENTS: usize = 16;
 
 /// How long a client may take to send a line, and to read a reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LINE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a client of the socket may stay silent between two requests.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// How long a rejected client may take to read the reason.
-const FAREWELL: Duration = Duration::from_secs(1);
+const REJECTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long work continues after its client has closed its sending side.
-const PARTING: Duration = Duration::from_millis(100);
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Pause after a failed accept, for example when file descriptors have run out.
 const REST: Duration = Duration::from_millis(200);
@@ -344,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
         let shutdown = self.shutdown.clone();
         let received = tokio::select! {
             () = shutdown.cancelled() => return Ok(false),
-            received = timeout(PATIENCE, self.lines.receive::<Greeting>()) => received,
+            received = timeout(LINE_LIMIT, self.lines.receive::<Greeting>()) => received,
         };
         let error = match received {
             Ok(Ok(None)) => return Ok(false),
@@ -373,7 +373,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
             Ok(Err(error)) => broken_line(error, "a greeting")?,
             Err(_) => ControlError::new(
                 ErrorCode::Timeout,
-                format!("No greeting arrived within {} seconds.", PATIENCE.as_secs()),
+                format!(
+                    "No greeting arrived within {} seconds.",
+                    LINE_LIMIT.as_secs()
+                ),
             ),
         };
         self.send(&Welcome::Error(error)).await?;
@@ -390,7 +393,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
 
     /// Reads and answers one request; `false` when the connection must be closed.
     async fn answer(&mut self) -> Result<bool, CloseReason> {
-        let received = timeout(PATIENCE, self.lines.receive::<ControlRequest>()).await;
+        let received = timeout(LINE_LIMIT, self.lines.receive::<ControlRequest>()).await;
         let (error, goes_on) = match received {
             Ok(Ok(Some(request))) => {
                 self.perform(request).await?;
@@ -404,7 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
             Err(_) => {
                 let message = format!(
                     "The request was not complete within {} seconds.",
-                    PATIENCE.as_secs()
+                    LINE_LIMIT.as_secs()
                 );
                 (ControlError::new(ErrorCode::Timeout, message), false)
             }
@@ -490,7 +493,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
                 }
             }
         }
-        let done = timeout(PARTING, work).await;
+        let done = timeout(LINGER, work).await;
         done.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into())
     }
 
@@ -524,7 +527,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ControlConnection<S> {
     }
 
     async fn send<T: Serialize + Sync>(&mut self, message: &T) -> Result<(), CloseReason> {
-        let sent = timeout(PATIENCE, self.lines.send(message)).await;
+        let sent = timeout(LINE_LIMIT, self.lines.send(message)).await;
         sent.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
     }
 }
@@ -533,7 +536,7 @@ async fn turn_away(mut lines: LineStream<Stream>) {
     let message = format!("hermes-proxyd already has {MAX_CLIENTS} control clients.");
     let error = ControlError::new(ErrorCode::TooManyClients, message)
         .with_hint("Close one of them, or try again in a minute.");
-    let sent = timeout(FAREWELL, lines.send(&Welcome::Error(error))).await;
+    let sent = timeout(REJECTION_LIMIT, lines.send(&Welcome::Error(error))).await;
     debug!(
         told = matches!(sent, Ok(Ok(()))),
         "too many control clients"

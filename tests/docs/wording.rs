@@ -54,7 +54,6 @@ const NOT_YET: &[&str] = &[
     "src/proxy/framing",
     "src/proxy/handler/mod.rs",
     "src/proxy/headers.rs",
-    "src/proxy/pool",
     "src/proxy/server/inbound.rs",
 ];
 

@@ -41,7 +41,7 @@ use crate::files::quoted;
 /// A logout that takes longer waits for something.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// After this time hermes-proxyd has given up what it was asked for by a connection that was closed.
-const PARTING: Duration = Duration::from_millis(200);
+const ABANDONED_AFTER: Duration = Duration::from_millis(200);
 
 /// Does what is asked.
 pub(super) async fn auth(
@@ -233,7 +233,7 @@ async fn waited_for(config: Option<&Path>, talks: bool) {
 
 /// How a logout ended that the user has given up: it may have been faster.
 async fn given_up(provider: Option<&str>, config: Option<&Path>) -> CommandFailure {
-    sleep(PARTING).await;
+    sleep(ABANDONED_AFTER).await;
     let asked = timeout(AT_ONCE, logins(config)).await;
     let told = asked.ok().and_then(Result::ok);
     let providers = told.iter().flat_map(|told| &told.providers);

@@ -9,15 +9,14 @@ use crate::proxy::connector::ConnectError;
 #[derive(Debug)]
 pub(in crate::proxy) struct UpstreamFailure {
     pub(in crate::proxy) cause: UpstreamCause,
-    /// No byte of the request was sent.
+    /// Whether no byte of the request was sent.
     pub(in crate::proxy) unsent: bool,
-    /// The connection was there before the request.
+    /// Whether the connection existed before the request.
     pub(in crate::proxy) reused: bool,
-    /// Nothing came back that can be a part of an answer to this request.
+    /// Whether nothing came back that can be part of an answer to this request.
     pub(in crate::proxy) unheard: bool,
 }
 
-/// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum UpstreamCause {
     #[error("no connection")]
@@ -37,7 +36,7 @@ pub(in crate::proxy) enum UpstreamCause {
 }
 
 impl UpstreamFailure {
-    /// Nothing was sent, and nothing is known of a connection.
+    /// Nothing was sent, and no connection was involved.
     pub(in crate::proxy) fn none_sent(cause: UpstreamCause) -> Self {
         Self {
             cause,

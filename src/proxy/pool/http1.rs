@@ -1,6 +1,6 @@
-//! HTTP/1.1: a connection serves one request at a time, and that request's own task drives it. One that is idle is a socket
-//! and has no task. What can be known of it is asked when it is needed: whether it lives when a request takes it, and whether
-//! a request was sent or heard of when that fails.
+//! HTTP/1.1: a connection serves one request at a time, and that request's own task drives it. An idle connection is a
+//! socket without a task. Its state is checked when needed: whether it is alive when a request takes it, and whether a
+//! request was sent or answered when it fails.
 
 mod incoming;
 mod sending;
@@ -24,7 +24,7 @@ use crate::proxy::connector::Transport;
 use crate::proxy::framing::{AnswerHead, AnswerReader, Violation};
 use crate::proxy::upload::UploadBody;
 
-/// Why no answer came over a connection.
+/// Why a connection delivered no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Error {
     #[error("the connection failed")]
@@ -39,20 +39,20 @@ pub(in crate::proxy) enum Error {
 #[derive(Debug)]
 pub(super) struct Http1Connection {
     stream: Transport,
-    /// It has answered, or was there before the request: its end may have come meanwhile.
+    /// Whether it has answered before, or existed before the request, so that it may have been closed unnoticed.
     is_kept: bool,
-    /// It counts while it is there.
+    /// Counts the connection while it exists.
     _open: Arc<()>,
 }
 
-/// The right to use a connection. Unused, it goes back.
+/// The right to use a connection. Dropped unused, it returns to the pool.
 #[derive(Debug)]
 pub(super) struct Http1Checkout {
     connection: Option<Http1Connection>,
     origin: Weak<UpstreamOrigin>,
 }
 
-/// A request under way, until its answer's head has come.
+/// A request in flight, until the head of its answer arrives.
 struct Http1Exchange {
     connection: Http1Connection,
     sending: Sending,
@@ -62,8 +62,7 @@ struct Http1Exchange {
 }
 
 impl Http1Connection {
-    /// A new one, one of all that have a part of `open`.
-    /// `is_wanted`: for a request that waits for it.
+    /// A new connection, counted by a clone of `open`. `is_wanted`: a request is waiting for it.
     pub(super) fn new(stream: Transport, open: &Arc<()>, is_wanted: bool) -> Self {
         Self {
             stream,
@@ -72,12 +71,13 @@ impl Http1Connection {
         }
     }
 
-    /// Whether nothing has come that was not asked for, be it the end. TLS reads what is meant for it alone.
+    /// Whether nothing unexpected has arrived, the connection's end included. TLS consumes its own records.
     pub(super) fn is_quiet(&mut self) -> bool {
         self.has_nothing() && !self.stream.has_unread()
     }
 
-    /// The same. What the system has and the runtime has not told yet may be meant for TLS, as a new connection's tickets are.
+    /// The same, including data that the runtime has not reported yet; that may be meant for TLS, like a new
+    /// connection's session tickets.
     async fn is_quiet_at_once(&mut self) -> bool {
         let mut has_nothing = self.has_nothing();
         if has_nothing && self.stream.has_unread() {
@@ -87,7 +87,7 @@ impl Http1Connection {
         has_nothing && !self.stream.has_unread()
     }
 
-    /// Whether there is nothing to be read, as far as the runtime knows.
+    /// Whether nothing can be read, as far as the runtime knows.
     fn has_nothing(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
@@ -105,9 +105,9 @@ impl Http1Connection {
 }
 
 impl Http1Connection {
-    /// Ends what the provider gets.
+    /// Closes the sending side.
     fn part(&mut self) {
-        // TLS has a word for it, which goes out where that is possible at once.
+        // TLS has a closing message, sent if it can be written at once.
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_shutdown(&mut cx) {
             tracing::trace!(%error, "a connection to a provider was gone before it was closed");
@@ -122,15 +122,16 @@ impl Drop for Http1Connection {
 }
 
 impl Http1Checkout {
-    /// It was idle, though perhaps dialled for a request that another one served: its end may have come unseen.
+    /// Notes that it was idle, perhaps after being dialled for a request that another connection served: it may have
+    /// been closed unnoticed.
     pub(super) fn has_idled(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.is_kept = true;
         }
     }
 
-    /// Sends a request and waits for its answer's head. On a connection that was kept, only if nothing has come
-    /// on that since: its end may have come unseen, and what comes before a request is no answer to it.
+    /// Sends a request and waits for the head of its answer. A kept connection is used only if nothing has arrived on
+    /// it since: it may have been closed unnoticed, and bytes that precede a request can't answer it.
     pub(super) async fn send(
         mut self,
         ask: &Ask<'_>,
@@ -170,8 +171,8 @@ impl Http1Checkout {
 }
 
 impl Http1Exchange {
-    /// Sends what there is of the request, and reads what there is of the answer, which may come before the request is
-    /// through.
+    /// Sends the available part of the request and reads the available part of the answer, which may arrive before the
+    /// request is complete.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, UpstreamCause>> {
         if !self.sending.is_over() {
             match self.sending.poll(&mut self.connection.stream, cx) {
@@ -211,8 +212,8 @@ impl Http1Exchange {
         }
     }
 
-    /// An answer that comes before the upload is through; its rest may still be wanted, even while the client does not read the
-    /// answer, so then it has a task.
+    /// Handles an answer that arrives before the upload is complete. The rest may still be wanted, even while the
+    /// client does not read the answer, so it gets a task.
     fn answered(
         self,
         head: AnswerHead,
@@ -236,7 +237,7 @@ impl Http1Exchange {
                 if rest.await.is_ok() {
                     theirs.is_sent();
                 } else {
-                    // The provider must not wait for what will not come.
+                    // The provider must not wait for bytes that will never come.
                     theirs.connection().part();
                 }
             };

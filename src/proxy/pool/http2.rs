@@ -1,5 +1,5 @@
-//! HTTP/2: a connection carries as many requests as the peer allows. The task that drives it knows
-//! whether the peer lives.
+//! HTTP/2: a connection carries as many requests as the peer allows. Its task drives it and detects whether the peer is
+//! alive.
 
 mod driver;
 mod life;
@@ -31,23 +31,22 @@ use super::{
 use crate::proxy::connector::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
-/// What one stream may have under way. All of a connection's streams together are not bounded by
-/// less than HTTP/2 itself (RFC 9113 §6.9.1): else so many clients that don't read would hold back
-/// all others.
+/// The receive window of a stream. The window of the connection is only bounded by HTTP/2 itself (RFC 9113 §6.9.1):
+/// with a smaller one, some clients that don't read would hold back all others.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// What one stream may have waiting to be sent.
+/// The send buffer of a stream.
 const SEND_BUFFER: usize = 256 * 1024;
-/// A connection that is silent for this long while a request is under way is probed, and given up
-/// when no sign comes within [`PONG`].
+/// A connection that is silent for this long while a request is in flight is probed, and closed if no sign of life
+/// comes within [`PONG`].
 const PING: Duration = Duration::from_secs(15);
 const PONG: Duration = Duration::from_secs(10);
-/// A connection that has nothing more to do has this long to say goodbye.
+/// How long a connection without further work has to close in order.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// h2's limit of streams until the peer's settings have come. Ours is one.
+/// h2's stream limit until the peer's settings have arrived. Ours is one.
 const UNSETTLED: usize = 1_000_003;
 
-/// What is shared between a connection in the pool, its streams and its task.
+/// The state shared by a connection in the pool, its streams and its task.
 #[derive(Debug)]
 pub(super) struct Http2Shared {
     life: Arc<Http2Liveness>,
@@ -57,14 +56,14 @@ pub(super) struct Http2Shared {
     settled: AtomicBool,
     suspect: AtomicBool,
     check_wanted: AtomicBool,
-    /// The pool has let go of it: it takes no more requests.
+    /// Whether the pool has released it, so that it accepts no more requests.
     left: AtomicBool,
     idle_since: Mutex<Instant>,
     driver: AtomicWaker,
     tasks: TaskTracker,
 }
 
-/// A connection that takes requests. Dropping it lets it end with its last stream.
+/// A connection that accepts requests. Once dropped, it ends with its last stream.
 #[derive(Debug)]
 pub(super) struct Http2Connection {
     sender: SendRequest<Bytes>,
@@ -81,20 +80,20 @@ pub(super) struct StreamPermit {
     origin: Weak<UpstreamOrigin>,
 }
 
-/// A client's body on its way.
+/// Sends a client's body.
 struct Pipe {
     body: UploadBody,
     stream: SendStream<Bytes>,
-    /// What was read and not yet sent; and whether nothing follows.
+    /// Data read but not sent yet, and whether it is the last.
     waiting: Bytes,
     is_last: bool,
 }
 
 /// Why an upload ended early.
 enum PipeEnd {
-    /// The client's body failed.
+    /// Reading the client's body failed.
     Upload,
-    /// The peer wants no more of it; the answer tells why.
+    /// The peer wants no more of it; its answer gives the reason.
     Refused,
 }
 
@@ -165,8 +164,8 @@ impl Http2Connection {
         Arc::ptr_eq(&self.shared, shared)
     }
 
-    /// Whether the connection can take no more requests: it ended, the peer said goodbye, or its
-    /// numbers are used up.
+    /// Whether the connection accepts no more requests: it has ended, the peer sent a GOAWAY, or its stream ids are
+    /// used up.
     pub(super) fn is_over(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
@@ -176,13 +175,14 @@ impl Http2Connection {
         self.shared.has_room()
     }
 
-    /// Whether it lives and will have room once others are served.
+    /// Whether it is alive and will have capacity once other requests end.
     pub(super) fn will_have_room(&self) -> bool {
         let limit = self.shared.limit.load(Ordering::Relaxed);
         limit > 0 && !self.shared.suspect.load(Ordering::Relaxed)
     }
 
-    /// Whether something came from the peer a moment ago. One that has served nobody may be silent for longer.
+    /// Whether something arrived from the peer recently. A connection that has served no request may be silent for
+    /// longer.
     pub(super) fn is_known_alive(&self, now: Instant) -> bool {
         let limit = if self.shared.life.has_answered() {
             SILENCE
@@ -207,7 +207,7 @@ impl Http2Connection {
         }
     }
 
-    /// Whether the peer's settings are still under way.
+    /// Whether the peer's settings have not arrived yet.
     pub(super) fn is_unsettled(&self, now: Instant) -> bool {
         !self.shared.settled.load(Ordering::Relaxed)
             && now.saturating_duration_since(self.shared.born) < SETTLED
@@ -218,7 +218,7 @@ impl Http2Connection {
         (!self.shared.has_streams()).then(|| self.shared.idle_since() + IDLE)
     }
 
-    /// Takes one of its streams; `None` when it takes no more requests.
+    /// Takes one of its streams; `None` if it accepts no more requests.
     pub(super) fn permit(&mut self, origin: &Arc<UpstreamOrigin>) -> Option<StreamPermit> {
         if self.is_over() {
             return None;
@@ -263,7 +263,7 @@ impl StreamPermit {
         self.is_kept = true;
     }
 
-    /// Sends a request and waits for its answer's head. Dropped before, the stream is cancelled.
+    /// Sends a request and waits for the head of its answer. Dropping the future cancels the stream.
     pub(super) async fn send(
         mut self,
         ask: &Ask<'_>,
@@ -277,7 +277,7 @@ impl StreamPermit {
         let failed = |cause| UpstreamFailure {
             unsent: life.written() == written,
             reused,
-            // What came may have been for other requests.
+            // What arrived may belong to other requests.
             unheard: true,
             cause,
         };
@@ -313,7 +313,7 @@ impl StreamPermit {
         .await
         .map_err(failed)?;
         life.answered();
-        // An answer that comes before the upload is through; its rest may still be wanted.
+        // If the answer arrives before the upload is complete, the rest may still be wanted.
         let upload = pipe.map(|mut pipe| {
             let rest = async move { poll_fn(|cx| pipe.poll(cx)).await.ok() };
             UploadTask::new(self.shared.tasks.spawn(rest).abort_handle())
@@ -338,8 +338,7 @@ fn poll_head(
     Pin::new(response).poll(cx).map_err(UpstreamCause::Http2)
 }
 
-/// The head as HTTP/2 has it (RFC 9113 §8.2.2): what concerns a connection is not among the fields
-/// that we send.
+/// The head in HTTP/2's form (RFC 9113 §8.2.2): our fields contain none that concern a connection.
 fn wire_form(ask: &Ask<'_>, body: &UploadBody) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.method_mut() = ask.method.clone();
@@ -385,7 +384,7 @@ impl Pipe {
         }
     }
 
-    /// Sends what waits, as far as the peer lets us.
+    /// Sends queued data as far as the peer allows.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeEnd>> {
         while !self.waiting.is_empty() {
             self.stream.reserve_capacity(self.waiting.len());

@@ -1,44 +1,40 @@
-//! The connection pool: which connection to a provider a request is sent on.
+//! The connection pool: chooses the connection on which a request is sent to a provider.
 //!
 //! # Design
 //!
-//! A [`ConnectionPool`] holds connections of one age, by [`UpstreamOrigin`] (scheme, host and port). A request asks its
-//! origin for a [`Checkout`]: an HTTP/1.1 connection of its own, or one stream of an HTTP/2
-//! connection. What is free is handed out at once; otherwise the request waits in a queue, and what
-//! becomes free goes to the first in it. A request is handed to a connection only with its checkout,
-//! so a connection that ends fails none of the requests that wait.
+//! A [`ConnectionPool`] holds connections of one age by [`UpstreamOrigin`] (scheme, host and port). A request asks its
+//! origin for a [`Checkout`]: an HTTP/1.1 connection of its own, or one stream of an HTTP/2 connection. A free one is
+//! handed out at once; otherwise the request queues, and whatever becomes free goes to the head of the queue. A request
+//! is bound to a connection only with its checkout, so a connection that ends fails none of the waiting requests.
 //!
-//! **HTTP/2.** A connection (`http2`) carries as many streams as the peer's
-//! `SETTINGS_MAX_CONCURRENT_STREAMS` allows, and one until its settings have come. When all streams
-//! are taken and requests wait, another connection is made. So a client that does not read holds up
-//! its own stream and nothing else.
+//! **HTTP/2.** A connection (`http2`) carries as many streams as the peer's `SETTINGS_MAX_CONCURRENT_STREAMS` allows,
+//! and one until its settings have arrived. When all streams are taken and requests wait, another connection is opened.
+//! So a client that does not read holds up only its own stream.
 //!
-//! **HTTP/1.1.** A connection (`http1`) serves one request at a time. The one used last is taken
-//! first, so that the others reach the idle limit. As many are kept as were in use at once in the last
-//! seconds (`demand`), so that steady requests open none. Nothing watches one that is idle: whether it lives is asked when it is
-//! taken.
+//! **HTTP/1.1.** A connection (`http1`) serves one request at a time. The last used one is taken first, so that the
+//! others reach the idle limit. As many are kept as were in use at once in the last seconds (`demand`), so a steady
+//! load opens none. Idle connections are not watched; whether one is alive is checked when it is taken.
 //!
-//! **Which of both.** `version` decides it, for a host that speaks both: HTTP/2 takes what comes, and HTTP/1.1 connections
-//! are dialled beside it, without a request that waits for them, where they pay.
+//! **Which of the two.** `version` decides for a host that supports both: HTTP/2 takes all requests, and HTTP/1.1
+//! connections are dialled beside it where they pay off, without a request that waits for them.
 //!
-//! **Ahead of need.** [`UpstreamOrigin::open_ahead`] opens a connection before there is a request. It is an idle one like others.
-//! A request that comes meanwhile waits for it a second, and is not failed by it.
+//! **Ahead of need.** [`UpstreamOrigin::open_ahead`] opens a connection before there is a request. It then counts as an
+//! idle one. A request that arrives meanwhile waits for it up to a second, and is not failed by it.
 //!
-//! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get
-//! another connection first, and the new one goes to the first in the queue. Until the origin's
-//! protocol is known there is one dial for all. HTTP/2 gets as many as the waiting requests need by
-//! the limit seen last, HTTP/1.1 one for each. A failed dial fails all requests that waited for it,
-//! unless living connections will have room again.
+//! **Dials.** A dial belongs to the origin, not to a request: the request that caused it may get another connection
+//! first, and the new one goes to the head of the queue. Until the origin's protocol is known, one dial serves all.
+//! HTTP/2 gets as many dials as the waiting requests need by the last known limit, HTTP/1.1 one per request. A failed
+//! dial fails all requests that waited for it, unless living connections will have capacity again.
 //!
-//! **Liveness.** An HTTP/2 connection that was silent for [`SILENCE`] is sent a PING before a request
-//! is sent on it. Without an answer within [`SUSPICION`] it is suspect and another connection is
-//! made; the first of the two that works is used. HTTP/1.1 has no PING, so a request that must not
-//! be sent twice takes no connection that was idle for [`FRESH`].
+//! **Liveness.** An HTTP/2 connection that was silent for [`SILENCE`] receives a PING before a request is sent on it.
+//! Without an answer within [`SUSPICION`] it is suspect and another connection is opened; the first of the two that
+//! works is used. HTTP/1.1 has no PING, so a request that must not be sent twice takes no connection that was idle for
+//! [`FRESH`].
 //!
 //! **Resending.** A [`UpstreamFailure`] says whether a byte of the request can have been sent;
 //! [`super::upstream`] decides what follows.
 //!
-//! **Ends.** Idle connections end after [`IDLE`]. Dropping the pool ends its dials and its idle
+//! **Ends.** Idle connections are closed after [`IDLE`]. Dropping the pool ends its dials and closes its idle
 //! connections; the others end with their last stream, HTTP/2 with a GOAWAY.
 
 mod answer;
@@ -74,36 +70,35 @@ use super::upload::UploadBody;
 use crate::config::HttpVersion;
 use crate::provider::BaseUrl;
 
-/// An idle connection is closed before the provider's edge does it, which would cost a request.
+/// Idle connections are closed after this time, before the provider's edge closes them, which could cost a request.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
-/// HTTP/1.1: connections kept, however few were in use of late.
+/// HTTP/1.1: the fewest idle connections kept, even without recent use.
 const HTTP1_KEPT: usize = 64;
-/// HTTP/2: connections at the same time.
+/// HTTP/2: the most connections per origin.
 const HTTP2_CONNECTIONS: usize = 256;
-/// Dials at the same time: HTTP/1.1, HTTP/2.
+/// The most dials at once: HTTP/1.1, HTTP/2.
 const DIALS: (usize, usize) = (64, 8);
-/// HTTP/2: a connection from which nothing came for this long has to prove that it lives.
+/// HTTP/2: a connection that was silent for this long is probed before use.
 const SILENCE: Duration = Duration::from_secs(1);
-/// HTTP/2: without a sign of life for this long another connection is made.
+/// HTTP/2: without an answer to the probe for this long, another connection is opened.
 const SUSPICION: Duration = Duration::from_millis(250);
-/// HTTP/1.1: what may be sent only once rides on no connection that was idle for longer. Small
-/// servers close theirs after 5 s; one on which no request came, proxies may close as soon. HTTP/2: so long a new
-/// connection need not prove that it lives.
+/// HTTP/1.1: a request that must not be sent twice takes no connection that was idle for longer. Small servers close
+/// theirs after 5 s, and proxies may close an unused one as soon. HTTP/2: a new connection needs no probe for this
+/// long.
 const FRESH: Duration = Duration::from_secs(4);
-/// HTTP/2: the peer's settings should have come by now.
+/// HTTP/2: the peer's settings should have arrived by then.
 const SETTLED: Duration = Duration::from_secs(1);
-/// After a failed dial, while living connections will have room again.
+/// Pause after a failed dial, while living connections will have capacity again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Interim answers (1xx) to one request. A provider that sends one every ten seconds until
+/// The most interim answers (1xx) per request. A provider that sends one every ten seconds until
 /// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
 const MOST_INTERIM: usize = 100;
-/// So much is read of a connection at one go; then others get their turn. A hundred small heads take a
-/// millisecond.
+/// The most bytes read from a connection before other tasks get their turn. A hundred small heads take a millisecond.
 const TURN: usize = 16 * 1024;
-/// No answer's head is larger, over either protocol.
+/// The largest head of an answer in bytes, over either protocol.
 const HEAD: usize = 128 * 1024;
 
-/// Connections of one age.
+/// The connections of one age.
 #[derive(Debug)]
 pub(super) struct ConnectionPool {
     connector: Connector,
@@ -113,27 +108,27 @@ pub(super) struct ConnectionPool {
     drivers: TaskTracker,
 }
 
-/// What an origin is known to speak.
+/// The protocol that an origin is known to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KnownProtocol {
     Http1,
-    /// With the limit of streams seen last.
+    /// With the last known stream limit.
     Http2(usize),
 }
 
-/// The connections to one place.
+/// The connections to one origin.
 #[derive(Debug)]
 pub(super) struct UpstreamOrigin {
     target: Uri,
     connector: Connector,
     drivers: TaskTracker,
-    /// Ends dials and timers; the guard does so when the origin is dropped.
+    /// Ends dials and timers; its guard cancels it when the origin is dropped.
     stop: CancellationToken,
     _stop: DropGuard,
     state: Mutex<OriginState>,
 }
 
-/// The right to send one request on a connection. Dropped unused, it goes back.
+/// The right to send one request on a connection. Dropped unused, it returns to the pool.
 #[derive(Debug)]
 enum Checkout {
     Http1(http1::Http1Checkout),
@@ -151,7 +146,7 @@ impl Checkout {
 }
 
 impl ConnectionPool {
-    /// No connections yet; what the one before knew of the origins stays known.
+    /// A pool without connections that inherits what `before` knew about its origins.
     pub(super) fn new(connector: Connector, http: HttpVersion, before: Option<&Self>) -> Self {
         let drivers = TaskTracker::new();
         let known = before.map(|pool| {
@@ -177,14 +172,14 @@ impl ConnectionPool {
         }
     }
 
-    /// Where a URL leads.
+    /// The origin of a URL.
     pub(super) fn origin(&self, target: &Uri) -> Arc<UpstreamOrigin> {
         let mut origins = self.origins();
         let known = origins.iter().find(|origin| origin.is_at(target));
         if let Some(origin) = known {
             return origin.clone();
         }
-        // Without TLS, HTTP/2 can't be negotiated.
+        // HTTP/2 is negotiated by TLS.
         let is_http1 = target.scheme_str() != Some("https") || self.http == HttpVersion::Http1;
         let speaks = is_http1.then_some(KnownProtocol::Http1);
         let (connector, drivers) = (self.connector.clone(), self.drivers.clone());
@@ -194,7 +189,7 @@ impl ConnectionPool {
         origin
     }
 
-    /// The same of a base URL.
+    /// The origin of a base URL.
     pub(super) fn origin_of(&self, base_url: &BaseUrl) -> Option<Arc<UpstreamOrigin>> {
         let origins = self.origins();
         let known = origins.iter().find(|origin| origin.is_of(base_url));
@@ -241,8 +236,7 @@ impl UpstreamOrigin {
         }
     }
 
-    /// Runs a dial or a timer, for as long as the origin is there. Its memory is given back when it
-    /// ends.
+    /// Runs a dial or a timer as long as the origin exists. Its memory is released when it ends.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.drivers
@@ -258,7 +252,7 @@ impl UpstreamOrigin {
         let authority = base_url.authority();
         is_https == base_url.is_https()
             && self.target.authority().is_some_and(|own| {
-                // Mostly they are the same to the letter, which is seen at once.
+                // They are usually identical, which a plain comparison finds at once.
                 own.as_str() == authority.as_str() || own == authority
             })
     }
@@ -267,8 +261,8 @@ impl UpstreamOrigin {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request on a connection, as soon as there is one. `repeatable`: it may be sent twice.
-    /// Dropping the future gives up the place in the queue or cancels the request.
+    /// Sends a request on a connection as soon as one is free. `repeatable`: it may be sent twice. Dropping the future
+    /// leaves the queue or cancels the request.
     pub(super) async fn send(
         self: &Arc<Self>,
         ask: &Ask<'_>,
@@ -294,24 +288,23 @@ impl UpstreamOrigin {
             state.provide(self);
             told
         };
-        // The sender lives in our own queue.
+        // The sender is in our own queue.
         told.await
             .unwrap_or_else(|_| Err(Arc::new(ConnectError::TimedOut)))
     }
 
-    /// Opens a connection for the next request, unless there is one or will be.
+    /// Opens a connection for the next request, unless one exists or is being opened.
     pub(super) fn open_ahead(self: &Arc<Self>) {
         self.state().open_ahead(self);
     }
 
-    /// A dial ahead of need takes long: requests get dials of their own.
+    /// A dial ahead of need takes long, so requests get dials of their own.
     fn doubts(self: &Arc<Self>) {
         self.state().dials -= 1;
         self.settle();
     }
 
-    /// A connection may have become free: gives it to the waiting requests, and ensures that there
-    /// will be more for the others.
+    /// Called when a connection may have become free: hands it to the waiting requests, and opens more for the others.
     fn settle(self: &Arc<Self>) {
         let mut unwanted = Vec::new();
         let mut state = self.state();
@@ -332,11 +325,11 @@ impl UpstreamOrigin {
         }
         state.provide(self);
         drop(state);
-        // A checkout that is returned settles again.
+        // A checkout that is returned calls `settle` again.
         drop(unwanted);
     }
 
-    /// A dial ended.
+    /// Handles the end of a dial.
     fn arrived(
         self: &Arc<Self>,
         dial: DialPurpose,
@@ -403,7 +396,7 @@ impl UpstreamOrigin {
         self.settle();
     }
 
-    /// An HTTP/1.1 connection has served its request.
+    /// Takes back an HTTP/1.1 connection that has served its request.
     fn give_back(self: &Arc<Self>, connection: http1::Http1Connection) {
         let mut state = self.state();
         state.keep(connection);
@@ -412,7 +405,7 @@ impl UpstreamOrigin {
         self.settle();
     }
 
-    /// The limit of an HTTP/2 connection is known, or has changed.
+    /// Handles a new stream limit of an HTTP/2 connection.
     fn learned(self: &Arc<Self>, limit: usize) {
         let mut state = self.state();
         state.speaks = Some(KnownProtocol::Http2(limit));
@@ -424,7 +417,7 @@ impl UpstreamOrigin {
         self.settle();
     }
 
-    /// An HTTP/2 connection has ended.
+    /// Handles the end of an HTTP/2 connection.
     fn lost(self: &Arc<Self>, shared: &Arc<http2::Http2Shared>) {
         self.state()
             .http2
@@ -433,7 +426,7 @@ impl UpstreamOrigin {
     }
 }
 
-/// What a dial gives.
+/// The result of a dial.
 enum DialedConnection {
     Http1(Transport),
     Http2(http2::Http2Connection),

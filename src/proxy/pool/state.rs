@@ -1,4 +1,4 @@
-//! What an origin has: connections that are free, requests that wait for one, and dials under way.
+//! The state of an origin: free connections, waiting requests, and dials in progress.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,19 +13,19 @@ use super::{
     IDLE, KnownProtocol, PAUSE, ProtocolChoice, SILENCE, UpstreamOrigin, handshake, http1, http2,
 };
 
-/// A request relies on a dial that began before it for no longer than this.
+/// How long a request relies on a dial that began before it.
 const AHEAD: Duration = Duration::from_secs(1);
 
-/// What a dial is for.
+/// The purpose of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialPurpose {
-    /// Requests that wait.
+    /// Waiting requests.
     Wanted,
     /// The next request.
     Ahead,
-    /// The same, and requests don't rely on it any more.
+    /// The next request, but waiting requests no longer rely on it.
     Doubted,
-    /// Requests that could go over HTTP/2 as well.
+    /// Requests that could also go over HTTP/2.
     Beside,
 }
 
@@ -33,16 +33,16 @@ pub(super) enum DialPurpose {
 pub(super) struct OriginState {
     pub(super) speaks: Option<KnownProtocol>,
     pub(super) choice: ProtocolChoice,
-    /// HTTP/2 connections that take requests.
+    /// HTTP/2 connections that accept requests.
     pub(super) http2: Vec<http2::Http2Connection>,
-    /// HTTP/1.1, in the order in which they were used.
+    /// Idle HTTP/1.1 connections, the last used one at the end.
     pub(super) idle: Vec<Idle>,
-    /// One for this, and one for each HTTP/1.1 connection.
+    /// Counts HTTP/1.1 connections: each holds a clone.
     pub(super) http1: Arc<()>,
     pub(super) demand: Demand,
     pub(super) waiters: VecDeque<Waiter>,
     pub(super) dials: usize,
-    /// No dial before, since the last one failed.
+    /// No new dial before this time, set after a failed one.
     pub(super) pause: Option<Instant>,
     pub(super) sweeping: bool,
 }
@@ -60,7 +60,7 @@ pub(super) struct Waiter {
 }
 
 impl OriginState {
-    /// What is free now.
+    /// Takes a free connection.
     pub(super) fn take(
         &mut self,
         origin: &Arc<UpstreamOrigin>,
@@ -89,9 +89,9 @@ impl OriginState {
         Some(checkout)
     }
 
-    /// How long an HTTP/1.1 connection may have been idle. A peer that closes an HTTP/2 connection says which requests it has
-    /// not processed, and these are sent again; over HTTP/1.1 it says nothing. So a request that must not be sent twice goes
-    /// over HTTP/1.1 only without such a pause, where HTTP/2 can take it.
+    /// How long an HTTP/1.1 connection may have been idle. A peer that closes an HTTP/2 connection says which requests
+    /// it has not processed, and these are sent again; over HTTP/1.1 it says nothing. So if HTTP/2 is available, a
+    /// request that must not be sent twice uses HTTP/1.1 only without such a pause.
     fn idle_limit(&self, repeatable: bool) -> Duration {
         let can_take = |one: &http2::Http2Connection| one.has_room() && one.is_trusted();
         if repeatable {
@@ -103,14 +103,14 @@ impl OriginState {
         }
     }
 
-    /// The HTTP/1.1 connection that was used last, if it was within `limit`.
+    /// The last used HTTP/1.1 connection, if it was used within `limit`.
     fn take_http1(
         &mut self,
         origin: &Arc<UpstreamOrigin>,
         limit: Duration,
         now: Instant,
     ) -> Option<Checkout> {
-        // Those below are older.
+        // All below it are older.
         let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
         let idle = self.idle.pop_if(is_fresh)?;
         self.demand.uses(self.in_use(), now);
@@ -118,7 +118,7 @@ impl OriginState {
     }
 
     fn take_http2(&mut self, origin: &Arc<UpstreamOrigin>, now: Instant) -> Option<Checkout> {
-        // The first ones are filled first, so that the last ones can go.
+        // The first connections are filled first, so that the last ones become idle.
         let mut at = 0;
         while let Some(connection) = self.http2.get_mut(at) {
             if connection.has_room() && connection.is_known_alive(now) {
@@ -133,7 +133,7 @@ impl OriginState {
         None
     }
 
-    /// Sees to it that those who wait will get something.
+    /// Starts the dials that waiting requests need.
     pub(super) fn provide(&mut self, origin: &Arc<UpstreamOrigin>) {
         let waiting = self.waiters.len();
         if waiting == 0 {
@@ -141,7 +141,7 @@ impl OriginState {
         }
         let now = Instant::now();
         self.http2.retain_mut(|connection| !connection.is_over());
-        // Room that can be had once it is proved, or once the peer's settings have come.
+        // Capacity that becomes available after a probe, or once the peer's settings arrive.
         let mut soon = false;
         for connection in &self.http2 {
             if connection.has_room() && connection.is_trusted() {
@@ -166,7 +166,7 @@ impl OriginState {
         }
     }
 
-    /// A connection for the next request, unless there is one or will be.
+    /// Opens a connection for the next request, unless one exists or is being opened.
     pub(super) fn open_ahead(&mut self, origin: &Arc<UpstreamOrigin>) {
         self.http2.retain_mut(|connection| !connection.is_over());
         if self.dials == 0 && self.http1_open() == 0 && self.http2.is_empty() {
@@ -194,7 +194,7 @@ impl OriginState {
         });
     }
 
-    /// No more dials for a while.
+    /// Suspends dialling for a while.
     pub(super) fn pause(&mut self, origin: &Arc<UpstreamOrigin>) {
         let until = Instant::now() + PAUSE;
         self.pause = Some(until);
@@ -209,13 +209,13 @@ impl OriginState {
 
     pub(super) fn keep(&mut self, connection: http1::Http1Connection) {
         let since = Instant::now();
-        // Itself among them: it was in use until now.
+        // This connection still counts as in use.
         let in_use = self.in_use();
         self.demand.uses(in_use, since);
         self.idle.push(Idle { connection, since });
         let kept = self.demand.most(since).max(HTTP1_KEPT);
         let surplus = (in_use - 1 + self.idle.len()).saturating_sub(kept);
-        // Those that were used last stay.
+        // Those used last stay.
         self.idle.drain(..surplus.min(self.idle.len()));
     }
 
@@ -228,13 +228,13 @@ impl OriginState {
         Arc::strong_count(&self.http1) - 1
     }
 
-    /// How many requests are, over both protocols.
+    /// How many requests are in flight, over both protocols.
     fn under_way(&self) -> usize {
         let streams = self.http2.iter().map(http2::Http2Connection::streams);
         self.in_use() + streams.sum::<usize>()
     }
 
-    /// Starts the task that ends what is idle for too long; it runs while anything may become so.
+    /// Starts the task that closes connections idle for too long; it runs as long as there are any.
     pub(super) fn sweep_later(&mut self, origin: &Arc<UpstreamOrigin>) {
         if std::mem::replace(&mut self.sweeping, true) {
             return;
@@ -243,12 +243,12 @@ impl OriginState {
         origin.spawn(sweep(weak));
     }
 
-    /// Ends what was idle for too long; when to look again, unless nothing is left.
+    /// Closes connections idle for too long; returns when to check again, if any remain.
     fn sweep(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.idle
             .retain_mut(|idle| now < idle.since + IDLE && idle.connection.is_quiet());
-        // One stays for what HTTP/1.1 can't take at once.
+        // One stays for requests that HTTP/1.1 can't take at once.
         let mut stay = usize::from(self.http1_open() > 0);
         self.http2.retain_mut(|connection| {
             let is_used = connection.idle_until().is_none_or(|end| now < end);
@@ -265,7 +265,7 @@ impl OriginState {
     }
 }
 
-/// Dials, and shakes hands.
+/// Dials and completes the handshake.
 fn connect(
     origin: &Arc<UpstreamOrigin>,
     dial: DialPurpose,
@@ -282,7 +282,7 @@ fn connect(
     }
 }
 
-/// A dial ahead of need, on which requests rely for a moment.
+/// A dial ahead of need; requests rely on it only for a moment.
 async fn ahead(
     origin: &Weak<UpstreamOrigin>,
     connecting: impl Future<Output = Result<DialedConnection, ConnectError>>,

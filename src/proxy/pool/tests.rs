@@ -1,4 +1,4 @@
-//! Connections between requests.
+//! Connections that are idle between requests.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -11,8 +11,8 @@ use super::*;
 use crate::config::{BodyKind, UserAgent};
 use crate::proxy::headers::{Onward, Passing};
 
-/// A request causes a dial and is given up; the connection waits idle for the next one. What the server says on it
-/// meanwhile, as proxies do when no request comes, is no answer to that one.
+/// A request causes a dial and is abandoned; the connection then waits for the next request. Bytes that the server
+/// sends on it in the meantime, as proxies do without a request, are not an answer to that request.
 #[tokio::test]
 async fn what_comes_on_a_connection_that_its_request_left_is_no_answer_to_the_next() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,13 +1,14 @@
-//! HTTP/1.1 or HTTP/2, where a provider speaks both; the one place that decides it. Pure.
+//! Chooses between HTTP/1.1 and HTTP/2 where a provider supports both. Pure.
 //!
-//! Over TLS, with the bench's 32 clients at once, a request takes 31.3 µs of processor time over HTTP/1.1 and 35.5 µs over
-//! HTTP/2, and its first byte comes 0.1 ms sooner. With 256 both take 37 µs, and an open stream takes 15 KiB over
-//! HTTP/1.1 and 7 KiB over HTTP/2. A TLS handshake takes two round trips, 80 ms to a provider that is 40 ms away.
+//! Over TLS, with the bench's 32 clients at once, a request takes 31.3 µs of processor time over HTTP/1.1 and 35.5 µs
+//! over HTTP/2, and its first byte comes 0.1 ms sooner. With 256 clients both take 37 µs, and an open stream takes 15
+//! KiB over HTTP/1.1 and 7 KiB over HTTP/2. A TLS handshake takes two round trips, 80 ms to a provider that is 40 ms
+//! away.
 //!
 //! So a request never waits for a handshake while an HTTP/2 connection can take it: HTTP/2 is dialled first and takes
-//! what comes, however much at once. HTTP/1.1 connections are opened beside it, with no request waiting for them, once so
-//! many requests come that the connections pay; and they serve while few requests are under way. How long an answer will
-//! take can't be known, but long ones are what makes many at once.
+//! any number of requests. HTTP/1.1 connections are opened beside it, with no request waiting for them, once enough
+//! requests arrive for them to pay off, and they serve while few requests are in flight. The duration of an answer is
+//! unknown in advance, but many requests in flight usually mean long answers.
 
 use std::time::Duration;
 
@@ -15,27 +16,27 @@ use tokio::time::Instant;
 
 use crate::config::HttpVersion;
 
-/// With more requests under way than this, they go over HTTP/2; with half of it, over HTTP/1.1 again. So no number of requests
-/// makes them go to and fro, and no more than these ever stay open over HTTP/1.1.
+/// Above this many requests in flight, new ones go over HTTP/2; below half of it, over HTTP/1.1 again. The gap keeps
+/// them from alternating, and bounds the connections over HTTP/1.1.
 const CROWD: usize = 64;
-/// So many requests pay for an HTTP/1.1 connection: each saves 4 µs, and a handshake is taken for a millisecond of processor
-/// time, which is on the safe side.
+/// How many requests pay for an HTTP/1.1 connection: each saves 4 µs, and a handshake is counted as a millisecond of
+/// processor time, a generous estimate.
 const PAYS: usize = 250;
-/// What requests have paid is remembered for once to twice as long.
+/// Requests count towards a connection for this long, up to twice as long.
 const SPAN: Duration = Duration::from_secs(4);
 
-/// What is known of a provider's host for the choice.
+/// The facts about a provider's host that decide the choice.
 #[derive(Debug)]
 pub(super) struct ProtocolChoice {
     setting: HttpVersion,
     is_crowded: bool,
-    /// Requests in the span under way, and in the one before, that have paid for no connection.
+    /// Requests in the current span and the one before that have not paid for a connection yet.
     requests: usize,
     before: usize,
     since: Instant,
-    /// HTTP/1.1 connections that are being opened beside HTTP/2.
+    /// HTTP/1.1 connections being opened beside HTTP/2.
     dials: usize,
-    /// The host does not speak HTTP/1.1, so there are none.
+    /// Whether the host has refused HTTP/1.1, so that none is tried.
     is_refused: bool,
 }
 
@@ -52,8 +53,8 @@ impl ProtocolChoice {
         }
     }
 
-    /// Whether the next request had better go over HTTP/1.1, while `under_way` others are. A request that waits asks
-    /// again and again.
+    /// Whether the next request should use HTTP/1.1, with `under_way` others in flight. A waiting request asks
+    /// repeatedly.
     pub(super) fn prefers_http1(&mut self, under_way: usize, now: Instant) -> bool {
         self.turn(now);
         let most = if self.is_crowded { CROWD / 2 } else { CROWD };
@@ -61,12 +62,12 @@ impl ProtocolChoice {
         !self.is_crowded && self.is_auto()
     }
 
-    /// A request has got a connection.
+    /// Counts a request that has got a connection.
     pub(super) fn serves(&mut self) {
         self.requests += 1;
     }
 
-    /// Whether another HTTP/1.1 connection pays, with `open` of them that it could use, while `under_way` requests are.
+    /// Whether another HTTP/1.1 connection pays off, with `open` usable ones and `under_way` requests in flight.
     pub(super) fn wants_http1(&self, under_way: usize, open: usize) -> bool {
         self.is_auto()
             && !self.is_refused
@@ -75,7 +76,7 @@ impl ProtocolChoice {
             && self.requests + self.before >= PAYS
     }
 
-    /// One is being opened.
+    /// Notes that one is being opened.
     pub(super) fn dials(&mut self) {
         self.dials += 1;
         let price = PAYS - PAYS.min(self.before);
@@ -83,12 +84,12 @@ impl ProtocolChoice {
         self.requests = self.requests.saturating_sub(price);
     }
 
-    /// It was, or was not.
+    /// Notes that a dial has ended, successfully or not.
     pub(super) fn dialled(&mut self) {
         self.dials = self.dials.saturating_sub(1);
     }
 
-    /// The host has refused it, and is not asked again.
+    /// Notes that the host has refused HTTP/1.1 and must not be asked again.
     pub(super) fn refused(&mut self) {
         self.is_refused = true;
     }

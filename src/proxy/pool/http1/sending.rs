@@ -1,4 +1,4 @@
-//! A request on its way: its head in one buffer, and its body as it comes.
+//! Sends a request: its head from one buffer, and its body as it comes.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use crate::proxy::connector::Transport;
 use crate::proxy::outgoing::{Framing, Outgoing, write_field, write_length};
 use crate::proxy::upload::UploadBody;
 
-/// What is still to be written of a request.
+/// The part of a request that is still to be written.
 #[derive(Debug)]
 pub(super) struct Sending {
     outgoing: Outgoing,
-    /// Until it has ended.
+    /// `None` once it has ended.
     body: Option<UploadBody>,
     is_over: bool,
 }
 
-/// Why a request could not be sent whole.
+/// Why a request could not be sent completely.
 #[derive(Debug)]
 pub(super) enum SendEnd {
-    /// The client's body failed.
+    /// Reading the client's body failed.
     Upload,
     Io(io::Error),
 }
@@ -46,12 +46,12 @@ impl Sending {
         }
     }
 
-    /// Whether all of it has been sent.
+    /// Whether everything has been sent.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Sends on, as far as the client and the provider let us.
+    /// Sends as much as client and provider allow.
     pub(super) fn poll(
         &mut self,
         stream: &mut Transport,
@@ -69,7 +69,7 @@ impl Sending {
             ready!(writing).map_err(SendEnd::Io)?;
             let is_last = self.body.is_none();
             if is_last || waits {
-                // TLS has what it could not write at once.
+                // TLS may hold data that it could not write at once.
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(SendEnd::Io)?;
             }
             self.is_over = is_last;
@@ -80,8 +80,8 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what there is of the body; whether more is to come, and nothing is there now. `Err`: it failed, or does not go
-    /// with its head.
+    /// Buffers the available part of the body; returns whether more is to come but not available yet. `Err`: reading
+    /// failed, or the body contradicts its head.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, ()> {
         while self.outgoing.has_room()
             && let Some(body) = &mut self.body

@@ -1,5 +1,5 @@
-//! What is known of an HTTP/2 connection while `h2` has it: whether it served others before, what went out, and when
-//! something came back. From that follows what may be sent again, and what has to be proved alive first.
+//! Facts about an HTTP/2 connection while `h2` owns it: whether it has served requests, what was sent, and when
+//! something came back. They decide what may be sent again, and what must be probed first.
 
 use std::io;
 use std::pin::Pin;
@@ -14,28 +14,28 @@ use tokio::time::Instant;
 use crate::proxy::connector::Transport;
 use crate::proxy::pool::TURN;
 
-/// What became of a connection so far.
+/// A connection's history.
 #[derive(Debug)]
 pub(super) struct Http2Liveness {
     answered: AtomicBool,
-    /// Milliseconds from `born` to the last byte that came.
+    /// Milliseconds from `born` to the last byte received.
     heard_at: AtomicU64,
     written: AtomicU64,
     born: Instant,
 }
 
 impl Http2Liveness {
-    /// An answer's head came.
+    /// Notes the head of an answer.
     pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
 
-    /// Whether any request was.
+    /// Whether any request was answered.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// When something came last; at first, when the connection was made.
+    /// When the last byte was received; initially, when the connection was opened.
     pub(super) fn heard_at(&self) -> Instant {
         self.born + Duration::from_millis(self.heard_at.load(Ordering::Relaxed))
     }
@@ -51,17 +51,16 @@ impl Http2Liveness {
     }
 }
 
-/// A connection that keeps its [`Http2Liveness`], and takes turns with others.
+/// A transport that records its [`Http2Liveness`] and yields to other tasks.
 #[derive(Debug)]
 pub(super) struct Lived {
     stream: Transport,
     life: Arc<Http2Liveness>,
-    /// Read since nothing was there to be read.
+    /// Bytes read since the socket was last empty.
     at_one_go: usize,
 }
 
 impl Lived {
-    /// A new one.
     pub(super) fn new(stream: Transport) -> Self {
         let life = Http2Liveness {
             answered: AtomicBool::new(false),
