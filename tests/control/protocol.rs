@@ -8,7 +8,7 @@
 
 mod client;
 mod daemon;
-mod flights;
+mod in_flight;
 mod login;
 mod requests;
 mod status;

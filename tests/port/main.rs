@@ -2,13 +2,13 @@
 
 mod answers;
 mod client_keys;
+mod connector;
 mod conversations;
-mod egress;
 mod extra_paths;
-mod flights;
 mod forms;
 mod forwarding;
 mod hostile;
+mod in_flight;
 mod keep_alive;
 mod keyless;
 mod listeners;
