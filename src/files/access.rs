@@ -11,9 +11,13 @@
 mod flaw;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+mod linux_mounts;
 mod lookup;
 #[cfg(not(target_os = "linux"))]
 mod no_reach;
+#[cfg(all(unix, not(target_os = "linux")))]
+mod other_mounts;
 #[cfg(all(unix, not(target_os = "linux")))]
 mod other_unix;
 #[cfg(unix)]
@@ -29,7 +33,11 @@ use std::path::{Path, PathBuf};
 pub use self::flaw::FileFlaw;
 #[cfg(target_os = "linux")]
 use self::linux as platform;
+#[cfg(target_os = "linux")]
+use self::linux_mounts as mounts;
 use self::lookup::{Missing, SymlinkState};
+#[cfg(all(unix, not(target_os = "linux")))]
+use self::other_mounts as mounts;
 #[cfg(all(unix, not(target_os = "linux")))]
 use self::other_unix as platform;
 #[cfg(not(unix))]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::cli::output::CommandFailure;
+use crate::cli::platform;
 use crate::control::protocol::{ClientImportResult, ImportOutcome, ImportedKey, IssuedKey};
 use crate::files::quoted;
 
@@ -166,7 +167,7 @@ impl Fault {
     fn unreadable(file: &Path, error: &io::Error) -> Self {
         let kind = error.kind();
         let command = if kind == io::ErrorKind::PermissionDenied {
-            platform::to_read(file)
+            platform::mend_reading(file)
         } else {
             // A link to nothing.
             let is_gone = kind == io::ErrorKind::NotFound;
@@ -218,73 +219,4 @@ fn wrong(file: &Path, what: &str) -> CommandFailure {
             "It must be a client key file of Hermes Agent's proxy, {\"label\": \"token\"}, or a folder with one \
              file for each token, named by its label.",
         )
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::fs::Metadata;
-    use std::os::unix::fs::MetadataExt;
-    use std::path::Path;
-
-    use crate::files::quoted;
-
-    /// The permissions of a file that others may use, too. What root has given to our group to read is for us:
-    /// that is how Kubernetes mounts a Secret for a pod (`fsGroup`).
-    pub(super) fn open_to_others(metadata: &Metadata) -> Option<u32> {
-        let mode = metadata.mode() & 0o7777;
-        let is_given = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
-        (!is_closed(mode, is_given)).then_some(mode)
-    }
-
-    pub(super) fn is_closed(mode: u32, is_given: bool) -> bool {
-        let others = if is_given { 0o037 } else { 0o077 };
-        mode & others == 0
-    }
-
-    /// What lets us read a file that we may not read.
-    pub(super) fn to_read(file: &Path) -> Option<String> {
-        let metadata = std::fs::metadata(file).ok()?;
-        let name = quoted(file);
-        if metadata.uid() == rustix::process::geteuid().as_raw() {
-            return Some(format!("chmod u+r {name}"));
-        }
-        Some(format!("sudo chown \"$USER\" {name}"))
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::fs::Metadata;
-    use std::path::Path;
-
-    /// Files lie in the user's profile, which is private.
-    pub(super) fn open_to_others(_metadata: &Metadata) -> Option<u32> {
-        None
-    }
-
-    pub(super) fn to_read(_file: &Path) -> Option<String> {
-        None
-    }
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_roots_may_be_our_groups_to_read_and_no_more() {
-        for (mode, ours, given) in [
-            (0o600, true, true),
-            (0o400, true, true),
-            (0o440, false, true),
-            (0o640, false, true),
-            (0o660, false, false),
-            (0o444, false, false),
-            (0o644, false, false),
-            (0o450, false, false),
-        ] {
-            assert_eq!(platform::is_closed(mode, false), ours, "{mode:o}");
-            assert_eq!(platform::is_closed(mode, true), given, "{mode:o}");
-        }
-    }
 }

@@ -56,3 +56,32 @@ pub(in crate::cli) async fn interrupted() {
         std::future::pending::<()>().await;
     }
 }
+
+/// Windows has no background jobs.
+pub(in crate::cli) fn stop_here() {}
+
+/// Windows has no such signals.
+pub(in crate::cli) struct HeardSignal;
+
+impl HeardSignal {
+    pub(in crate::cli) fn resumed() -> Self {
+        Self
+    }
+
+    pub(in crate::cli) fn quit() -> Self {
+        Self
+    }
+
+    pub(in crate::cli) async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Files lie in the user's profile, which is private.
+pub(in crate::cli) fn open_to_others(_metadata: &Metadata) -> Option<u32> {
+    None
+}
+
+pub(in crate::cli) fn mend_reading(_file: &Path) -> Option<String> {
+    None
+}

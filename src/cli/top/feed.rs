@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::TopOutput;
+use super::look::TopOutput;
 use crate::cli::connection::connect;
 use crate::cli::output::{CommandFailure, Exit};
 use crate::control::client::{ClientError, ControlClient};

@@ -2,6 +2,7 @@
 
 mod feed;
 mod lists;
+mod look;
 mod page;
 mod rates;
 mod scene;
@@ -14,39 +15,22 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chrono::{Local, TimeZone};
-use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use self::feed::{Feed, FeedUpdate, look};
-use self::scene::Scene;
+pub(super) use self::look::TopOutput;
+use self::scene::{PATIENCE, Scene};
 use self::terminal::{KeyPress, Screen};
 use super::args::TopFlags;
 use super::connection::connect;
 use super::output::{CommandFailure, CommandOutput, Exit};
-use super::platform::interrupted;
+use super::platform::{HeardSignal, interrupted, stop_here};
 use super::screen;
 use super::text::Style;
-use crate::control::in_flight::{InFlightQuery, InFlightReport};
-use crate::control::protocol::Status;
-
-/// How long to wait for a daemon that is gone; most come back after a restart.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::control::in_flight::InFlightQuery;
 
 /// The clock on the screen advances at this rate, whatever the daemon does.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The result of a poll, as `hermesctl top --json` prints it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct TopOutput {
-    /// Requests in flight, listed or not.
-    in_flight: u64,
-    /// Open connections on all listeners.
-    connections: u64,
-    #[serde(flatten)]
-    flights: InFlightReport,
-    #[serde(skip)]
-    status: Status,
-}
 
 /// Shows the screen once, or until the user quits.
 pub(super) async fn top(
@@ -94,8 +78,8 @@ fn can_be_painted() -> Result<(), CommandFailure> {
 
 async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, CommandFailure> {
     let mut ended = pin!(interrupted());
-    let mut resumed = platform::HeardSignal::resumed();
-    let mut quit = platform::HeardSignal::quit();
+    let mut resumed = HeardSignal::resumed();
+    let mut quit = HeardSignal::quit();
     let mut screen = Screen::open()?;
     loop {
         scene.clock = Local::now().format("%H:%M:%S").to_string();
@@ -109,7 +93,7 @@ async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, CommandFailure> 
                 match key {
                     KeyPress::Quit => return Ok(Exit::Ok),
                     KeyPress::Interrupt => return Ok(Exit::Interrupted),
-                    KeyPress::Suspend => platform::suspend(&mut screen)?,
+                    KeyPress::Suspend => screen.beside(stop_here)?,
                     KeyPress::Repaint => screen.repaint()?,
                     KeyPress::Order => scene.turn(),
                     KeyPress::Scroll(rows) => scene.scroll(rows),
@@ -117,7 +101,8 @@ async fn show(mut feed: Feed, mut scene: Scene) -> Result<Exit, CommandFailure> 
                     KeyPress::Defect => defect(),
                 }
             }
-            () = resumed.next() => platform::again(&mut screen)?,
+            // Another program may have painted meanwhile.
+            () = resumed.next() => screen.again()?,
             Some(news) = feed.next() => take(&mut scene, news)?,
             () = sleep(TICK) => {}
         }
@@ -147,20 +132,6 @@ fn defect() {
     panic!("F12 was pressed in a debug build")
 }
 
-impl TopOutput {
-    /// Combines the daemon's replies.
-    pub(super) fn of(status: Status, flights: InFlightReport) -> Self {
-        let listed = u64::try_from(flights.requests.len()).unwrap_or(u64::MAX);
-        let listeners = status.listeners.iter();
-        Self {
-            in_flight: listed.saturating_add(flights.unlisted),
-            connections: listeners.map(|listener| listener.connections).sum(),
-            flights,
-            status,
-        }
-    }
-}
-
 /// A single result as text.
 pub(super) fn text<Z>(now: &TopOutput, zone: &Z, style: Style) -> String
 where
@@ -170,90 +141,6 @@ where
     let time = now.flights.now.0.with_timezone(zone);
     let clock = time.format("%Y-%m-%d %H:%M:%S").to_string();
     page::text(&Scene::once(now.clone(), clock), style)
-}
-
-/// How much longer to wait for a daemon that has been gone since then.
-fn patience_left(since: Instant) -> Duration {
-    PATIENCE.saturating_sub(since.elapsed())
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::io;
-
-    use rustix::process::{Signal, getpid, kill_process};
-    use tokio::signal::unix::{self, SignalKind};
-
-    use super::terminal::Screen;
-
-    /// Suspends hermesctl, as Ctrl-Z does, until it is resumed.
-    pub(super) fn suspend(screen: &mut Screen) -> io::Result<()> {
-        screen.beside(|| {
-            kill_process(getpid(), Signal::TSTP).ok();
-        })
-    }
-
-    /// Repaints: another program may have used the terminal.
-    pub(super) fn again(screen: &mut Screen) -> io::Result<()> {
-        screen.again()
-    }
-
-    /// Waits for a signal.
-    pub(super) struct HeardSignal(Option<unix::Signal>);
-
-    impl HeardSignal {
-        /// hermesctl was stopped and resumed.
-        pub(super) fn resumed() -> Self {
-            let kind = SignalKind::from_raw(Signal::CONT.as_raw());
-            Self(unix::signal(kind).ok())
-        }
-
-        /// Handled here because the default would leave the alternate screen on.
-        pub(super) fn quit() -> Self {
-            Self(unix::signal(SignalKind::quit()).ok())
-        }
-
-        pub(super) async fn next(&mut self) {
-            if let Some(signal) = &mut self.0
-                && signal.recv().await.is_some()
-            {
-                return;
-            }
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::io;
-
-    use super::terminal::Screen;
-
-    /// Windows has no background jobs.
-    pub(super) fn suspend(screen: &mut Screen) -> io::Result<()> {
-        screen.repaint()
-    }
-
-    pub(super) fn again(screen: &mut Screen) -> io::Result<()> {
-        screen.repaint()
-    }
-
-    pub(super) struct Heard;
-
-    impl HeardSignal {
-        pub(super) fn resumed() -> Self {
-            Self
-        }
-
-        pub(super) fn quit() -> Self {
-            Self
-        }
-
-        pub(super) async fn next(&mut self) {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::bar;
 
-use super::patience_left;
-use super::scene::{DaemonLink, Scene};
+use super::scene::{DaemonLink, Scene, patience_left};
 use super::table::{Cell, put};
 use super::words::several;
 use crate::cli::text as render;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::TopOutput;
+use super::look::TopOutput;
 use super::rates::StreamRates;
 use crate::control::in_flight::{InFlightQuery, MOST};
+
+/// How long to wait for a daemon that is gone; most come back after a restart.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A poll that takes this much longer than its interval is reported.
 const LATE: Duration = Duration::from_secs(2);
@@ -155,4 +158,9 @@ impl Scene {
             newest: self.is_newest_first,
         }
     }
+}
+
+/// How much longer to wait for a daemon that has been gone since then.
+pub(super) fn patience_left(since: Instant) -> Duration {
+    PATIENCE.saturating_sub(since.elapsed())
 }

@@ -100,7 +100,6 @@ impl Screen {
     }
 
     /// Leaves the screen while `work` runs.
-    #[cfg(unix)]
     pub(super) fn beside(&mut self, work: impl FnOnce()) -> io::Result<()> {
         leave();
         work();
@@ -108,7 +107,6 @@ impl Screen {
     }
 
     /// Enters the screen again after another program had the terminal.
-    #[cfg(unix)]
     pub(super) fn again(&mut self) -> io::Result<()> {
         // A shell has ended raw mode in the meantime, and crossterm re-enters it only after leaving it itself.
         disable_raw_mode().ok();
