@@ -253,7 +253,8 @@ impl TrackedRequest {
     pub(super) fn new(
         id: [u8; 16],
         started: Instant,
-        (provider, path): (&Arc<str>, &Arc<str>),
+        provider: &Arc<str>,
+        path: &Arc<str>,
         client: Option<&Arc<Client>>,
     ) -> Self {
         Self {
@@ -384,8 +385,8 @@ mod tests {
     }
 
     fn flight(number: u8, started: Instant) -> TrackedRequest {
-        let names = (&Arc::from("nous"), &Arc::from("/chat/completions"));
-        TrackedRequest::new([number; 16], started, names, None)
+        let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
+        TrackedRequest::new([number; 16], started, &provider, &path, None)
     }
 
     #[tokio::test(start_paused = true)]

@@ -76,10 +76,10 @@ impl Refusals {
         let code = refused.kind.code();
         let about = refused.tells_apart();
         let mut table = self.table();
-        let known = position(&table, (code, refused.from, about));
+        let known = position(&table, code, refused.from, about);
         let known = known.or_else(|| {
             let full = table.len() >= MOST && !make_room(&mut table, now);
-            full.then(|| position(&table, (code, OTHERS, "")))?
+            full.then(|| position(&table, code, OTHERS, ""))?
         });
         let (told, untold) = if let Some(entry) = known.and_then(|at| table.get_mut(at)) {
             let untold = entry.again(id, now);
@@ -212,7 +212,7 @@ impl RefusalCounter {
     }
 }
 
-fn position(table: &[RefusalCounter], (code, from, about): (&str, &str, &str)) -> Option<usize> {
+fn position(table: &[RefusalCounter], code: &str, from: &str, about: &str) -> Option<usize> {
     table
         .iter()
         .position(|entry| entry.code == code && *entry.from == *from && *entry.about == *about)

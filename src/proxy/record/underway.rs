@@ -137,8 +137,8 @@ impl Underway {
         if !self.is_own {
             counters.provider.begin();
             self.counters = Some(counters.clone());
-            let (names, client) = ((provider, path), self.client.as_ref());
-            let flight = TrackedRequest::new(self.id.digits(), self.started, names, client);
+            let (id, client) = (self.id.digits(), self.client.as_ref());
+            let flight = TrackedRequest::new(id, self.started, provider, path, client);
             if let Some(upload) = &self.upload {
                 flight.upload.set(upload.clone()).ok();
             }

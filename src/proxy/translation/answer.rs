@@ -115,7 +115,7 @@ pub(in crate::proxy) async fn whole(
             }
         }
         AnswerTreatment::Models(list) => {
-            let (body, held) = read_whole(body, reading, (LARGEST_LIST, too_large_list)).await?;
+            let (body, held) = read_whole(body, reading, LARGEST_LIST, too_large_list).await?;
             let length = body.len();
             let read = move || ((list.read)(&body), body, held);
             let (made, body, held) = aside(length, read).await;
@@ -216,7 +216,8 @@ pub(super) async fn fold_stream<B: Beside>(
 pub(super) async fn read_whole(
     mut body: UpstreamBody,
     reading: WholeReading<'_>,
-    (most, too_large): (usize, fn() -> ProxyError),
+    most: usize,
+    too_large: fn() -> ProxyError,
 ) -> Result<(Vec<u8>, MemoryReservation), ProxyError> {
     let (mut whole, mut held) = (
         Vec::new(),

@@ -230,7 +230,7 @@ impl BridgedRequest {
             return self.folded(answer, reading).await;
         }
         let (head, body) = answer.into_parts();
-        let (body, held) = read_whole(body, reading, (LARGEST_ANSWER, too_large_to_fold)).await?;
+        let (body, held) = read_whole(body, reading, LARGEST_ANSWER, too_large_to_fold).await?;
         let mut made = WholeAnswer {
             response: Response::from_parts(head, held.keep(body)),
             blocked: None,

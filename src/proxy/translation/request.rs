@@ -74,7 +74,7 @@ pub(super) fn turn(body: &[u8], rules: &BodyRules) -> Option<RewrittenBody> {
             if let Some(wanted) = wanted {
                 rewrite.replace(member.value, &[wanted.as_bytes()]);
             } else if look.items == Some(place) {
-                items(&mut rewrite, &member, rules.role);
+                items(&mut rewrite, &member, rules);
             }
         }
     }
@@ -179,7 +179,7 @@ impl RequestOutline {
 }
 
 /// Makes a list of items of the member: of a text a message, and of items those with the roles that there are.
-fn items(rewrite: &mut Rewrite<'_>, member: &MemberRange, (from, to): (&str, &str)) {
+fn items(rewrite: &mut Rewrite<'_>, member: &MemberRange, rules: &BodyRules) {
     let body = rewrite.body;
     let value = body.get(member.value.clone()).unwrap_or_default();
     if value.starts_with(b"\"") {
@@ -188,6 +188,7 @@ fn items(rewrite: &mut Rewrite<'_>, member: &MemberRange, (from, to): (&str, &st
         rewrite.replace(member.value.clone(), &text);
         return;
     }
+    let (from, to) = rules.role;
     let items = json::items(body, member.value.start).into_iter().flatten();
     let members = items.filter_map(|item| json::members(body, item.start));
     for member in members.flatten() {
