@@ -8,10 +8,9 @@ use arc_swap::ArcSwap;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 
+use super::judge::{Exporter, Judge, Judgement};
 use super::ledger::Ledger;
-use super::local::{Exporter, Judge, Judgement};
-use super::models::ModelListCache;
-use super::models::merged::Merged;
+use super::models::{MergedList, ModelListCache};
 use super::page::Pages;
 use super::route::Serves;
 use super::tally::{Counters, PathCounters};
@@ -167,7 +166,7 @@ pub struct Gateway {
     pages: OnceLock<Arc<dyn Pages>>,
     exporter: OnceLock<Arc<dyn Exporter>>,
     /// The list of all providers' models.
-    pub(super) merged: Merged,
+    pub(super) merged: MergedList,
 }
 
 impl Gateway {
@@ -182,7 +181,7 @@ impl Gateway {
             judge: OnceLock::new(),
             pages: OnceLock::new(),
             exporter: OnceLock::new(),
-            merged: Merged::default(),
+            merged: MergedList::default(),
         }
     }
 

@@ -15,7 +15,7 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("daemon", 12),
     ("doctor", 11),
     ("provider", 20),
-    ("proxy", 29),
+    ("proxy", 22),
 ];
 
 /// The crate's files by their module's path, such as `cli::auth::login`.

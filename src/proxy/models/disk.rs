@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use url::Url;
 
-use super::fetch::LARGEST;
-use super::list::FetchedList;
+use super::list::{FetchedList, LARGEST};
 use crate::files::{self, Desk, Spot, Temporary};
 use crate::provider::BaseUrl;
 

@@ -13,7 +13,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::time::timeout;
 
 use super::cache::FetchOutcome;
-use super::list::{FetchedList, has_more_than};
+use super::list::{FetchedList, LARGEST, has_more_than};
 use super::{PATH, no_list, too_slow};
 use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
@@ -24,9 +24,7 @@ use crate::proxy::translation::is_encoded;
 
 /// A list that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(30);
-/// A larger one is not kept.
-pub(super) const LARGEST: usize = 8 * 1024 * 1024;
-/// Nor is one with more models: each costs more than its bytes when lists are merged.
+/// A list with more models is not kept: each costs more than its bytes when lists are merged.
 const MOST: usize = 20_000;
 
 /// Asks the provider for its list.

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use hyper::{HeaderMap, Response};
 use tokio::time::Instant;
 
 use crate::provider::BaseUrl;
 use crate::proxy::aside::aside;
 use crate::proxy::json;
+
+/// On a list that is older than it should be: its age in seconds.
+const STALE: HeaderName = HeaderName::from_static("x-hermes-stale");
+/// A larger one is not kept.
+pub(super) const LARGEST: usize = 8 * 1024 * 1024;
 
 /// A provider's list.
 #[derive(Debug)]
@@ -103,7 +108,7 @@ impl FetchedList {
     pub(super) fn response(&self, stale: Option<Duration>) -> Response<Bytes> {
         let mut response = Response::new(self.body.clone());
         *response.headers_mut() = self.fields.clone();
-        super::mark(&mut response, stale);
+        mark(&mut response, stale);
         response
     }
 
@@ -195,6 +200,14 @@ fn found_in(body: &[u8]) -> Option<impl Iterator<Item = (&[u8], Range<usize>)>> 
         let [id] = json::last(json::members(model, 0)?, ["id"]);
         Some((model, id?))
     }))
+}
+
+/// Says on the answer how old the list is, if it is older than it should be.
+pub(super) fn mark(response: &mut Response<Bytes>, stale: Option<Duration>) {
+    if let Some(age) = stale {
+        let age = HeaderValue::from(age.as_secs());
+        response.headers_mut().insert(STALE, age);
+    }
 }
 
 #[cfg(test)]

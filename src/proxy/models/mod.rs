@@ -8,7 +8,10 @@ mod cache;
 mod disk;
 mod fetch;
 mod list;
+mod lookup;
 pub(super) mod merged;
+mod merged_list;
+mod query;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +21,17 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MO
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
-use self::cache::ListLookup;
-pub use self::cache::{ModelListCache, know_models};
+pub use self::cache::ModelListCache;
+use self::lookup::ListLookup;
+pub use self::lookup::know_models;
+pub(super) use self::merged_list::MergedList;
+pub(super) use self::query::{CHAT, ModelsQuery, PATH};
 use super::error::{ErrorKind, ProxyError};
 use super::gateway::Upstream;
 use crate::config::UserAgent;
 
-/// The path of the list.
-pub(super) const PATH: &str = "/models";
-/// What models are for.
-pub(super) const CHAT: &str = "/chat/completions";
-/// On a list that is older than it should be: its age in seconds.
-pub(super) const STALE: HeaderName = HeaderName::from_static("x-hermes-stale");
 /// Anthropic's clients ask for another shape.
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-
-/// What is asked of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ModelsQuery {
-    All,
-    /// The model of this id.
-    One(String),
-}
 
 /// What a request for models gets.
 #[derive(Debug)]
@@ -86,7 +78,7 @@ pub(super) async fn reply(
     wanted: &ModelsQuery,
     fresh: Duration,
 ) -> ModelsReply {
-    let (list, stale, is_new) = match cache::find(upstream, fresh).await {
+    let (list, stale, is_new) = match lookup::find(upstream, fresh).await {
         ListLookup::List {
             list,
             stale,
@@ -142,15 +134,8 @@ fn json(body: Bytes, stale: Option<Duration>) -> Response<Bytes> {
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    mark(&mut response, stale);
+    list::mark(&mut response, stale);
     response
-}
-
-fn mark(response: &mut Response<Bytes>, stale: Option<Duration>) {
-    if let Some(age) = stale {
-        let age = HeaderValue::from(age.as_secs());
-        response.headers_mut().insert(STALE, age);
-    }
 }
 
 fn unknown(id: &str, whose: &str) -> ProxyError {
@@ -163,7 +148,7 @@ fn too_slow(upstream: &Upstream) -> ProxyError {
     let message = format!(
         "hermes-proxyd: {} did not send its list of models within {} s; it is still asked for",
         upstream.display_name,
-        cache::FIRST.as_secs()
+        lookup::FIRST.as_secs()
     );
     ProxyError::new(ErrorKind::UpstreamTimeout, message)
 }

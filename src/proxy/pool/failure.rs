@@ -1,9 +1,10 @@
 //! Why a request got no answer from a connection.
 
+use std::io;
 use std::sync::Arc;
 
-use super::http1;
 use crate::proxy::connector::ConnectError;
+use crate::proxy::framing::Violation;
 
 /// Why a request got no answer from a connection.
 #[derive(Debug)]
@@ -17,12 +18,23 @@ pub(in crate::proxy) struct UpstreamFailure {
     pub(in crate::proxy) unheard: bool,
 }
 
+/// Why a connection delivered no answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Http1Error {
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    #[error("the connection ended before an answer")]
+    Ended,
+    #[error("the answer is malformed: {0:?}")]
+    Malformed(Violation),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum UpstreamCause {
     #[error("no connection")]
     Connect(#[source] Arc<ConnectError>),
     #[error("HTTP/1.1")]
-    Http1(#[source] http1::Error),
+    Http1(#[source] Http1Error),
     #[error("HTTP/2")]
     Http2(#[source] h2::Error),
     #[error("too many interim answers")]

@@ -6,7 +6,6 @@ mod incoming;
 mod sending;
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -19,21 +18,11 @@ pub(super) use self::incoming::Incoming;
 use self::incoming::{AnswerSource, IncomingReading, SharedConnection};
 use self::sending::{SendEnd, Sending};
 use super::answer::{UploadTask, UpstreamBody};
+use super::failure::Http1Error as Error;
 use super::{Ask, HEAD, MOST_INTERIM, UpstreamCause, UpstreamFailure, UpstreamOrigin};
 use crate::proxy::connector::Transport;
-use crate::proxy::framing::{AnswerHead, AnswerReader, Violation};
+use crate::proxy::framing::{AnswerHead, AnswerReader};
 use crate::proxy::upload::UploadBody;
-
-/// Why a connection delivered no answer.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::proxy) enum Error {
-    #[error("the connection failed")]
-    Io(#[source] io::Error),
-    #[error("the connection ended before an answer")]
-    Ended,
-    #[error("the answer is malformed: {0:?}")]
-    Malformed(Violation),
-}
 
 /// A connection. Dropping it closes it.
 #[derive(Debug)]

@@ -3,13 +3,13 @@
 
 mod driver;
 mod life;
+mod shared;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -22,7 +22,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use self::driver::Driver;
-use self::life::{Http2Liveness, Lived};
+use self::life::Lived;
+use self::shared::UNSETTLED;
+pub(super) use self::shared::{Http2Owner, Http2Shared};
 use super::answer::{UploadTask, UpstreamBody};
 use super::{
     Ask, FRESH, HEAD, IDLE, MOST_INTERIM, SETTLED, SILENCE, UpstreamCause, UpstreamFailure,
@@ -37,32 +39,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The send buffer of a stream.
 const SEND_BUFFER: usize = 256 * 1024;
-/// A connection that is silent for this long while a request is in flight is probed, and closed if no sign of life
-/// comes within [`PONG`].
-const PING: Duration = Duration::from_secs(15);
-const PONG: Duration = Duration::from_secs(10);
-/// How long a connection without further work has to close in order.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// h2's stream limit until the peer's settings have arrived. Ours is one.
-const UNSETTLED: usize = 1_000_003;
-
-/// The state shared by a connection in the pool, its streams and its task.
-#[derive(Debug)]
-pub(super) struct Http2Shared {
-    life: Arc<Http2Liveness>,
-    born: Instant,
-    streams: AtomicUsize,
-    limit: AtomicUsize,
-    settled: AtomicBool,
-    suspect: AtomicBool,
-    check_wanted: AtomicBool,
-    /// Whether the pool has released it, so that it accepts no more requests.
-    left: AtomicBool,
-    idle_since: Mutex<Instant>,
-    driver: AtomicWaker,
-    tasks: TaskTracker,
-}
-
 /// A connection that accepts requests. Once dropped, it ends with its last stream.
 #[derive(Debug)]
 pub(super) struct Http2Connection {
@@ -97,27 +73,10 @@ enum PipeEnd {
     Refused,
 }
 
-impl Http2Shared {
-    fn has_room(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed)
-    }
-
-    fn has_streams(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) > 0
-    }
-
-    fn idle_since(&self) -> Instant {
-        *self
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Http2Connection {
     pub(super) async fn start(
         stream: Transport,
-        origin: Weak<UpstreamOrigin>,
+        origin: Weak<dyn Http2Owner>,
         drivers: &TaskTracker,
     ) -> Result<Self, ConnectError> {
         let stream = Lived::new(stream);

@@ -27,7 +27,7 @@
 //! dial fails all requests that waited for it, unless living connections will have capacity again.
 //!
 //! **Liveness.** An HTTP/2 connection that was silent for [`SILENCE`] receives a PING before a request is sent on it.
-//! Without an answer within [`SUSPICION`] it is suspect and another connection is opened; the first of the two that
+//! Without an answer within [`limits::SUSPICION`] it is suspect and another connection is opened; the first of the two that
 //! works is used. HTTP/1.1 has no PING, so a request that must not be sent twice takes no connection that was idle for
 //! [`FRESH`].
 //!
@@ -43,6 +43,7 @@ mod demand;
 mod failure;
 mod http1;
 mod http2;
+mod limits;
 mod state;
 #[cfg(all(test, unix))]
 mod tests;
@@ -50,7 +51,6 @@ mod version;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use hyper::{Response, Uri};
 use tokio::sync::oneshot;
@@ -61,42 +61,17 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::answer::{BrokeOff, UpstreamBody};
 pub(super) use self::ask::Ask;
 use self::demand::Demand;
-pub(super) use self::failure::{UpstreamCause, UpstreamFailure};
-pub(super) use self::http1::Error as Http1Error;
+pub(super) use self::failure::{Http1Error, UpstreamCause, UpstreamFailure};
+pub(super) use self::limits::IDLE;
+use self::limits::{
+    DIALS, FRESH, HEAD, HTTP1_KEPT, HTTP2_CONNECTIONS, MOST_INTERIM, PAUSE, SETTLED, SILENCE, TURN,
+};
 use self::state::{DialPurpose, OriginState, Waiter};
 use self::version::ProtocolChoice;
 use super::connector::{ConnectError, Connector, Transport};
 use super::upload::UploadBody;
 use crate::config::HttpVersion;
 use crate::provider::BaseUrl;
-
-/// Idle connections are closed after this time, before the provider's edge closes them, which could cost a request.
-pub(super) const IDLE: Duration = Duration::from_secs(20);
-/// HTTP/1.1: the fewest idle connections kept, even without recent use.
-const HTTP1_KEPT: usize = 64;
-/// HTTP/2: the most connections per origin.
-const HTTP2_CONNECTIONS: usize = 256;
-/// The most dials at once: HTTP/1.1, HTTP/2.
-const DIALS: (usize, usize) = (64, 8);
-/// HTTP/2: a connection that was silent for this long is probed before use.
-const SILENCE: Duration = Duration::from_secs(1);
-/// HTTP/2: without an answer to the probe for this long, another connection is opened.
-const SUSPICION: Duration = Duration::from_millis(250);
-/// HTTP/1.1: a request that must not be sent twice takes no connection that was idle for longer. Small servers close
-/// theirs after 5 s, and proxies may close an unused one as soon. HTTP/2: a new connection needs no probe for this
-/// long.
-const FRESH: Duration = Duration::from_secs(4);
-/// HTTP/2: the peer's settings should have arrived by then.
-const SETTLED: Duration = Duration::from_secs(1);
-/// Pause after a failed dial, while living connections will have capacity again.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The most interim answers (1xx) per request. A provider that sends one every ten seconds until
-/// `timeouts.response_head` stays below; a flood of them would keep the whole service busy.
-const MOST_INTERIM: usize = 100;
-/// The most bytes read from a connection before other tasks get their turn. A hundred small heads take a millisecond.
-const TURN: usize = 16 * 1024;
-/// The largest head of an answer in bytes, over either protocol.
-const HEAD: usize = 128 * 1024;
 
 /// The connections of one age.
 #[derive(Debug)]
@@ -404,21 +379,25 @@ impl UpstreamOrigin {
         drop(state);
         self.settle();
     }
+}
 
-    /// Handles a new stream limit of an HTTP/2 connection.
-    fn learned(self: &Arc<Self>, limit: usize) {
+impl http2::Http2Owner for UpstreamOrigin {
+    fn may_have_changed(self: Arc<Self>) {
+        self.settle();
+    }
+
+    fn learned(self: Arc<Self>, limit: usize) {
         let mut state = self.state();
         state.speaks = Some(KnownProtocol::Http2(limit));
         if limit == 0 {
             // More connections of this kind don't help.
-            state.pause(self);
+            state.pause(&self);
         }
         drop(state);
         self.settle();
     }
 
-    /// Handles the end of an HTTP/2 connection.
-    fn lost(self: &Arc<Self>, shared: &Arc<http2::Http2Shared>) {
+    fn lost(self: Arc<Self>, shared: &Arc<http2::Http2Shared>) {
         self.state()
             .http2
             .retain(|connection| !connection.is(shared));
@@ -435,10 +414,11 @@ enum DialedConnection {
 async fn handshake(
     stream: Transport,
     http2: bool,
-    (origin, drivers): (&Weak<UpstreamOrigin>, &TaskTracker),
+    origin: Weak<UpstreamOrigin>,
+    drivers: &TaskTracker,
 ) -> Result<DialedConnection, ConnectError> {
     if http2 {
-        let connection = http2::Http2Connection::start(stream, origin.clone(), drivers).await;
+        let connection = http2::Http2Connection::start(stream, origin, drivers).await;
         return connection.map(DialedConnection::Http2);
     }
     Ok(DialedConnection::Http1(stream))

@@ -278,7 +278,7 @@ fn connect(
             return Ok(DialedConnection::Http1(stream));
         }
         let (stream, http2) = connector.connect(&target).await?;
-        handshake(stream, http2, (&weak, &drivers)).await
+        handshake(stream, http2, weak, &drivers).await
     }
 }
 

@@ -9,16 +9,16 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
-use super::super::{SUSPICION, UpstreamOrigin};
 use super::life::Lived;
-use super::{GOODBYE, Http2Shared, PING, PONG, UNSETTLED};
+use super::shared::{GOODBYE, Http2Owner, Http2Shared, PING, PONG, UNSETTLED};
+use crate::proxy::pool::limits::SUSPICION;
 
 /// Drives a connection until it ends.
 pub(super) struct Driver {
     pub(super) connection: h2::client::Connection<Lived, Bytes>,
     pub(super) ping: Option<PingPong>,
     pub(super) shared: Arc<Http2Shared>,
-    pub(super) origin: Weak<UpstreamOrigin>,
+    pub(super) origin: Weak<dyn Http2Owner>,
     /// When the unanswered PING was sent; cleared by any sign of life.
     pub(super) pinged: Option<Instant>,
     /// Whether the PING itself is unanswered; until then no other one can be sent.
@@ -76,7 +76,7 @@ impl Driver {
             self.pinged = None;
             self.shared.check_wanted.store(false, Ordering::Relaxed);
             self.shared.suspect.store(false, Ordering::Relaxed);
-            self.tell(UpstreamOrigin::settle);
+            self.tell(Http2Owner::may_have_changed);
         }
         if self.pinged.is_none() && self.shared.check_wanted.load(Ordering::Relaxed) {
             self.send_ping();
@@ -118,11 +118,11 @@ impl Driver {
             }
             self.shared.suspect.store(true, Ordering::Relaxed);
             self.timer.as_mut().reset(pinged + PONG);
-            self.tell(UpstreamOrigin::settle);
+            self.tell(Http2Owner::may_have_changed);
             return false;
         }
         if !self.shared.settled.load(Ordering::Relaxed) {
-            self.tell(UpstreamOrigin::settle);
+            self.tell(Http2Owner::may_have_changed);
         }
         let silent_at = self.shared.life.heard_at() + PING;
         if now >= silent_at && self.shared.has_streams() {
@@ -133,9 +133,9 @@ impl Driver {
         false
     }
 
-    fn tell(&self, what: impl FnOnce(&Arc<UpstreamOrigin>)) {
+    fn tell(&self, what: impl FnOnce(Arc<dyn Http2Owner>)) {
         if let Some(origin) = self.origin.upgrade() {
-            what(&origin);
+            what(origin);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::proxy::connector::Transport;
-use crate::proxy::pool::TURN;
+use crate::proxy::pool::limits::TURN;
 
 /// A connection's history.
 #[derive(Debug)]
