@@ -92,9 +92,16 @@ impl AllowedPath {
         })
     }
 
+    /// Adds the configuration's paths to a provider's own.
+    pub(crate) fn add_all(paths: &mut Vec<Self>, additions: &[Self]) {
+        for addition in additions {
+            Self::add(paths, addition);
+        }
+    }
+
     /// Adds a path to a list. A path that is listed already gets the methods and bodies that it
     /// lacks.
-    pub(crate) fn add(paths: &mut Vec<Self>, addition: &Self) {
+    fn add(paths: &mut Vec<Self>, addition: &Self) {
         let Some(known) = paths.iter_mut().find(|known| known.is_same(addition)) else {
             paths.push(addition.clone());
             return;

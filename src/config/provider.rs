@@ -251,9 +251,7 @@ fn read_one(table: &TableReader<'_>, name: Option<&ProviderName>) -> Option<Prov
 /// One entry for each path, with all its methods.
 fn merge(paths: &[AllowedPath]) -> Vec<AllowedPath> {
     let mut merged = Vec::with_capacity(paths.len());
-    for path in paths {
-        AllowedPath::add(&mut merged, path);
-    }
+    AllowedPath::add_all(&mut merged, paths);
     merged
 }
 

@@ -1,14 +1,32 @@
-//! A provider's block of the credential store.
+//! A provider's block of the credential store, and its layout.
+//!
+//! Hermes Agent writes one block per provider, and the blocks differ in the place of the tokens, in
+//! other fields of a login, and in whether there is a mirror. Only a [`Layout`] knows these names;
+//! all other code reads [`LoginTokens`] and asks a [`Login`]. The names of the default methods are those
+//! of RFC 6749 and of Hermes Agent's own tables, at the top of the block.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
 
-use super::layout::{Layout, LoginEndReason, LoginTokens, Merge};
-use crate::clock;
+use super::login_tokens::{ACCESS, LoginEndReason, LoginTokens, Merge, REFRESH};
+use super::pool_row::{self, PoolRow};
+use super::stored_time::time_of;
 use crate::secret::Secret;
+
+const OBTAINED: &str = "obtained_at";
+const EXPIRES: &str = "expires_at";
+const COUNTDOWN: &str = "expires_in";
+/// Where a login's end is noted.
+pub(super) const ENDED: &str = "last_auth_error";
+/// What only a mirror's file has.
+const OF_MIRROR: [&str; 2] = ["_schema", "updated_at"];
+/// Our table in a login, and its fields about a row.
+const NOTES: &str = "hermes_proxyd";
+const ROW: &str = "row";
 
 /// A provider's block as the store has it, with all unknown fields in their order, and the layout
 /// that knows what the fields mean. `Debug` shows the fields' names only, and the texts are wiped
@@ -19,9 +37,185 @@ pub struct Login {
     layout: &'static dyn Layout,
 }
 
-/// Our table in a login, and its fields about a row.
-const NOTES: &str = "hermes_proxyd";
-const ROW: &str = "row";
+/// A provider's place in the store, and what its fields mean. Pure: no file, no network, no clock.
+pub trait Layout: fmt::Debug + Send + Sync {
+    /// The block's name below `providers` and `credential_pool`.
+    fn key(&self) -> &'static str;
+
+    /// The file in the shared folder that mirrors the tokens for all profiles.
+    fn mirror_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the login is in our own store alone: Hermes Agent knows no such provider.
+    fn is_ours_alone(&self) -> bool {
+        false
+    }
+
+    /// Whether the login is only in the root home's store, with any profile.
+    fn is_in_root_only(&self) -> bool {
+        false
+    }
+
+    /// The tokens of a block, or of a mirror.
+    fn tokens(&self, login: &Login) -> LoginTokens {
+        LoginTokens {
+            access: login.secret(ACCESS),
+            refresh: login.secret(REFRESH),
+            minted: None,
+            obtained: login.time(OBTAINED),
+            expires: login.time(EXPIRES),
+        }
+    }
+
+    /// Writes only the access and refresh tokens that are present into the block: for an answer
+    /// that is not understood as a whole.
+    fn put(&self, login: &mut Login, tokens: &LoginTokens) {
+        for (key, token) in [(ACCESS, &tokens.access), (REFRESH, &tokens.refresh)] {
+            if let Some(token) = token {
+                login.set(key, token.expose().to_owned());
+            }
+        }
+        if let Some(at) = tokens.obtained {
+            login.set(OBTAINED, at.to_rfc3339());
+        }
+    }
+
+    /// Takes the refresh token out.
+    fn remove_refresh(&self, login: &mut Login) {
+        login.remove(REFRESH);
+    }
+
+    /// Removes the tokens and their details; the addresses for their use stay.
+    fn remove_tokens(&self, login: &mut Login) {
+        for key in [ACCESS, REFRESH, EXPIRES, COUNTDOWN, OBTAINED] {
+            login.remove(key);
+        }
+    }
+
+    /// Removes all fields that the next grant sets.
+    fn remove_grant(&self, login: &mut Login) {
+        self.remove_tokens(login);
+        for key in ["client_id", "scope"] {
+            login.remove(key);
+        }
+    }
+
+    /// Notes that the login has ended, in Hermes Agent's form.
+    fn note_end(&self, login: &mut Login, end: &LoginEndReason<'_>) {
+        let error = json!({
+            "provider": end.provider,
+            "code": end.code,
+            "message": end.message,
+            "reason": "hermes_proxyd_refresh_failure",
+            "relogin_required": true,
+            "at": end.at.to_rfc3339(),
+        });
+        login.set(ENDED, error);
+    }
+
+    /// The code in that note.
+    fn end_code<'l>(&self, login: &'l Login) -> Option<&'l str> {
+        login.fields().get(ENDED)?.get("code")?.as_str()
+    }
+
+    /// Takes that note out.
+    fn forget_end(&self, login: &mut Login) {
+        login.remove(ENDED);
+    }
+
+    /// Whether a field of the block only counts down from read to read.
+    fn is_countdown(&self, key: &str) -> bool {
+        key == COUNTDOWN
+    }
+
+    /// The block's value for a field that a row of the pool has too.
+    fn row_value<'l>(&self, login: &'l Login, key: &str) -> Option<&'l Value> {
+        login.fields().get(key)
+    }
+
+    /// The login in a row of the pool that Hermes Agent keeps in step with this block, in the block's
+    /// layout; `None` for a row that is a separate login.
+    fn of_row(&self, _row: &Map<String, Value>) -> Option<Login> {
+        None
+    }
+
+    /// Lays the tokens of a row of the pool, and their details, out like a block. Each row that does not follow the
+    /// block is a separate login; see [`pool_row::own_login`].
+    fn lay_out(&self, login: &mut Login, row: &Map<String, Value>) {
+        let row = PoolRow::new(row);
+        let obtained = row.time("last_refresh").or_else(|| row.time(OBTAINED));
+        let tokens = LoginTokens {
+            access: row.access(),
+            refresh: row.refresh(),
+            obtained,
+            ..LoginTokens::default()
+        };
+        self.put(login, &tokens);
+    }
+
+    /// What of a login goes into its row though the row lacks it, under these names.
+    fn row_fields(&self) -> &'static [&'static str] {
+        &[ACCESS, REFRESH]
+    }
+
+    /// The source that our rows name. Hermes Agent treats any name that begins with `manual:` as a separate login.
+    fn row_source(&self) -> &'static str {
+        pool_row::OWN
+    }
+
+    /// Where Hermes Agent sends the requests of a row.
+    fn row_base_url(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Copies such a row's tokens into `login` when they are known to be fresher at `now`, as after a
+    /// rotation that was written to the row alone.
+    fn merge_row(&self, _login: &mut Login, _row: &Login, _now: DateTime<Utc>) -> Merge {
+        Merge::Same
+    }
+
+    /// The CA file that the login names for its provider.
+    fn ca_file(&self, login: &Login) -> Option<PathBuf> {
+        let file = login.fields().get("tls")?.get("ca_bundle")?.as_str()?;
+        Some(file.into())
+    }
+
+    /// The block that a mirror alone makes.
+    fn of_mirror(&self, mirror: &Login) -> Login {
+        let mut login = mirror.clone();
+        for key in OF_MIRROR {
+            login.remove(key);
+        }
+        login
+    }
+
+    /// Whether a mirror would differ from `other`, apart from its time of writing.
+    fn mirrors_differ(&self, mirror: &Login, other: &Login) -> bool {
+        let other = other.fields();
+        let mut fields = mirror.fields().iter();
+        fields.any(|(key, value)| key != "updated_at" && other.get(key) != Some(value))
+    }
+
+    /// Copies the mirror's tokens into `login` when they are known to be fresher at `now`.
+    fn merge_mirror(&self, _login: &mut Login, _mirror: &Login, _now: DateTime<Utc>) -> Merge {
+        Merge::Same
+    }
+
+    /// What the mirror should hold for `login`; `None` when there is nothing to share.
+    fn mirror(&self, _login: &Login, _now: DateTime<Utc>) -> Option<Login> {
+        None
+    }
+}
+
+/// Each block has one layout.
+impl PartialEq for dyn Layout {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for dyn Layout {}
 
 /// The layout of a login outside the stores.
 #[derive(Debug)]
@@ -224,26 +418,6 @@ fn wipe<'v>(values: impl IntoIterator<Item = &'v mut Value>) {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-}
-
-/// A time in one of the forms that stores have.
-pub(super) fn time_of(value: &Value) -> Option<DateTime<Utc>> {
-    told(value).and_then(clock::plausible)
-}
-
-fn told(value: &Value) -> Option<DateTime<Utc>> {
-    if let Some(text) = value.as_str() {
-        return DateTime::parse_from_rfc3339(text.trim())
-            .ok()
-            .map(|time| time.to_utc());
-    }
-    let number = value.as_f64().filter(|number| number.is_finite())?;
-    let millis = if number > 1e12 { number } else { number * 1e3 };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a float casts to the nearest i64"
-    )]
-    DateTime::from_timestamp_millis(millis as i64)
 }
 
 impl fmt::Debug for Login {

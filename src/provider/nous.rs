@@ -12,16 +12,16 @@ mod tests;
 use std::path::Path;
 
 use async_trait::async_trait;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
 pub(super) use self::layout::LAYOUT;
+use self::layout::{CLIENT_ID, INFERENCE, PORTAL, SCOPE, invoke_claims, iso};
 use self::limit::Limit;
-use super::jwt::{Claims, holds};
+use super::jwt::Claims;
 use super::probe::ProbeTarget;
-use super::registry::BadVariable;
 use super::token_client::{TokenClient, seconds};
 use super::{
     Adapter, AnswerContext, Assessment, BaseUrl, BearerKind, Credential, DeviceLogin, Forwards,
@@ -41,8 +41,6 @@ const INVOKE_JWT: BearerKind = BearerKind::new("invoke_jwt", Renewal::Refresh);
 const AGENT_KEY: BearerKind = BearerKind::new("agent_key", Renewal::Mint);
 /// A guest's, for which there is nothing to refresh; Hermes Agent gets the next one.
 const GUEST_TOKEN: BearerKind = BearerKind::new("guest_token", Renewal::Never);
-const PORTAL: &str = "https://portal.nousresearch.com";
-const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
 /// Where guests are served: the other host answers 400 to their tokens.
 const GUEST_INFERENCE: &str = "https://welcome-api.nousresearch.com/v1";
 /// Hosts that an inference URL from the network or the store may name, always over https.
@@ -52,8 +50,6 @@ const INFERENCE_HOSTS: [&str; 2] = [
 ];
 /// Hosts that a stored portal URL may name; http is accepted for loopback only.
 const PORTAL_HOSTS: [&str; 3] = ["portal.nousresearch.com", "localhost", "127.0.0.1"];
-const CLIENT_ID: &str = "hermes-cli";
-const SCOPE: &str = "inference:invoke";
 /// How long a token or key without a plausible lifetime is used, in seconds: counting it as expired
 /// would spend the next one at once.
 const UNTOLD: u64 = 900;
@@ -66,6 +62,7 @@ const NO_GUEST_TOKEN: &str =
 const MINUTE: std::time::Duration = std::time::Duration::from_mins(1);
 /// A minted key should live this long at least, in seconds.
 const MINT_TTL: u64 = 1800;
+
 /// Nous Portal.
 #[derive(Debug)]
 pub(super) struct Nous {
@@ -77,6 +74,16 @@ pub(super) struct Nous {
     inference: Option<BaseUrl>,
     limit: Limit,
     quotas: Quotas,
+}
+
+/// An environment variable with a URL that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment variable {variable} can't be used: {reason}; correct it or unset it")]
+pub struct BadVariable {
+    /// Its name.
+    pub variable: &'static str,
+    /// Why, without its text.
+    pub reason: String,
 }
 
 /// The variables that name the portal and the inference API that can't be used, each as a sentence.
@@ -137,7 +144,7 @@ impl Nous {
             path("/messages", Method::POST),
             path("/messages/count_tokens", Method::POST),
         ];
-        super::registry::add_paths(&mut paths, extra);
+        AllowedPath::add_all(&mut paths, extra);
         Self {
             name,
             client,
@@ -474,7 +481,7 @@ impl Adapter for Nous {
             Renewal::Mint => self.mint(login).await?,
             Renewal::Refresh | Renewal::Never => self.refresh(login).await?,
         };
-        Ok(Grant { answer, renewal })
+        Ok(Grant::new(answer, renewal))
     }
 
     fn lifetime(&self, grant: &Grant) -> Option<std::time::Duration> {
@@ -482,8 +489,9 @@ impl Adapter for Nous {
     }
 
     fn apply(&self, login: &mut Login, grant: Grant, now: DateTime<Utc>) {
-        let answer = Login::new(grant.answer, LAYOUT);
-        match grant.renewal {
+        let renewal = grant.renewal();
+        let answer = Login::new(grant.into_answer(), LAYOUT);
+        match renewal {
             Renewal::Mint => apply_agent_key(login, &answer, now),
             Renewal::Refresh | Renewal::Never => apply_refresh(login, &answer, now),
         }
@@ -561,16 +569,6 @@ fn apply_agent_key(login: &mut Login, answer: &Login, now: DateTime<Utc>) {
     }
 }
 
-/// The claims of an access token that may call the inference API.
-fn invoke_claims(token: &Secret, login: &Login) -> Option<Claims> {
-    let claims = Claims::decode(token.expose())?;
-    let granted = login
-        .fields()
-        .get("scope")
-        .is_some_and(|scope| holds(scope, SCOPE));
-    (granted || claims.has_scope(SCOPE)).then_some(claims)
-}
-
 fn no_login_reason(login: &Login) -> String {
     match login.layout().end_code(login) {
         Some(code) => format!("the login has ended ({code})"),
@@ -609,9 +607,4 @@ fn trusted_inference(text: &str) -> Option<String> {
         return None;
     }
     Some(text.trim_end_matches('/').to_owned())
-}
-
-/// A time as Python's `isoformat` writes it.
-fn iso(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, false)
 }

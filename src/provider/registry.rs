@@ -5,23 +5,13 @@ use std::time::Duration;
 
 use super::base_url::BaseUrlError;
 use super::codex::{self, Codex};
-use super::nous::{self, Nous};
+use super::nous::{self, BadVariable, Nous};
 use super::oauth2::{self, Generic};
 use super::static_key::StaticKey;
 use super::token_client::TokenClient;
 use super::xai::{self, Xai};
 use super::{Adapter, BaseUrl, Layout};
-use crate::config::{AllowedPath, Lookup, OAuth2, Provider, ProviderKind, ProviderName, Variables};
-
-/// An environment variable with a URL that can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the environment variable {variable} can't be used: {reason}; correct it or unset it")]
-pub struct BadVariable {
-    /// Its name.
-    pub variable: &'static str,
-    /// Why, without its text.
-    pub reason: String,
-}
+use crate::config::{Lookup, OAuth2, Provider, ProviderKind, ProviderName, Variables};
 
 /// A provider that can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -228,14 +218,6 @@ pub fn build(
                 paths,
             )))
         }
-    }
-}
-
-/// Adds the configuration's paths to a provider's own; a path that is listed already gets the
-/// methods that it lacks.
-pub(super) fn add_paths(paths: &mut Vec<AllowedPath>, extra: &[AllowedPath]) {
-    for addition in extra {
-        AllowedPath::add(paths, addition);
     }
 }
 

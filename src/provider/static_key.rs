@@ -78,7 +78,7 @@ pub(super) fn paths(extra: &[AllowedPath]) -> Vec<AllowedPath> {
         post("/embeddings"),
         AllowedPath::new("/models", &[Method::GET]),
     ];
-    super::registry::add_paths(&mut paths, extra);
+    AllowedPath::add_all(&mut paths, extra);
     paths
 }
 

@@ -93,7 +93,7 @@ impl Xai {
             path("/embeddings", Method::POST),
             path("/models", Method::GET),
         ];
-        super::registry::add_paths(&mut paths, settings.extra_paths);
+        AllowedPath::add_all(&mut paths, settings.extra_paths);
         Self {
             name,
             client,

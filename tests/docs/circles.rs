@@ -14,7 +14,6 @@ const STILL_ON_CIRCLES: &[(&str, usize)] = &[
     ("credentials", 24),
     ("daemon", 12),
     ("doctor", 11),
-    ("provider", 20),
     ("proxy", 22),
 ];
 

@@ -100,7 +100,7 @@ impl Codex {
             path("/responses/compact", Method::POST),
             path("/models", Method::GET),
         ];
-        super::registry::add_paths(&mut paths, settings.extra_paths);
+        AllowedPath::add_all(&mut paths, settings.extra_paths);
         Self {
             name,
             client,

@@ -3,14 +3,19 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
-use super::super::jwt::Claims;
-use super::{CLIENT_ID, INFERENCE, PORTAL, SCOPE, invoke_claims, iso};
+use super::super::jwt::{Claims, holds};
 use crate::clock;
 use crate::provider::pool_row::PoolRow;
 use crate::provider::{Layout, Login, LoginTokens, Merge};
+use crate::secret::Secret;
+
+pub(super) const PORTAL: &str = "https://portal.nousresearch.com";
+pub(super) const INFERENCE: &str = "https://inference-api.nousresearch.com/v1";
+pub(super) const CLIENT_ID: &str = "hermes-cli";
+pub(super) const SCOPE: &str = "inference:invoke";
 
 /// The layout of the block `nous`.
 pub(in crate::provider) const LAYOUT: &dyn Layout = &NousBlock;
@@ -284,4 +289,19 @@ fn freshness(one: &Login, other: &Login, now: DateTime<Utc>) -> Option<Ordering>
     obtained(one)
         .zip(obtained(other))
         .map(|(one, other)| one.cmp(&other))
+}
+
+/// The claims of an access token that may call the inference API.
+pub(super) fn invoke_claims(token: &Secret, login: &Login) -> Option<Claims> {
+    let claims = Claims::decode(token.expose())?;
+    let granted = login
+        .fields()
+        .get("scope")
+        .is_some_and(|scope| holds(scope, SCOPE));
+    (granted || claims.has_scope(SCOPE)).then_some(claims)
+}
+
+/// A time as Python's `isoformat` writes it.
+pub(super) fn iso(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, false)
 }

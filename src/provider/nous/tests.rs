@@ -36,7 +36,7 @@ fn grant(answer: Value, renewal: Renewal) -> Grant {
     let Value::Object(answer) = answer else {
         panic!("not an object")
     };
-    Grant { answer, renewal }
+    Grant::new(answer, renewal)
 }
 
 fn kind_and_renewal(login: &Login) -> (Option<BearerKind>, Renewal) {
