@@ -176,7 +176,8 @@ impl Routing {
     /// own, or that with the provider's name in front of it. `None` where routes or aliases take both elsewhere.
     pub fn name_of<'m>(
         &self,
-        (provider, model): (&str, &'m str),
+        provider: &str,
+        model: &'m str,
         home: &str,
         is_provider: impl Fn(&str) -> bool,
     ) -> Option<Cow<'m, str>> {
@@ -480,7 +481,7 @@ mod tests {
         );
         let is_provider = |name: &str| ["nous", "xai"].contains(&name);
         let name = |provider: &str, model: &str| {
-            let name = routing.name_of((provider, model), "nous", is_provider);
+            let name = routing.name_of(provider, model, "nous", is_provider);
             name.map(Cow::into_owned)
         };
         for (provider, model, expected) in [

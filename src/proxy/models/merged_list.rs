@@ -102,8 +102,8 @@ fn merge(rules: &ListRules<'_>, home: usize, lists: &[ListPart]) -> Vec<u8> {
             continue;
         };
         for model in models_in(&list.body) {
-            let own = (name_of(at), &*model.id);
-            let Some(name) = routing.name_of(own, home_name, is_provider) else {
+            let name = routing.name_of(name_of(at), &model.id, home_name, is_provider);
+            let Some(name) = name else {
                 continue;
             };
             let name = name.into_owned();
