@@ -6,8 +6,8 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::units::format_duration;
-use super::unquoted;
 use super::values::base_url_flaw;
+use super::variables::unquoted;
 
 /// What looks a variable up.
 pub type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;

@@ -8,11 +8,11 @@ use toml::de::DeTable;
 use super::error::ConfigError;
 use super::provider::{self, unknown_provider};
 use super::reader::{ConfigReport, TableReader};
+use super::root::Top;
+use super::routing::read as routing;
 use super::table::Table;
 use super::takes::ConfigKey;
-use super::{
-    Config, Guard, Limits, Log, ProviderName, Timeouts, Top, Usage, hook, listen, routing,
-};
+use super::{Config, Guard, Limits, Log, ProviderName, Timeouts, Usage, hook, listen};
 use crate::paths::Environment;
 
 /// Turns the text of `file` into a configuration, or reports everything that is wrong with it.

@@ -10,7 +10,10 @@ use super::form::{AsText, Flag, Optional, Path, Text, Word};
 use super::reader::{ConfigReport, KeyLocation, TableReader, Wrong};
 use super::table::{Table, table};
 use super::writer::SettingsWriter;
-use super::{DEFAULT_PORT, ProviderName, values};
+use super::{ProviderName, values};
+
+/// The port of the original `hermes proxy`, which apps are configured for.
+pub const DEFAULT_PORT: u16 = 8645;
 
 /// Who may use a Unix socket, when the file does not say: its owner.
 const OWNER_ONLY: Mode = Mode(0o600);
@@ -40,7 +43,7 @@ table! {
     pub(super) struct AddressKeys {
         /// An IP address or a network interface, with a port, such as "docker0:8645"; it may appear on this
         /// machine later. `localhost` means 127.0.0.1, which includes `[::1]`; port 0 lets the system choose.
-        address: Option<ListenAddress> = Optional(Text("127.0.0.1:8645", values::listen_address)), or None, on restart;
+        address: Option<ListenAddress> = Optional(Text("127.0.0.1:8645", parse_address)), or None, on restart;
         /// The socket's file; a leading %t is the runtime folder. Mount the folder, not the file, which is
         /// replaced at a restart.
         unix: Option<PathBuf> = Optional(Path("%t/hermes-proxyd/proxy.sock", values::socket_path)), or None, on restart;

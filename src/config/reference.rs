@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use super::hook::Target;
 use super::listen::AddressKeys;
 use super::provider::kind::{KeyFields, LoginUrls};
+use super::root::Top;
 use super::shape::shape;
 use super::table::{KeyText, Table as _};
 use super::takes::{ConfigKey, Takes};
 use super::{
-    Guard, Hook, Limits, Listener, Log, OAuth2, Provider, RouteRule, Routing, Timeouts, Top, Usage,
+    Guard, Hook, Limits, Listener, Log, OAuth2, Provider, RouteRule, Routing, Timeouts, Usage,
     file, provider, written,
 };
 use crate::paths::Environment;

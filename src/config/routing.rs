@@ -6,7 +6,8 @@
 //! in the path and ignores all of this.
 
 mod glob;
-mod read;
+mod model_name;
+pub(super) mod read;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,8 +19,7 @@ use super::{ProviderName, login_providers, values};
 use crate::suggest::did_you_mean;
 
 pub use self::glob::ModelGlob;
-use self::read::{alias, model_glob, model_name};
-pub(super) use self::read::{check, read};
+use self::model_name::{alias, model_glob, model_name};
 
 /// The endpoints that a default model is for: all of them answer with text.
 const CHATS: [&str; 4] = [

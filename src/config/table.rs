@@ -120,3 +120,10 @@ macro_rules! table {
 }
 
 pub(super) use table;
+
+/// The keys of a table that are written.
+pub(super) fn keys_written<T: Table>(table: &T) -> Vec<&'static str> {
+    let mut settings = Vec::new();
+    table.write(&mut SettingsWriter::plain(&mut settings, ""));
+    settings.into_iter().map(|setting| setting.key).collect()
+}

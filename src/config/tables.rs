@@ -148,3 +148,13 @@ impl Limits {
         }
     }
 }
+
+/// Whether `guard.allowed_hosts` may name this host.
+pub fn can_allow_host(name: &str) -> bool {
+    values::host_name(name).is_ok()
+}
+
+/// Whether `guard.allowed_origins` may name this origin.
+pub fn can_allow_origin(origin: &str) -> bool {
+    values::origin(origin).is_ok()
+}

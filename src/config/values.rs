@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use hyper::header::HeaderName;
 use url::{Host, Url};
 
+use super::ProviderName;
 use super::reader::Wrong;
-use super::{ListenAddress, ProviderName, listen};
 use crate::paths::Environment;
 use crate::suggest::did_you_mean;
 
@@ -79,11 +79,6 @@ pub(super) fn provider_name(text: &str) -> Result<ProviderName, Wrong> {
         )
         .into()),
     }
-}
-
-/// An address to bind; the only host name that is resolved is `localhost`, to 127.0.0.1.
-pub(super) fn listen_address(text: &str) -> Result<ListenAddress, Wrong> {
-    listen::parse_address(text)
 }
 
 /// A Unix socket's file, after a leading `~` or `%t` (the runtime folder, as systemd calls it) was

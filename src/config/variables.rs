@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::unquoted;
 use crate::files::{self, FileFlaw, Spot};
 
 /// What is read from the file, each with the names of the process's that win over it.
@@ -84,6 +83,13 @@ impl Variables {
         }
         self.of_file.get(name)
     }
+}
+
+/// The value of an environment variable, without the blanks and quotes around it that shells, unit
+/// files and `.env` files leave there; `None` if nothing remains.
+pub fn unquoted(value: &str) -> Option<&str> {
+    let value = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+    (!value.is_empty()).then_some(value)
 }
 
 fn of_process(name: &str) -> Option<String> {

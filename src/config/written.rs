@@ -1,7 +1,7 @@
 //! A [`Config`], written as the file that would produce it; pure.
 
 use super::Config;
-use super::table::Table;
+use super::table::Table as _;
 use super::writer::{Setting, SettingsWriter};
 
 /// Every setting in the file's order, including those at their defaults. Unset keys without a default
@@ -70,11 +70,4 @@ pub fn to_toml(settings: &[Setting], note: impl Fn(&Setting) -> Option<String>) 
         text.extend([setting.key, " = ", &setting.value, &note, "\n"]);
     }
     text
-}
-
-/// The keys of a table that are written.
-pub(super) fn keys_written<T: Table>(table: &T) -> Vec<&'static str> {
-    let mut settings = Vec::new();
-    table.write(&mut SettingsWriter::plain(&mut settings, ""));
-    settings.into_iter().map(|setting| setting.key).collect()
 }

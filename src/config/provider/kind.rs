@@ -9,9 +9,8 @@ use super::super::changes::Changes;
 use super::super::form::{Form, Optional, Path, Text, Word};
 use super::super::oauth2::OAuth2;
 use super::super::reader::TableReader;
-use super::super::table::{Table, table};
+use super::super::table::{Table, keys_written, table};
 use super::super::writer::SettingsWriter;
-use super::super::written::keys_written;
 use super::super::{ProviderName, values};
 
 /// The types of providers, as the file calls them.

@@ -1,5 +1,7 @@
 //! What a whole file is parsed into, and whether the example holds.
 
+use std::time::Duration;
+
 use hyper::Method;
 use hyper::header::HeaderName;
 use toml::de::DeTable;
@@ -17,6 +19,7 @@ fn an_empty_file_is_the_default() {
 /// of their own.
 #[test]
 fn the_keys_of_the_top_level_are_known_to_the_advice() {
+    use crate::config::root::Top;
     use crate::config::table::Table as _;
 
     let keys = Top::KEYS.iter().chain(Routing::KEYS).map(|(key, _)| *key);
