@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::attempt::RenewalCause;
-use super::handle::Standing;
-use super::keeper::{Keeper, NO_LOGIN};
-use super::knowledge::same;
+use super::keeper::Keeper;
 use super::merge;
+use super::no_login::NO_LOGIN;
+use super::refresh_token::same;
+use super::refreshed::Refreshed;
+use super::standing::Standing;
 use super::status::RenewalResult;
 use super::store::{
     Added, Change, Extent, LoginDestination, LoginStore, LoginUpdate, NewRow, Occasion, Removed,
@@ -22,17 +24,6 @@ const FINAL: &str = "the login came without a refresh token, so it ends with its
 
 /// What is said of a renewed login that can't be written.
 const UNSAVED: &str = "the renewed login can't be saved yet; `hermesctl proxy status` shows why";
-
-/// What came of a refresh that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refreshed {
-    /// How it ended.
-    pub result: RenewalResult,
-    /// Why it failed.
-    pub detail: Option<String>,
-    /// When the credential in use ends.
-    pub expires_at: Option<DateTime<Utc>>,
-}
 
 impl Keeper {
     /// Renews the login whether or not it is due. Someone else's newer login is taken instead. Where a person has `meant`

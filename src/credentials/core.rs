@@ -9,13 +9,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::attempt::{RenewalAttempt, RenewalFailure};
+use super::fault_code;
 use super::grant;
-use super::handle::Standing;
 use super::journal::{JournalEntry, UnsavedLogin};
-use super::keeper::{Initiative, NO_LOGIN};
+use super::keeper_settings::Initiative;
 use super::knowledge::{Knowledge, LoginEvent};
+use super::no_login::{NO_LOGIN, NoLogin};
 use super::notice::NoticeKind;
 use super::schedule::Window;
+use super::standing::Standing;
 use super::status::{
     KeeperStatus, LoginFault, RenewalResult, StandingKind, StatusEvent, StoredLogin,
 };
@@ -78,19 +80,6 @@ pub(super) struct Publication {
     pub(super) granted_at: Option<DateTime<Utc>>,
     /// The login behind the credential, if it is in a store.
     pub(super) login: Option<Arc<Login>>,
-}
-
-/// Why requests can't be served until the user logs in.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum NoLogin<'r> {
-    /// No file holds a login.
-    Gone(&'r str),
-    /// There is one that can't be used.
-    Unusable(&'r str),
-    /// There is a login, but the settings don't fit its tokens.
-    Elsewhere(&'r str),
-    /// There is an older version of one, whose refresh token is spent.
-    Stale(&'r str),
 }
 
 /// Why a login whose refresh token is spent is not renewed.
@@ -357,13 +346,13 @@ impl Core {
     /// A login serves while its access token lives, and is not renewed.
     fn note_stale(&mut self, now: DateTime<Utc>) {
         let known = self.status.last_error.as_ref();
-        if known.is_some_and(|error| error.what.code == super::STALE) {
+        if known.is_some_and(|error| error.what.code == fault_code::STALE) {
             return;
         }
         let command = self.adapter.remedy().command(self.knowledge.is_own());
         let command =
             command.map_or_else(String::new, |command| format!("; run `{command} --force`"));
-        self.failed(super::STALE, &format!("{SPENT}{command}"), now);
+        self.failed(fault_code::STALE, &format!("{SPENT}{command}"), now);
     }
 
     /// There is no login, or one that can't be used.
@@ -590,7 +579,7 @@ impl Core {
                 ("token_endpoint", AttemptFailure::Endpoint(*retry_after))
             }
             RenewalFailure::Claimed => ("token_in_use", AttemptFailure::Store),
-            RenewalFailure::Defect => (super::DEFECT, AttemptFailure::Defect),
+            RenewalFailure::Defect => (fault_code::DEFECT, AttemptFailure::Defect),
         };
         self.timing.failed(over, now);
         self.failed(code, &trouble.to_string(), now);

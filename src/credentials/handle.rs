@@ -10,56 +10,26 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::commands::Refreshed;
+use super::fault_code;
 use super::heartbeat::Pulse;
-use super::keeper::NO_LOGIN;
-use super::pool::{Called, Usable};
-use super::refused_paths::{RefusalStreak, Trials};
+use super::no_login::NO_LOGIN;
+use super::pool::Usable;
+use super::refreshed::Refreshed;
+use super::refused_paths::Trials;
 use super::settings::{Revision, Terms};
+use super::standing::{Snapshot, Standing};
 use super::status::{KeeperStatus, LoginFault, Renewals, StandingKind, StatusEvent};
 use super::store::{Added, Extent, LoginDestination, LoginStore, NewRow, Removed, StoreError};
 use super::timing::{Doubt, SECONDS_OLD};
 use crate::backoff;
 use crate::clock::{self, Clock};
-use crate::provider::{Credential, Grant, Login, Remedy};
+use crate::provider::{Credential, Grant, Remedy};
 
 /// A refused request waits this long for another credential, if a credential's own limit is not
 /// longer: a refresh may take its time, and another program may hold the lock.
 const LONGEST_REPLACEMENT: Duration = Duration::from_secs(20);
 /// The usual time of a renewal: requests wait this much longer for one that is about to begin.
 const RENEWING: Duration = Duration::from_secs(1);
-
-/// The keeper's last snapshot, immutable except for the proof.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    /// Counts credentials: a refusal names the generation that it is about.
-    pub(super) generation: u64,
-    pub(super) standing: Standing,
-    /// The terms by which it was made.
-    pub(super) revision: u64,
-    /// The login behind a credential, for readers with other terms; `None` if it is in no store.
-    pub(super) login: Option<Arc<Login>>,
-    /// No attempt is made before this time.
-    pub(super) retry_at: Option<DateTime<Utc>>,
-    /// Whether the provider has taken this credential at least once.
-    pub(super) proven: Arc<AtomicBool>,
-    /// When it was granted, if it was granted to this process.
-    pub(super) granted_at: Option<DateTime<Utc>>,
-    /// Consecutive refusals of it.
-    pub(super) row: Arc<RefusalStreak>,
-}
-
-/// Whether there is something to send upstream.
-#[derive(Debug, Clone)]
-pub(super) enum Standing {
-    Starting,
-    /// Valid until its `expires_at`, which the reader compares with the clock.
-    Credential(Arc<Credential>),
-    /// There is a login, but no bearer yet.
-    Pending,
-    LoginNeeded(Arc<str>),
-    Unreadable(Arc<str>),
-}
 
 /// What requests ask of the keeper.
 #[derive(Debug)]
@@ -588,19 +558,6 @@ impl CredentialHandle {
         self.ask(|done| Command::Install(grant, place, done)).await
     }
 
-    /// Adds a login that was just granted to the pool, with this label, in place of the one that it replaces, and
-    /// returns its place. `None` if the keeper has ended.
-    pub async fn add(
-        &self,
-        grant: Grant,
-        label: String,
-        replaces: Option<&Called>,
-    ) -> Option<Result<Added, StoreError>> {
-        let replaces = replaces.and_then(Called::seen);
-        let row = NewRow { label, replaces };
-        self.ask(|done| Command::Add(grant, row, done)).await
-    }
-
     /// Takes the login, or all of the provider's, out of the store, if it is still in the file that was `meant`; `None`
     /// when the keeper has ended.
     pub async fn logout(
@@ -618,7 +575,10 @@ impl CredentialHandle {
         told.ok().flatten()
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
         let (done, answer) = oneshot::channel();
         self.commands.send(command(done)).await.ok()?;
         answer.await.ok()
@@ -655,7 +615,7 @@ impl CredentialHandle {
         }
         if let Some(hindrance) = &status.hindrance {
             let what = LoginFault {
-                code: super::UNSAVABLE,
+                code: fault_code::UNSAVABLE,
                 message: hindrance.told(),
             };
             let at = hindrance.at;
@@ -663,7 +623,7 @@ impl CredentialHandle {
         }
         if let Some(unreadable) = &status.unreadable {
             let what = LoginFault {
-                code: super::UNREADABLE,
+                code: fault_code::UNREADABLE,
                 message: unreadable.reason.clone(),
             };
             let at = unreadable.at;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::pool::MAIN;
+use super::login_name::MAIN;
 use super::store::{self, LoginStore, StoreContents, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;

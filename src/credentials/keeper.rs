@@ -16,16 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::RenewalCause;
 use super::core::{Core, Effect, Habits, Publication};
-use super::handle::{Command, CredentialHandle, Ruling, SharedCredential, Snapshot, Standing};
+use super::fault_code;
+use super::handle::{Command, CredentialHandle, Ruling, SharedCredential};
 use super::heartbeat::Heart;
 use super::journal::{Chore, JournalEntry, UnsavedLogin};
+use super::keeper_settings::{Initiative, KeeperSettings};
 use super::knowledge::{LoginEvent, LoginFile};
-use super::notice::{Audience, LoginNotice, NoticeKind};
-use super::pool::{RowNaming, Strategy};
-use super::save_failure::Hindered;
+use super::login_name::RowNaming;
+use super::login_sight::LoginSight;
+use super::no_login::{NO_LOGIN, SUPPRESSED};
+use super::notice::{LoginNotice, NoticeKind};
+use super::pool::Strategy;
 use super::settings::{Revision, Terms};
+use super::standing::{Snapshot, Standing};
 use super::status::KeeperStatus;
-use super::store::{LoginStore, Occasion, Roster, StoreContents, StoreError, StoreStamp};
+use super::store::{LoginStore, Occasion, Roster, StoreContents, StoreError};
 use super::timing::{Doubt, Proof, RefusalAction};
 use crate::clock::{self, Clock};
 use crate::files::{Desk, quoted};
@@ -56,37 +61,6 @@ const LOCK_MARGIN: Duration = Duration::from_secs(5);
 const DISK: Duration = Duration::from_mins(1);
 /// The locks that one step takes, one after the other.
 const LOCKS: u32 = 3;
-/// Why there is no credential without a login.
-pub const NO_LOGIN: &str = "there is no login";
-/// Why there is none if the user removed it with Hermes Agent; it begins with the former.
-pub(super) const SUPPRESSED: &str = "there is no login: it was removed with `hermes auth remove`, so only a new login brings it back";
-
-/// Commands to a keeper.
-#[derive(Debug, Clone)]
-pub struct KeeperSettings {
-    /// About how long before its end a credential is renewed; see `schedule`.
-    pub refresh_lead: Duration,
-    /// The limit of one request to the token endpoint; a lock is awaited longer than that, because
-    /// its holder may be in the middle of one.
-    pub token_timeout: Duration,
-    /// How long a request waits for a credential when it has none. After the provider's 401 it
-    /// waits for another one up to 20 s, if that is longer.
-    pub wait: Duration,
-    /// Whether it renews what is due, or only on request.
-    pub initiative: Initiative,
-    /// Where the user hears of what matters at once.
-    pub audience: Option<Arc<dyn Audience>>,
-}
-
-/// Whether a keeper acts unasked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Initiative {
-    /// It renews what is due.
-    Keeps,
-    /// It looks, and acts on request: another daemon may be the one that keeps the login.
-    Waits,
-}
-
 /// The task that owns a provider's tokens.
 #[derive(Debug)]
 pub struct Keeper {
@@ -128,22 +102,6 @@ pub(super) trait RowOwner: std::fmt::Debug + Send + Sync {
 
     /// Whether a login other than the one of this place serves requests. Must not wait.
     fn others_serve(&self, place: usize) -> bool;
-}
-
-/// What the keeper has seen of the login's files.
-#[derive(Debug, Default)]
-pub(super) struct LoginSight {
-    pub(super) stamps: Vec<StoreStamp>,
-    /// It has looked at the store since its last start.
-    pub(super) looked: bool,
-    /// When its row got another token.
-    pub(super) renewed: Option<Instant>,
-    /// The store could not be read at the last look, and since when.
-    pub(super) unread: Option<DateTime<Utc>>,
-    /// What keeps a renewed login from being saved.
-    pub(super) hindered: Hindered,
-    /// The store's stamps with a login that this keeper fails over.
-    pub(super) distrusted: Option<Vec<StoreStamp>>,
 }
 
 fn lock_limit(settings: &KeeperSettings) -> Duration {
@@ -729,7 +687,7 @@ impl Keeper {
             Ok(()) => self.decide(|core, now| core.take(&Login::none(), now)),
             Err(error) => {
                 let message = format!("the key file can't be read: {error}");
-                self.decide(|core, now| core.failed(super::UNREADABLE, &message, now));
+                self.decide(|core, now| core.failed(fault_code::UNREADABLE, &message, now));
             }
         }
     }

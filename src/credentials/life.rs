@@ -9,11 +9,12 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::DEFECT;
 use super::attempt::RenewalCause;
-use super::handle::{Command, Standing};
+use super::fault_code::DEFECT;
+use super::handle::Command;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
+use super::standing::Standing;
 use super::timing::AttemptFailure;
 
 /// Why a login that makes the keeper fail can't be used.

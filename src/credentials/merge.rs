@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::knowledge::{Knowledge, same};
+use super::knowledge::Knowledge;
+use super::refresh_token::same;
 use super::store::StoreContents;
 use crate::provider::{Login, Merge};
 use crate::secret::Secret;

@@ -15,6 +15,7 @@
 mod attempt;
 mod commands;
 mod core;
+mod fault_code;
 mod file_lock;
 mod grant;
 mod handle;
@@ -22,19 +23,27 @@ mod heartbeat;
 pub mod inspection;
 mod journal;
 mod keeper;
+mod keeper_settings;
 mod knowledge;
 mod leftover;
 mod life;
+mod login_name;
+mod login_sight;
 mod merge;
+mod no_login;
 mod notice;
 mod pool;
+mod refresh_token;
+mod refreshed;
 mod refused_paths;
+mod reload;
 mod remedy;
 mod renewal;
 mod save_failure;
 pub mod schedule;
 mod settings;
 mod spent_tokens;
+mod standing;
 mod status;
 mod store;
 #[cfg(test)]
@@ -43,21 +52,15 @@ mod timing;
 mod unreadable;
 mod write;
 
-/// The code of a keeper that failed by a panic.
-const DEFECT: &str = "keeper_failed";
-/// The code of a store that can't be read.
-const UNREADABLE: &str = "store_unreadable";
-/// The code of a login whose refresh token is spent, while its access token serves.
-const STALE: &str = "login_stale";
-/// The code of a store in which a renewed login could not be saved, so that none is asked for.
-const UNSAVABLE: &str = "store_unusable";
-
-pub use self::commands::Refreshed;
 pub use self::handle::{CredentialHandle, Lease, NoCredential, NotReplaced, Replay};
-pub use self::keeper::{Initiative, Keeper, KeeperSettings, NO_LOGIN};
+pub use self::keeper::Keeper;
+pub use self::keeper_settings::{Initiative, KeeperSettings};
 pub use self::leftover::remove_leftover;
+pub use self::login_name::MAIN;
+pub use self::no_login::NO_LOGIN;
 pub use self::notice::{Audience, LoginNotice, NoticeKind};
-pub use self::pool::{Called, LoginPool, MAIN, NotCalled, PoolEntry, Strategy};
+pub use self::pool::{Called, LoginPool, NotCalled, PoolEntry, Strategy};
+pub use self::refreshed::Refreshed;
 pub use self::remedy::remedy;
 pub use self::settings::Terms;
 pub use self::status::{

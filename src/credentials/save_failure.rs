@@ -9,21 +9,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::keeper::{Initiative, Keeper};
+use super::keeper::Keeper;
+use super::keeper_settings::Initiative;
+use super::login_sight::Hindered;
 use super::notice::NoticeKind;
 use super::remedy::remedy;
 use super::status::{Hindrance, LoginFault, StatusEvent};
 use super::store::StoreError;
-
-/// What prevents a renewal, as far as this keeper knows.
-#[derive(Debug, Default)]
-pub(super) struct Hindered {
-    /// Found at least once.
-    once: bool,
-    /// A renewal has failed for this reason and will be tried again, so only a successful one shows
-    /// that it is over.
-    by_renewal: bool,
-}
 
 impl Keeper {
     /// Looks whether a renewal could be saved.

@@ -326,7 +326,7 @@ async fn a_keeper_that_fails_is_started_again_with_what_it_held() {
             .map(|error| error.what.code)
     };
     world
-        .until("it is told", || code() == Some(super::DEFECT))
+        .until("it is told", || code() == Some(super::fault_code::DEFECT))
         .await;
     assert!(world.handle.keeper_is_well());
     let still = world.handle.credential().await.unwrap();
@@ -360,7 +360,7 @@ async fn a_login_that_the_keeper_fails_over_is_none_until_the_store_changes() {
     ));
     world.two_looks().await;
     let error = world.handle.status().last_error.unwrap().what;
-    assert_eq!(error.code, super::DEFECT);
+    assert_eq!(error.code, super::fault_code::DEFECT);
     assert_eq!(heard("Ended"), 1);
     // What a person asks for is answered.
     assert!(world.handle.refresh().await.is_some());

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use super::UNREADABLE;
-use super::handle::Standing;
+use super::fault_code::UNREADABLE;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
 use super::remedy::remedy;
+use super::standing::Standing;
 use super::status::{LoginFault, StatusEvent, UnreadableStore};
 use super::store::StoreError;
 

@@ -2,7 +2,7 @@
 //! that are written to the rows.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::keeper::{Keeper, RowOwner};
+use super::super::login_name::{LoginName, RowNaming};
 use super::super::settings::Terms;
 use super::super::store::{
     LoginStore, Marking, Meant, Occasion, Roster, RowPlace, RowSeen, StoreError,
 };
 use super::cooldown::Rest;
 use super::kin::{Kin, Sorted};
-use super::{Common, LoginName, PoolLogins, PoolMember, RowNaming, Usable};
+use super::member::{Common, PoolMember};
+use super::strategy::{Strategy, Usable};
 use crate::clock::Clock;
 
 /// So many marks wait to be written; what comes on top is known to this process alone.
@@ -29,6 +31,46 @@ const LOCK_WAIT: Duration = Duration::from_secs(15);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What could not be written is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct PoolLogins {
+    /// The block's, which exists even without a login: a login is made there.
+    pub(super) first: Arc<PoolMember>,
+    /// All of them, in the order in which they are asked.
+    pub(super) all: ArcSwap<Vec<Arc<PoolMember>>>,
+    /// Whether there are rows besides the block.
+    pub(super) has_rows: AtomicBool,
+    pub(super) strategy: Strategy,
+    /// Counts requests.
+    pub(super) turn: Arc<AtomicUsize>,
+    /// Ends the keepers.
+    pub(super) stop: CancellationToken,
+    pub(super) estate: Option<Arc<Estate>>,
+}
+
+impl PoolLogins {
+    /// The same by other terms.
+    pub(super) fn renewed(&self, terms: &Terms) -> Self {
+        let first = Arc::new(self.first.renewed(terms));
+        let all = self.all.load();
+        let all = all.iter().map(|member| {
+            if member.login.place == 0 {
+                first.clone()
+            } else {
+                Arc::new(member.renewed(terms))
+            }
+        });
+        Self {
+            all: ArcSwap::from_pointee(all.collect()),
+            first,
+            has_rows: AtomicBool::new(self.has_rows.load(Ordering::Relaxed)),
+            strategy: terms.strategy,
+            turn: self.turn.clone(),
+            stop: self.stop.clone(),
+            estate: self.estate.clone(),
+        }
+    }
+}
 
 /// A provider's current logins, and the marks that are written for them.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::StoreError;
 use super::document::{open, parse, read_bytes};
+use super::error::StoreError;
 
 /// A smaller file is parsed quickly, and is not kept.
 const WORTHWHILE: usize = 32 * 1024;

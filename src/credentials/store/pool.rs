@@ -4,120 +4,20 @@
 //! Hermes Agent keeps one row in step with the block, so that one is the block's login. Of two rows with the same token
 //! only the first is a login: a refresh token has one keeper.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::change::{Change, LoginUpdate};
 use super::document::block;
-use super::transaction::{Change, LoginUpdate};
-use crate::credentials::pool::MAIN;
+use super::row::RowPlace;
 use crate::credentials::spent_tokens::Spent;
 use crate::provider::pool_row::{self, Failing, FailureMark, FailureReason, PoolRow};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
-
-/// The store and row of a separate login.
-#[derive(Debug, Clone, Eq)]
-pub(in crate::credentials) struct RowPlace {
-    /// The store.
-    pub(in crate::credentials) file: PathBuf,
-    /// The row's id.
-    pub(in crate::credentials) id: String,
-    /// The how manieth of the rows with this id, of which there should be one.
-    pub(in crate::credentials) nth: usize,
-}
-
-impl PartialEq for RowPlace {
-    /// Nearly all rows differ in their ids, and paths are dear to compare.
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.nth == other.nth && self.file == other.file
-    }
-}
-
-/// A row's fields besides its tokens.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::credentials) struct RowFacts {
-    /// The row's id, if it has one.
-    pub(in crate::credentials) id: Option<String>,
-    /// Its name for people.
-    pub(in crate::credentials) label: String,
-    /// Where it came from, in Hermes Agent's words.
-    pub(in crate::credentials) source: String,
-    /// The smallest comes first.
-    pub(in crate::credentials) priority: i64,
-    /// The last mark.
-    pub(in crate::credentials) mark: Marked,
-}
-
-/// The mark of a row, as it was read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::credentials) struct Marked {
-    pub(in crate::credentials) failing: Option<Failing>,
-    pub(in crate::credentials) at: Option<DateTime<Utc>>,
-    pub(in crate::credentials) status: Option<u16>,
-    pub(in crate::credentials) reason: Option<String>,
-    pub(in crate::credentials) ends_at: Option<DateTime<Utc>>,
-    pub(in crate::credentials) failures: u64,
-}
-
-/// A row that is a separate login.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::credentials) struct RowSeen {
-    pub(in crate::credentials) place: RowPlace,
-    pub(in crate::credentials) facts: RowFacts,
-    /// Fingerprints of its tokens; none if it has ended.
-    pub(in crate::credentials) tokens: Vec<String>,
-    /// Fingerprints of the tokens that stay there.
-    pub(in crate::credentials) held: Vec<String>,
-    pub(in crate::credentials) origin: TokenOrigin,
-}
-
-/// The origin of the tokens, if they say so.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::credentials) struct TokenOrigin {
-    /// Whose they are.
-    pub(in crate::credentials) account: Option<String>,
-    /// When they were issued, by the provider's clock.
-    pub(in crate::credentials) issued_at: Option<DateTime<Utc>>,
-}
-
-impl TokenOrigin {
-    fn of(login: &Login) -> Self {
-        Self {
-            account: login.account(),
-            issued_at: login.issued_at(),
-        }
-    }
-
-    /// Whether both are one account's, and these are the older ones.
-    pub(in crate::credentials) fn is_before(&self, other: &Self) -> bool {
-        let is_same = self.account.is_some() && self.account == other.account;
-        let times = self.issued_at.zip(other.issued_at);
-        is_same && times.is_some_and(|(ours, theirs)| ours < theirs)
-    }
-}
-
-/// A row with a token of another login.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::credentials) struct Twin {
-    pub(in crate::credentials) row: RowSeen,
-    /// That login's row; `None` for the block.
-    pub(in crate::credentials) owner: Option<RowPlace>,
-}
-
-/// A store that a roster is made of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RosterSource<'s> {
-    pub(super) file: &'s Path,
-    /// Whether its rows count, since a profile's rows hide those of the root.
-    pub(super) takes_rows: bool,
-    /// Whether it is shared with Hermes Agent.
-    pub(super) is_shared: bool,
-}
 
 /// A row that a person chose, to be replaced or removed.
 #[derive(Debug, Clone, Copy)]
@@ -129,167 +29,8 @@ pub(super) struct ChosenRow<'r> {
     pub(super) were_rotated: bool,
 }
 
-/// A provider's rows, as its stores had them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::credentials) struct Roster {
-    /// The row that follows the block.
-    pub(in crate::credentials) of_block: Option<RowFacts>,
-    /// Fingerprints of the blocks' tokens.
-    pub(in crate::credentials) block_tokens: Vec<String>,
-    /// The others, in no order.
-    pub(in crate::credentials) rows: Vec<RowSeen>,
-    /// Those that a profile's rows hide.
-    pub(in crate::credentials) hidden: Vec<RowSeen>,
-    /// Rows with a token of one of the former, or of the block.
-    pub(in crate::credentials) twins: Vec<Twin>,
-    /// The block that is shared with Hermes Agent: fingerprints of its tokens, and their origin.
-    pub(in crate::credentials) shared_block: Option<(Vec<String>, TokenOrigin)>,
-    /// The files that were read.
-    pub(in crate::credentials) read: Vec<PathBuf>,
-}
-
-impl RowFacts {
-    fn of(entry: PoolRow<'_>) -> Self {
-        let label = entry.label().or(entry.id()).unwrap_or_default();
-        Self {
-            id: entry.id().map(str::to_owned),
-            label: label.to_owned(),
-            source: entry.source().unwrap_or_default().to_owned(),
-            priority: entry.priority(),
-            mark: Marked {
-                failing: entry.failing(),
-                at: entry.marked_at(),
-                status: entry
-                    .failed_with()
-                    .and_then(|status| status.try_into().ok()),
-                reason: entry.failed_for().map(str::to_owned),
-                ends_at: entry.fails_until(),
-                failures: entry.failures(),
-            },
-        }
-    }
-}
-
-impl Roster {
-    /// Adds what a store holds.
-    pub(super) fn add(
-        &mut self,
-        document: &Map<String, Value>,
-        source: RosterSource<'_>,
-        layout: &'static dyn Layout,
-    ) {
-        let RosterSource {
-            file,
-            takes_rows,
-            is_shared,
-        } = source;
-        self.read.push(file.to_owned());
-        let fingerprints = |login: &Login| login.tokens().fingerprints();
-        if let Some(block) = block(&mut document.clone(), layout) {
-            let tokens = fingerprints(&block);
-            self.block_tokens.extend(tokens.iter().cloned());
-            if is_shared && self.shared_block.is_none() && !tokens.is_empty() {
-                self.shared_block = Some((tokens, TokenOrigin::of(&block)));
-            }
-        }
-        let mut ids: Vec<&str> = Vec::new();
-        for entry in entries(document, layout.key()) {
-            let told = PoolRow::new(entry);
-            if told.is_of_block() {
-                if takes_rows {
-                    self.of_block.get_or_insert_with(|| RowFacts::of(told));
-                }
-                continue;
-            }
-            let (Some(id), Some(login)) = (told.id(), pool_row::own_login(layout, entry)) else {
-                continue;
-            };
-            let nth = ids.iter().filter(|known| **known == id).count();
-            ids.push(id);
-            let tokens = fingerprints(&login);
-            let rows = if takes_rows {
-                &mut self.rows
-            } else {
-                &mut self.hidden
-            };
-            rows.push(RowSeen {
-                place: RowPlace {
-                    file: file.to_owned(),
-                    id: id.to_owned(),
-                    nth,
-                },
-                facts: RowFacts::of(told),
-                tokens,
-                held: held(told),
-                origin: TokenOrigin::of(&login),
-            });
-        }
-    }
-
-    /// The label of the row that holds one of these tokens.
-    pub(in crate::credentials) fn label_of(&self, tokens: &[String]) -> Option<String> {
-        let is_it = |row: &&RowSeen| row.tokens.iter().any(|token| tokens.contains(token));
-        let row = self.rows.iter().find(is_it)?;
-        Some(row.facts.label.clone())
-    }
-
-    /// The name of a login of this account that has none of these tokens.
-    pub(in crate::credentials) fn of_account(
-        &self,
-        account: Option<&str>,
-        tokens: &[String],
-    ) -> Option<String> {
-        let account = account?;
-        let is_other = |held: &[String], origin: &TokenOrigin| {
-            let is_it = held.iter().any(|token| tokens.contains(token));
-            !is_it && origin.account.as_deref() == Some(account)
-        };
-        let block = self.shared_block.as_ref();
-        if block.is_some_and(|(held, origin)| is_other(held, origin)) {
-            let label = self.of_block.as_ref().map(|facts| facts.label.clone());
-            return Some(label.unwrap_or_else(|| MAIN.to_owned()));
-        }
-        let mut rows = self.rows.iter();
-        let row = rows.find(|row| is_other(&row.tokens, &row.origin))?;
-        Some(row.facts.label.clone())
-    }
-
-    /// Leaves each token to one login: to the block, else to the first row that has it.
-    pub(in crate::credentials) fn without_twins(mut self) -> Self {
-        // The first one that had it, in order.
-        let mut taken: HashMap<String, (usize, Option<RowPlace>)> = HashMap::new();
-        let mut turn = 0_usize;
-        for token in &self.block_tokens {
-            taken.insert(token.clone(), (turn, None));
-        }
-        for is_hidden in [false, true] {
-            let rows = if is_hidden {
-                &mut self.hidden
-            } else {
-                &mut self.rows
-            };
-            for row in std::mem::take(rows) {
-                let owners = row.tokens.iter().filter_map(|token| taken.get(token));
-                let owner = owners.min_by_key(|(turn, _)| *turn);
-                let owner = owner.map(|(_, owner)| owner.clone());
-                turn = turn.saturating_add(1);
-                let keeper = owner.clone().unwrap_or_else(|| Some(row.place.clone()));
-                for token in &row.tokens {
-                    let first = taken.entry(token.clone());
-                    first.or_insert_with(|| (turn, keeper.clone()));
-                }
-                match owner {
-                    Some(owner) => self.twins.push(Twin { row, owner }),
-                    None => rows.push(row),
-                }
-            }
-        }
-        self
-    }
-}
-
 /// Fingerprints of the tokens in a row.
-fn held(row: PoolRow<'_>) -> Vec<String> {
+pub(super) fn held(row: PoolRow<'_>) -> Vec<String> {
     let tokens = row.refresh().into_iter().chain(row.access());
     tokens.map(|token| token.fingerprint()).collect()
 }

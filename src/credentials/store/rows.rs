@@ -7,9 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::contents::StoreContents;
 use super::document::{self, block, read_object};
-use super::pool::{self, ChosenRow, Marking, Meant, Roster, RosterSource, RowPlace, RowRemoval};
-use super::{LoginStore, StoreContents, StoreError, Transaction};
+use super::error::StoreError;
+use super::login_store::LoginStore;
+use super::pool::{self, ChosenRow, Marking, Meant, RowRemoval};
+use super::roster::{Roster, RosterSource};
+use super::row::RowPlace;
 use crate::credentials::journal::RefreshJournal;
 use crate::credentials::spent_tokens::Spent;
 use crate::credentials::write;
@@ -272,31 +276,6 @@ impl LoginStore {
                 Ok(changed)
             })
             .await
-    }
-
-    /// The same as [`LoginStore::open`], for a logout: without a block, all rows go.
-    pub(in crate::credentials) async fn open_to_remove(
-        &self,
-        limit: Duration,
-    ) -> Result<Transaction, StoreError> {
-        let transaction = self.open(limit).await?;
-        if transaction.found.is_some() {
-            return Ok(transaction);
-        }
-        let rows = self.work(|store| Ok(store.roster()?.rows)).await?;
-        let Some(row) = rows.into_iter().next() else {
-            return Ok(transaction);
-        };
-        drop(transaction);
-        let mut transaction = self.open_at(&row.place.file, limit).await?;
-        transaction.found = Some(StoreContents {
-            login: Login::empty(self.layout),
-            mirror: None,
-            rows: Vec::new(),
-            source: row.place.file,
-            broken: None,
-        });
-        Ok(transaction)
     }
 }
 

@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::document::{read_object, rewritten, stamp_document};
-use super::pool::RosterSource;
-use super::{Extent, LoginStore, Removed, Roster, StoreContents, StoreError, pool};
+use super::change::{Change, Extent, LoginUpdate, Removed};
+use super::contents::StoreContents;
+use super::document::{read_object, stamp_document};
+use super::error::StoreError;
+use super::login_store::LoginStore;
+use super::pool;
+use super::roster::{Roster, RosterSource};
+use super::rotation::rewritten;
 use crate::credentials::file_lock::FileLock;
-use crate::credentials::knowledge::same;
+use crate::credentials::refresh_token::same;
 use crate::credentials::write::{self, PreparedStore};
 use crate::files;
 use crate::provider::Login;
@@ -29,27 +34,6 @@ pub(in crate::credentials) struct Transaction {
     /// Fingerprints of the current and former tokens of the login in use.
     pub(super) known: Vec<String>,
     pub(super) locks: Vec<FileLock>,
-}
-
-/// A commit's effects besides writing the login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::credentials) enum Change {
-    /// Pool entries with the old tokens get the new ones.
-    Rotated,
-    /// The same, and the user has logged in: the store notes that for Hermes Agent.
-    LoggedIn,
-    /// Pool entries and mirrors with the dead tokens are removed.
-    Quarantined,
-}
-
-/// A login that takes the place of another one.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::credentials) struct LoginUpdate<'l> {
-    /// The login whose tokens are replaced or dead; entries and mirrors that hold them follow.
-    pub(in crate::credentials) old: &'l Login,
-    pub(in crate::credentials) login: &'l Login,
-    pub(in crate::credentials) change: Change,
-    pub(in crate::credentials) now: DateTime<Utc>,
 }
 
 impl Transaction {
