@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::files::quoted;
+use crate::files::{chmod_private, chown_to};
 use crate::suggest::did_you_mean;
 
 /// Why client keys can't be read or changed. The file is still whole and unchanged, and the keys in force stay the
@@ -141,8 +141,8 @@ impl ClientsError {
     /// The command that makes the file usable again without losing a key, if there is one.
     pub fn command(&self) -> Option<String> {
         match self {
-            Self::Exposed { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
-            Self::Foreign { file, ours, .. } => Some(give(file, *ours)),
+            Self::Exposed { file, .. } => Some(chmod_private(file)),
+            Self::Foreign { file, ours, .. } => Some(chown_to(*ours, file)),
             Self::Read { file, source } if source.kind() == ErrorKind::PermissionDenied => {
                 permit(file)
             }
@@ -172,10 +172,6 @@ impl ClientsError {
     }
 }
 
-fn give(file: &Path, ours: u32) -> String {
-    format!("sudo chown -h {ours} {}", quoted(file))
-}
-
 /// A remedy for a file that another user owns or that its owner can't read.
 #[cfg(unix)]
 fn permit(file: &Path) -> Option<String> {
@@ -185,9 +181,9 @@ fn permit(file: &Path) -> Option<String> {
         rustix::process::geteuid().as_raw(),
     );
     if there.uid() != ours {
-        return Some(give(file, ours));
+        return Some(chown_to(ours, file));
     }
-    Some(format!("chmod 600 {}", quoted(file)))
+    Some(chmod_private(file))
 }
 
 #[cfg(not(unix))]

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::StoreError;
-use crate::files::quoted;
+use crate::files::{chmod_private, chown_to, quoted};
 
 /// The command that makes a store usable again, if one does. After a file was moved aside, `login`
 /// adopts the login from the mirror, or makes a new one. Asks for the files' owners, so it waits for
@@ -16,7 +16,7 @@ pub fn remedy(error: &StoreError, login: Option<String>) -> Option<String> {
         StoreError::Lock { file, source } => free(file, source.kind()),
         StoreError::Write { file, source } => make_room(file, source.kind()),
         StoreError::Foreign { file, ours, .. } => give(file, *ours),
-        StoreError::Writable { file, .. } => Some(format!("chmod 600 {}", quoted(file))),
+        StoreError::Writable { file, .. } => Some(chmod_private(file)),
         StoreError::LockHeld { .. }
         | StoreError::Restless { .. }
         | StoreError::RowGone { .. }
@@ -133,8 +133,7 @@ fn permit(_file: &Path) -> Option<String> {
 /// Makes us the owner of a file or a folder, but not of a link's target, which may belong to any
 /// user.
 fn give(path: &Path, ours: u32) -> Option<String> {
-    let command = format!("sudo chown -h {ours} {}", quoted(path));
-    Some(command).filter(|_| !path.is_symlink())
+    Some(chown_to(ours, path)).filter(|_| !path.is_symlink())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! files as that user (`spot`).
 
 mod access;
+mod advice;
 mod disk_space;
 mod lock;
 mod offload;
@@ -15,6 +16,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 pub use access::{FileFlaw, Spot};
+pub use advice::{chmod_private, chown_to, quoted};
 pub use disk_space::has_room;
 pub use lock::{Locked, lock};
 pub use offload::{Desk, LIMIT};
@@ -141,16 +143,6 @@ fn temporary_prefix(target: &Path, tag: Option<&str>) -> Option<OsString> {
         prefix.push(".");
     }
     Some(prefix)
-}
-
-/// A path as a shell takes it, on one line.
-pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Removes our temporary files beside a file that a killed process left: those with this tag, and those without
