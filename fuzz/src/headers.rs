@@ -1,6 +1,7 @@
 //! Only listed fields reach the provider, and none that concerns a connection reaches the client.
 
 use hermes_proxy::config::{BodyKind, UserAgent};
+use hermes_proxy::proxy::fields::Fields;
 use hermes_proxy::proxy::headers::{self, Passing};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -42,7 +43,8 @@ pub fn run(bytes: &[u8]) {
             agent,
             body: BodyKind::Json,
         };
-        let passed = headers::to_upstream(&client, &passing);
+        let sent: Fields = client.iter().collect();
+        let passed = headers::to_upstream(&sent, &passing);
         for (name, value) in &passed {
             let listed =
                 PASSING.contains(&name.as_str()) || name.as_str().starts_with("x-stainless-");

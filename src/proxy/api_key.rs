@@ -7,9 +7,9 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use hyper::HeaderMap;
 use zeroize::Zeroizing;
 
+use super::fields::Fields;
 use crate::clients::{ClientIdentity, KEY_PREFIX, LONGEST_KEY};
 use crate::config::KEY_FIELDS;
 
@@ -44,7 +44,7 @@ pub enum Presented {
 /// The API key of a request, and its client. `identify` checks one candidate; the usual request has
 /// one.
 pub fn find<C>(
-    headers: &HeaderMap,
+    headers: &Fields,
     identify: impl Fn(&[u8]) -> ClientIdentity<C>,
 ) -> (Presented, Option<C>) {
     let mut search = KeySearch {
@@ -52,13 +52,12 @@ pub fn find<C>(
         best: Presented::Nothing,
         left: MOST_CANDIDATES,
     };
-    for (name, value) in headers {
-        let name = name.as_str();
-        let field = KEY_FIELDS.iter().find(|field| name == **field);
+    for (name, value) in headers.iter() {
+        let field = KEY_FIELDS.iter().find(|field| name == field.as_bytes());
         let Some(field) = field else {
             continue;
         };
-        if let Some(client) = search.field(field, value.as_bytes().trim_ascii()) {
+        if let Some(client) = search.field(field, value.trim_ascii()) {
             return (Presented::Valid, Some(client));
         }
     }
@@ -199,18 +198,13 @@ fn unquoted(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderName;
-
     use super::*;
 
     const KEY: &str = "hpx-0123456789";
     const TOKEN: &str = "key of another proxy";
 
     fn found(fields: &[(&'static str, &str)]) -> Presented {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), value.parse().unwrap());
-        }
+        let headers = fields.iter().copied().collect();
         let (presented, client) = find(&headers, |key| match key {
             _ if key == KEY.as_bytes() || key == TOKEN.as_bytes() => ClientIdentity::Client(()),
             b"dead token" => ClientIdentity::Revoked,
@@ -325,8 +319,7 @@ mod tests {
         let looks = std::cell::Cell::new(0);
         let count = |value: &str| {
             looks.set(0);
-            let mut headers = HeaderMap::new();
-            headers.append("authorization", value.parse().unwrap());
+            let headers = [("authorization", value)].into_iter().collect();
             find(&headers, |_| {
                 looks.set(looks.get() + 1);
                 ClientIdentity::<()>::Unknown

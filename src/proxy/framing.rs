@@ -17,15 +17,16 @@ mod tests;
 mod violation;
 
 use bytes::{Bytes, BytesMut};
-use hyper::Request;
+use hyper::{Method, Uri, Version};
 
 pub use self::answer::{AnswerHead, AnswerReader};
 use self::body::BodyReader;
 use self::head::RequestHeadProgress;
 pub(super) use self::head::is_target;
 use self::lines::LineProgress;
-pub(super) use self::reuse::give_back;
+pub(super) use self::reuse::{give_back, name};
 pub use self::violation::Violation;
+use super::fields::Fields;
 
 /// Field lines that a request may have.
 pub const MOST_FIELDS: usize = 100;
@@ -45,9 +46,22 @@ pub enum Length {
 
 /// A request's head.
 #[derive(Debug)]
+pub struct Head {
+    /// Its method.
+    pub method: Method,
+    /// Its target, which is a path.
+    pub uri: Uri,
+    /// Its version.
+    pub version: Version,
+    /// Its fields.
+    pub headers: Fields,
+}
+
+/// A request's head, and what it says of its body and its connection.
+#[derive(Debug)]
 pub struct RequestHead {
     /// The head itself.
-    pub request: Request<()>,
+    pub head: Head,
     /// The body behind it.
     pub length: Length,
     /// The client waits for `100 Continue` before it sends the body.

@@ -6,17 +6,15 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, HeaderValue, ORIGIN};
-use hyper::{HeaderMap, Method};
+use hyper::Method;
+use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
 
 use super::api_key::Presented;
 use super::error::{ErrorKind, ProxyError};
+use super::fields::{Fields, text};
 use crate::clients::KEY_LENGTH;
 use crate::config::{self, Guard};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What reverse proxies, tunnels and content networks add to the requests that they pass on.
 const FORWARDING: [&str; 19] = [
     "forwarded",
@@ -85,7 +83,7 @@ impl RequestContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted<'h> {
     /// The listed web page that asks.
-    pub origin: Option<&'h HeaderValue>,
+    pub origin: Option<&'h [u8]>,
     /// Its browser only asks what it may send (Fetch standard, CORS preflight).
     pub is_preflight: bool,
     /// A link on another site's page was followed, which is good for a page of ours and nothing else:
@@ -99,13 +97,12 @@ pub struct Admitted<'h> {
 /// 403 `host_not_allowed`, `origin_not_allowed` or `peer_not_allowed`, 401 `invalid_client_key`.
 pub fn admit<'h>(
     method: &Method,
-    headers: &'h HeaderMap,
+    headers: &'h Fields,
     arrival: &RequestContext,
     rules: &Guard,
 ) -> Result<Admitted<'h>, ProxyError> {
     let forwarded = forwarded_by(headers);
-    let is_question =
-        *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_question = *method == Method::OPTIONS && headers.has(ACCESS_CONTROL_REQUEST_METHOD);
     // A browser sends no key with this question, and learns nothing but what it may send. Through a
     // reverse proxy it comes under the proxy's name and user, which only a key lets in.
     let preflight = |origin| Admitted {
@@ -152,40 +149,40 @@ pub fn foreign_page() -> ProxyError {
 enum RequestingPage<'h> {
     /// None, or one of ours.
     None,
-    Listed(&'h HeaderValue),
+    Listed(&'h [u8]),
     /// A link on a page of another site was followed.
     Link,
 }
 
 /// The field that shows that a request came through a reverse proxy or tunnel. One on this machine
 /// may run as our own user, or as root, while its client can be anywhere.
-fn forwarded_by(headers: &HeaderMap) -> Option<&str> {
-    let mut names = headers.keys().map(HeaderName::as_str);
-    names.find(|name| is_forwarding(name))
+fn forwarded_by(headers: &Fields) -> Option<&str> {
+    let name = headers.names().find(|name| is_forwarding(name))?;
+    std::str::from_utf8(name).ok()
 }
 
-fn is_forwarding(name: &str) -> bool {
+fn is_forwarding(name: &[u8]) -> bool {
     // Most names of a request begin like none of them, or like those of OpenAI's SDKs.
     let may_be = matches!(
-        name.as_bytes().first(),
+        name.first(),
         Some(b'c' | b'f' | b'n' | b'r' | b't' | b'v' | b'x')
     );
     may_be
-        && !name.starts_with("x-stainless-")
-        && (FORWARDING.contains(&name)
+        && !name.starts_with(b"x-stainless-")
+        && (FORWARDING.iter().any(|known| known.as_bytes() == name)
             || FORWARDING_PREFIXES
                 .iter()
-                .any(|prefix| name.starts_with(prefix)))
+                .any(|prefix| name.starts_with(prefix.as_bytes())))
 }
 
 /// The one `Origin` of a request, if it is on the list: such a page may read every answer, also why
 /// it was refused.
-pub fn listed_origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Option<&'h HeaderValue> {
-    let mut origins = headers.get_all(ORIGIN).iter();
+pub fn listed_origin<'h>(headers: &'h Fields, rules: &Guard) -> Option<&'h [u8]> {
+    let mut origins = headers.all(&ORIGIN);
     let (Some(origin), None) = (origins.next(), origins.next()) else {
         return None;
     };
-    is_listed(origin.as_bytes(), rules).then_some(origin)
+    is_listed(origin, rules).then_some(origin)
 }
 
 /// Whether a web page of this origin is on the list.
@@ -274,20 +271,20 @@ fn refused_key(presented: Presented, why: &str) -> ProxyError {
 }
 
 /// The name that a request calls us by, without the port.
-fn one_host(headers: &HeaderMap) -> Result<&str, ProxyError> {
+fn one_host(headers: &Fields) -> Result<&str, ProxyError> {
     let refused = |message: &str| Err(ProxyError::new(ErrorKind::HostNotAllowed, message));
-    let mut hosts = headers.get_all(HOST).iter();
+    let mut hosts = headers.all(&HOST);
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return refused("a request needs exactly one Host header");
     };
-    let Some(name) = host.to_str().ok().and_then(name_of) else {
+    let Some(name) = text(host).and_then(name_of) else {
         return refused("the Host header is not a host name with an optional port");
     };
     Ok(name)
 }
 
 fn host(
-    headers: &HeaderMap,
+    headers: &Fields,
     arrival: &RequestContext,
     (rules, forwarded): (&Guard, Option<&str>),
 ) -> Result<(), ProxyError> {
@@ -330,20 +327,19 @@ fn host(
 
 /// Whether a request could come from a web page: such a request has an `Origin` or fetch metadata.
 /// `Sec-Fetch-Mode` alone does not count, since Node's fetch sends it from servers.
-pub fn may_be_a_page(headers: &HeaderMap) -> bool {
+pub fn may_be_a_page(headers: &Fields) -> bool {
     // One pass over what is there, which costs less than to look for each.
-    headers.keys().any(|name| {
-        name == ORIGIN
-            || matches!(
-                name.as_str(),
-                "sec-fetch-site" | "sec-fetch-dest" | "sec-fetch-user"
-            )
+    headers.names().any(|name| {
+        matches!(
+            name,
+            b"origin" | b"sec-fetch-site" | b"sec-fetch-dest" | b"sec-fetch-user"
+        )
     })
 }
 
 /// Whether a web page may send a body of this type without asking first (Fetch standard,
 /// CORS-safelisted request headers).
-pub fn needs_no_preflight(kind: &HeaderValue) -> bool {
+pub fn needs_no_preflight(kind: &[u8]) -> bool {
     let essence = super::headers::essence(kind);
     let safe = [
         "text/plain",
@@ -387,15 +383,15 @@ fn name_of(value: &str) -> Option<&str> {
     (valid && known).then_some(name)
 }
 
-fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<RequestingPage<'h>, ProxyError> {
+fn origin<'h>(headers: &'h Fields, rules: &Guard) -> Result<RequestingPage<'h>, ProxyError> {
     if !may_be_a_page(headers) {
         return Ok(RequestingPage::None);
     }
     let refused = |message: String| ProxyError::new(ErrorKind::OriginNotAllowed, message);
-    let mut origins = headers.get_all(ORIGIN).iter();
+    let mut origins = headers.all(&ORIGIN);
     match (origins.next(), origins.next()) {
         (Some(origin), None) => {
-            if is_listed(origin.as_bytes(), rules) {
+            if is_listed(origin, rules) {
                 return Ok(RequestingPage::Listed(origin));
             }
             if origin.is_empty() {
@@ -405,21 +401,18 @@ fn origin<'h>(headers: &'h HeaderMap, rules: &Guard) -> Result<RequestingPage<'h
                         .to_owned(),
                 ));
             }
-            let origin: String = String::from_utf8_lossy(origin.as_bytes())
-                .chars()
-                .take(100)
-                .collect();
+            let origin: String = String::from_utf8_lossy(origin).chars().take(100).collect();
             Err(refused(unlisted(&origin)).about(&origin))
         }
         (Some(_), Some(_)) => Err(refused(
             "a request has at most one Origin header".to_owned(),
         )),
         (None, _) => {
-            let field = |name| headers.get(name).map(HeaderValue::as_bytes);
-            let is_foreign = matches!(field(SEC_FETCH_SITE), Some(b"cross-site" | b"same-site"));
+            let field = |name| headers.get(name);
+            let is_foreign = matches!(field("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
             // A frame or an object on that page would be one more way to look at ours.
-            let is_link = field(SEC_FETCH_MODE) == Some(b"navigate")
-                && field(SEC_FETCH_DEST) == Some(b"document");
+            let is_link = field("sec-fetch-mode") == Some(b"navigate")
+                && field("sec-fetch-dest") == Some(b"document");
             match (is_foreign, is_link) {
                 (false, _) => Ok(RequestingPage::None),
                 (true, true) => Ok(RequestingPage::Link),

@@ -8,18 +8,20 @@ use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION,
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    TRANSFER_ENCODING, USER_AGENT, VARY,
+    TRANSFER_ENCODING, VARY,
 };
 
+use super::fields::{Fields, text};
+use super::framing;
 use crate::config::{BodyKind, UserAgent};
 use crate::provider::{BaseUrl, Credential};
 
 /// The marks of the daemons that a request went through, so that a loop ends at its first turn.
-const MARKS: HeaderName = HeaderName::from_static("x-hermes-via");
+const MARKS: &str = "x-hermes-via";
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// What asks for an answer that can be read as it passes.
-const PLAIN: HeaderValue = HeaderValue::from_static("identity");
-const STAINLESS: &str = "x-stainless-";
+const PLAIN: &[u8] = b"identity";
+const JSON: &[u8] = b"application/json";
 const CORS: &str = "access-control-";
 /// What the names of our own response fields begin with.
 const OURS: &str = "x-hermes-";
@@ -33,18 +35,18 @@ const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-herme
                        x-ratelimit-reset-tokens";
 
 /// Whether a request field always passes.
-fn is_forwarded(name: &str) -> bool {
+fn is_forwarded(name: &[u8]) -> bool {
     matches!(
         name,
-        "accept"
-            | "accept-encoding"
-            | "accept-language"
-            | "content-type"
-            | "content-length"
-            | "content-encoding"
-            | "openai-beta"
-            | "idempotency-key"
-    ) || name.starts_with(STAINLESS)
+        b"accept"
+            | b"accept-encoding"
+            | b"accept-language"
+            | b"content-type"
+            | b"content-length"
+            | b"content-encoding"
+            | b"openai-beta"
+            | b"idempotency-key"
+    ) || name.starts_with(b"x-stainless-")
 }
 
 /// Whether a response field never passes: those of one connection (RFC 9110 §7.6.1), those
@@ -91,7 +93,7 @@ pub struct Passing<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Onward<'a> {
     /// What the client sent.
-    pub(super) client: &'a HeaderMap,
+    pub(super) client: &'a Fields,
     /// What of it passes.
     pub(super) passing: Passing<'a>,
     /// Whether the answer has to be one that can be read as it passes.
@@ -104,34 +106,35 @@ pub(super) struct Onward<'a> {
 }
 
 impl Onward<'_> {
-    /// Gives one field after the other: the client's that pass in their order, each as often as it came, then ours.
-    pub(super) fn each(&self, put: &mut dyn FnMut(&HeaderName, &HeaderValue)) {
+    /// Gives one field after the other, name and value: the client's that pass in their order, each as often as it came, then
+    /// ours.
+    pub(super) fn each(&self, put: &mut dyn FnMut(&[u8], &[u8])) {
         let Passing { agent, body, .. } = self.passing;
         let json = json_type(self.client).filter(|_| !keeps_type(self.client, body));
-        let mut has_type = self.is_set(&CONTENT_TYPE);
-        for (name, value) in self.client {
-            if name == CONTENT_TYPE {
+        let mut has_type = self.is_set(b"content-type");
+        for (name, value) in self.client.iter() {
+            if name == b"content-type" {
                 if !std::mem::replace(&mut has_type, true) {
-                    put(name, json.as_ref().unwrap_or(value));
+                    put(name, json.unwrap_or(value));
                 }
             } else if self.passes(name) && !self.is_replaced(name) {
                 put(name, value);
             }
         }
         if let Some(json) = json.filter(|_| !has_type) {
-            put(&CONTENT_TYPE, &json);
+            put(b"content-type", json);
         }
-        if agent == UserAgent::Own && !self.is_set(&USER_AGENT) {
-            put(&USER_AGENT, &HeaderValue::from_static(crate::USER_AGENT));
+        if agent == UserAgent::Own && !self.is_set(b"user-agent") {
+            put(b"user-agent", crate::USER_AGENT.as_bytes());
         }
-        if self.is_plain && !self.is_set(&ACCEPT_ENCODING) {
-            put(&ACCEPT_ENCODING, &PLAIN);
+        if self.is_plain && !self.is_set(b"accept-encoding") {
+            put(b"accept-encoding", PLAIN);
         }
-        if let Some(own) = self.mark.filter(|_| !self.is_set(&MARKS)) {
-            for before in self.client.get_all(MARKS) {
-                put(&MARKS, before);
+        if let Some(own) = self.mark.filter(|_| !self.is_set(MARKS.as_bytes())) {
+            for before in self.client.all(MARKS) {
+                put(MARKS.as_bytes(), before);
             }
-            put(&MARKS, own);
+            put(MARKS.as_bytes(), own.as_bytes());
         }
         let Some(credential) = self.credential else {
             return;
@@ -140,56 +143,74 @@ impl Onward<'_> {
         while let Some((name, value)) = fields.next() {
             let is_bearers = *name == AUTHORIZATION && !credential.authorization.is_empty();
             if !is_bearers && !fields.as_slice().iter().any(|(later, _)| later == name) {
-                put(name, value);
+                put(name.as_str().as_bytes(), value.as_bytes());
             }
         }
         if !credential.authorization.is_empty() {
-            put(&AUTHORIZATION, &credential.authorization);
+            put(b"authorization", credential.authorization.as_bytes());
         }
     }
 
-    /// All of them.
+    /// All of them, for HTTP/2. What is secret keeps out of the tables of its compression.
     pub(super) fn map(&self) -> HeaderMap {
         let mut fields = HeaderMap::with_capacity(self.client.len() + 4);
         self.each(&mut |name, value| {
-            fields.append(name.clone(), value.clone());
+            let value = HeaderValue::from_bytes(value);
+            if let (Some(name), Ok(mut value)) = (framing::name(name), value) {
+                value.set_sensitive(self.is_secret(&name));
+                fields.append(name, value);
+            }
         });
         fields
     }
 
+    /// Whether a field of the credential must not be shown.
+    fn is_secret(&self, name: &HeaderName) -> bool {
+        let is_it = |(own, value): &(HeaderName, HeaderValue)| own == name && value.is_sensitive();
+        *name == AUTHORIZATION
+            || self
+                .credential
+                .is_some_and(|credential| credential.headers.iter().any(is_it))
+    }
+
     /// Whether a client's field passes that is not the body's type.
-    fn passes(&self, name: &HeaderName) -> bool {
+    fn passes(&self, name: &[u8]) -> bool {
         let Passing {
             extra,
             prefix,
             agent,
             ..
         } = self.passing;
-        is_forwarded(name.as_str())
-            || extra.contains(name)
-            || prefix.is_some_and(|prefix| name.as_str().starts_with(prefix))
-            || (agent == UserAgent::Client && name == USER_AGENT)
+        is_forwarded(name)
+            || extra.iter().any(|extra| is(extra, name))
+            || prefix.is_some_and(|prefix| name.starts_with(prefix.as_bytes()))
+            || (agent == UserAgent::Client && name == b"user-agent")
     }
 
     /// Whether the provider gets ours instead.
-    fn is_replaced(&self, name: &HeaderName) -> bool {
-        (name == USER_AGENT && self.passing.agent == UserAgent::Own)
-            || (name == ACCEPT_ENCODING && self.is_plain)
+    fn is_replaced(&self, name: &[u8]) -> bool {
+        (name == b"user-agent" && self.passing.agent == UserAgent::Own)
+            || (name == b"accept-encoding" && self.is_plain)
             || self.is_set(name)
     }
 
     /// Whether the credential has this field.
-    fn is_set(&self, name: &HeaderName) -> bool {
+    fn is_set(&self, name: &[u8]) -> bool {
         self.credential.is_some_and(|credential| {
-            (name == AUTHORIZATION && !credential.authorization.is_empty())
-                || credential.headers.iter().any(|(own, _)| own == name)
+            (name == b"authorization" && !credential.authorization.is_empty())
+                || credential.headers.iter().any(|(own, _)| is(own, name))
         })
     }
 }
 
+/// Whether a field goes by this name.
+fn is(name: &HeaderName, field: &[u8]) -> bool {
+    name.as_str().as_bytes() == field
+}
+
 /// What the provider gets of a client's fields, without what is ours: the listed ones in their order, each as often as
 /// it came.
-pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
+pub fn to_upstream(client: &Fields, passing: &Passing<'_>) -> HeaderMap {
     let onward = Onward {
         client,
         passing: *passing,
@@ -202,18 +223,17 @@ pub fn to_upstream(client: &HeaderMap, passing: &Passing<'_>) -> HeaderMap {
 
 /// What a body's type has to be upstream, where the client says something else, or more than one
 /// thing: a body is JSON by what it is asked for.
-fn json_type(client: &HeaderMap) -> Option<HeaderValue> {
-    let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
-    let has_body = client.contains_key(TRANSFER_ENCODING)
+fn json_type(client: &Fields) -> Option<&'static [u8]> {
+    let has_body = client.has(TRANSFER_ENCODING)
         || client
             .get(CONTENT_LENGTH)
-            .is_some_and(|length| !is_empty(length));
-    (has_body && !says_json(client)).then(|| HeaderValue::from_static("application/json"))
+            .is_some_and(|length| length != b"0");
+    (has_body && !says_json(client)).then_some(JSON)
 }
 
 /// Whether a body keeps the type that the client says, where bodies of this kind are taken.
-pub(super) fn keeps_type(client: &HeaderMap, taken: BodyKind) -> bool {
-    let kinds = || client.get_all(CONTENT_TYPE).iter();
+pub(super) fn keeps_type(client: &Fields, taken: BodyKind) -> bool {
+    let kinds = || client.all(&CONTENT_TYPE);
     match taken {
         BodyKind::Json => false,
         BodyKind::Multipart => kinds().next().is_some() && kinds().all(is_multipart),
@@ -222,28 +242,28 @@ pub(super) fn keeps_type(client: &HeaderMap, taken: BodyKind) -> bool {
 }
 
 /// Whether the client says that its body is JSON.
-pub(super) fn says_json(client: &HeaderMap) -> bool {
-    let mut kinds = client.get_all(CONTENT_TYPE).iter();
+pub(super) fn says_json(client: &Fields) -> bool {
+    let mut kinds = client.all(&CONTENT_TYPE);
     kinds.next().is_some_and(is_json) && kinds.all(is_json)
 }
 
 /// Whether the client says that its body is a form.
-pub(super) fn is_form(client: &HeaderMap) -> bool {
-    let mut kinds = client.get_all(CONTENT_TYPE).iter();
+pub(super) fn is_form(client: &Fields) -> bool {
+    let mut kinds = client.all(&CONTENT_TYPE);
     kinds.any(is_multipart)
 }
 
-fn is_multipart(kind: &HeaderValue) -> bool {
-    essence(kind).eq_ignore_ascii_case("multipart/form-data") && !kind.as_bytes().contains(&b',')
+fn is_multipart(kind: &[u8]) -> bool {
+    essence(kind).eq_ignore_ascii_case("multipart/form-data") && !kind.contains(&b',')
 }
 
-fn is_json(kind: &HeaderValue) -> bool {
-    essence(kind).eq_ignore_ascii_case("application/json") && !kind.as_bytes().contains(&b',')
+fn is_json(kind: &[u8]) -> bool {
+    essence(kind).eq_ignore_ascii_case("application/json") && !kind.contains(&b',')
 }
 
 /// A media type without its parameters; empty if it is not text.
-pub(super) fn essence(kind: &HeaderValue) -> &str {
-    let kind = kind.to_str().unwrap_or_default();
+pub(super) fn essence(kind: &[u8]) -> &str {
+    let kind = text(kind).unwrap_or_default();
     kind.split([';', ',']).next().unwrap_or_default().trim()
 }
 
@@ -262,17 +282,17 @@ pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
 }
 
 /// Whether the request went through the daemon with this mark.
-pub(super) fn has_mark(client: &HeaderMap, own: &HeaderValue) -> bool {
-    client.get_all(MARKS).iter().any(|marks| {
+pub(super) fn has_mark(client: &Fields, own: &HeaderValue) -> bool {
+    client.all(MARKS).any(|marks| {
         // A proxy on the way may have joined the values (RFC 9110 §5.3).
-        let mut marks = marks.as_bytes().split(|byte| *byte == b',');
+        let mut marks = marks.split(|byte| *byte == b',');
         marks.any(|mark| mark.trim_ascii() == own.as_bytes())
     })
 }
 
 /// Asks for an answer that can be read as it passes.
-pub(super) fn ask_for_plain(fields: &mut HeaderMap) {
-    fields.insert(ACCEPT_ENCODING, PLAIN);
+pub(super) fn ask_for_plain(fields: &mut Fields) {
+    fields.put(ACCEPT_ENCODING, PLAIN);
 }
 
 /// Removes what must not reach the client from the provider's fields, in place.

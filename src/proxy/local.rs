@@ -6,9 +6,10 @@ use std::fmt::Write;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::fields::Fields;
 use super::gateway::{Gateway, GatewayRules, Upstream};
 use super::judge::Judgement;
 use super::route::Local;
@@ -18,7 +19,7 @@ use crate::metrics::MetricsFormat;
 /// Answers a local path. A stranger without a key gets one word.
 pub(super) fn answer(
     local: Local,
-    fields: &HeaderMap,
+    fields: &Fields,
     (gateway, rules): (&Gateway, &GatewayRules),
     (upstream, client): (Option<&Upstream>, Option<&Client>),
     is_stranger: bool,
@@ -47,11 +48,11 @@ pub(super) fn answer(
     }
 }
 
-fn metrics(gateway: &Gateway, fields: &HeaderMap, client: Option<&Client>) -> Response<Bytes> {
+fn metrics(gateway: &Gateway, fields: &Fields, client: Option<&Client>) -> Response<Bytes> {
     let Some(exporter) = gateway.exporter() else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     };
-    let accept = fields.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    let accept = fields.all(&ACCEPT);
     let format = MetricsFormat::accepted(accept);
     let page = exporter.export(format, client);
     let mut response = respond(StatusCode::OK, format.content_type(), page);

@@ -1,7 +1,7 @@
 //! The port: from a client's connection to the provider and back.
 //!
 //! One request takes these steps, a file each: `listener` accepts, `server` serves a connection, whose bytes `framing`
-//! reads, refusing ambiguous ones (pure), `api_key` finds the key of a request, `guard` and `route` decide (pure),
+//! reads, refusing ambiguous ones, and whose `fields` stay in its buffer (both pure), `api_key` finds the key of a request, `guard` and `route` decide (pure),
 //! [`crate::credentials`] has the bearer, `headers` builds the outgoing head (pure), `upstream` sends it, on a
 //! connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory. `events`
 //! follows an event stream: `sse` splits it into lines, `ending` looks for its end, `finish_reasons` for its finished choices
@@ -24,6 +24,8 @@ mod ending;
 pub mod error;
 mod error_events;
 mod events;
+#[doc(hidden)]
+pub mod fields;
 mod finish_reasons;
 pub mod framing;
 mod gateway;

@@ -183,8 +183,8 @@ pub(super) fn write_length(text: &mut Vec<u8>, size: u64) {
 }
 
 /// Writes a field.
-pub(super) fn write_field(text: &mut Vec<u8>, name: &str, value: &[u8]) {
-    text.extend_from_slice(name.as_bytes());
+pub(super) fn write_field(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    text.extend_from_slice(name);
     text.extend_from_slice(b": ");
     text.extend_from_slice(value);
     text.extend_from_slice(b"\r\n");

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hyper::Response;
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response};
 
 use super::error::{ErrorKind, ProxyError};
+use super::fields::{Fields, text};
+use super::framing::Head;
 use super::route::Local;
 use crate::clients::Client;
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Who makes the status page. It knows more than the port does.
 #[async_trait]
@@ -55,7 +55,7 @@ pub struct StatusPage {
 
 /// Whether a request for this path is answered by [`Pages`]: `/status.json` always, `/` for a browser. Programs get at `/`
 /// what they always got.
-pub(super) fn is_meant(local: Local, fields: &HeaderMap) -> bool {
+pub(super) fn is_meant(local: Local, fields: &Fields) -> bool {
     match local {
         Local::StatusJson => true,
         Local::Root => is_browser(fields),
@@ -64,10 +64,9 @@ pub(super) fn is_meant(local: Local, fields: &HeaderMap) -> bool {
 }
 
 /// Whether HTML is asked for by name, and JSON is not.
-pub(super) fn is_browser(fields: &HeaderMap) -> bool {
+pub(super) fn is_browser(fields: &Fields) -> bool {
     let ranges = || {
-        let fields = fields.get_all(ACCEPT).iter();
-        let values = fields.filter_map(|value| value.to_str().ok());
+        let values = fields.all(&ACCEPT).filter_map(text);
         values.flat_map(|value| value.split(','))
     };
     let names = |wanted: &str| {
@@ -94,16 +93,16 @@ pub(super) const ASKS_FOR_KEY: &str =
     "Basic realm=\"hermes-proxyd: a client key as the password\", charset=\"UTF-8\"";
 
 /// Whether a browser lacks the key for the page: it knows no other way to send one.
-pub(super) fn asks_for_key(error: &ProxyError, head: &Parts) -> bool {
+pub(super) fn asks_for_key(error: &ProxyError, head: &Head) -> bool {
     let is_page = matches!(head.uri.path().trim_matches('/'), "" | "status.json");
     error.kind == ErrorKind::InvalidClientKey && is_page && is_browser(&head.headers)
 }
 
 /// Scheme, host and port as the reader wrote them, which is also its apps' address. The guard has
 /// checked the host.
-pub(super) fn origin(fields: &HeaderMap) -> String {
-    let host = fields.get(HOST).and_then(|host| host.to_str().ok());
-    let forwarded = fields.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes);
+pub(super) fn origin(fields: &Fields) -> String {
+    let host = fields.get(HOST).and_then(text);
+    let forwarded = fields.get("x-forwarded-proto");
     let scheme = if forwarded == Some(b"https") {
         "https"
     } else {
@@ -170,10 +169,9 @@ mod tests {
             ("text/html;q=0.5, application/json;q=0", true),
             ("text/html5", false),
         ] {
-            let mut fields = HeaderMap::new();
-            fields.insert(ACCEPT, accept.parse().unwrap());
+            let fields = [(ACCEPT, accept)].into_iter().collect();
             assert_eq!(is_browser(&fields), is, "{accept}");
         }
-        assert!(!is_browser(&HeaderMap::new()));
+        assert!(!is_browser(&Fields::default()));
     }
 }

@@ -4,8 +4,9 @@
 use bytes::{Buf, BytesMut};
 use hyper::{Response, StatusCode, Version};
 
+use super::super::fields::FieldPlace;
 use super::body::BodyReader;
-use super::head::{self, ConnectionOptions, FieldRange, MOST_EMPTY_LINES};
+use super::head::{self, ConnectionOptions, MOST_EMPTY_LINES};
 use super::lines::{self, LineProgress};
 use super::{BodyPiece, Length, MOST_FIELDS, Violation, make_room, reuse, take_free};
 
@@ -158,7 +159,7 @@ struct AnswerHeadProgress {
     skipped: usize,
     status: StatusCode,
     is_http10: bool,
-    fields: Vec<FieldRange>,
+    fields: Vec<FieldPlace>,
     length: Option<u64>,
     is_chunked: bool,
     /// What is wrong with the framing, which matters where there is a body.
@@ -240,8 +241,8 @@ impl AnswerHeadProgress {
         if self.fields.capacity() == 0 {
             self.fields = reuse::places();
         }
-        let field = FieldRange::at(self.at, (name, value, value_at))?;
-        self.fields.push(field);
+        self.fields
+            .push(head::place(self.at, (name, value, value_at))?);
         Ok(())
     }
 

@@ -4,12 +4,13 @@
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Uri, Version};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method, Uri, Version};
 use memchr::memchr;
 
+use super::super::fields::{FieldPlace, Fields};
 use super::lines::{self, LineProgress};
-use super::{Length, MOST_FIELDS, RequestHead, Violation, reuse};
+use super::{Head, Length, MOST_FIELDS, RequestHead, Violation, reuse};
 
 /// The longest method; IANA's longest, `UPDATEREDIRECTREF`, has 17 letters.
 const LONGEST_METHOD: usize = 20;
@@ -17,6 +18,8 @@ const LONGEST_METHOD: usize = 20;
 const LONGEST_TARGET: usize = 65_534;
 /// The longest name of a field.
 const LONGEST_NAME: usize = 256;
+/// Fields that a usual head has, at most.
+const USUAL: usize = 24;
 /// Empty lines before a request (RFC 9112 §2.2).
 pub(super) const MOST_EMPTY_LINES: u8 = 4;
 
@@ -55,7 +58,7 @@ pub(super) struct RequestHeadProgress {
     method: usize,
     target: Range<usize>,
     is_http10: bool,
-    fields: Vec<FieldRange>,
+    fields: Vec<FieldPlace>,
     count: usize,
     length: Option<u64>,
     is_chunked: bool,
@@ -72,13 +75,6 @@ enum Follows {
     Request,
     /// Nothing for us: another protocol was asked for.
     Nothing,
-}
-
-/// Where a field's name and value stand.
-#[derive(Debug)]
-pub(super) struct FieldRange {
-    name: Range<u32>,
-    value: Range<u32>,
 }
 
 /// What the `Connection` fields say of it.
@@ -229,36 +225,37 @@ impl RequestHeadProgress {
         if self.is_chunked && self.length.is_some() {
             return Err(Violation::LengthAndEncoding);
         }
-        let field = FieldRange::at(self.at, (name, value, value_at))?;
         if self.fields.capacity() == 0 {
-            self.fields = reuse::places();
+            self.fields.reserve(USUAL);
         }
-        self.fields.push(field);
+        self.fields.push(place(self.at, (name, value, value_at))?);
         Ok(())
     }
 
     /// The head, which is whole, and is taken out of the bytes.
     pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<RequestHead, Violation> {
-        let bytes = bytes.split_to(self.at).freeze();
-        let mut request = Request::new(());
+        let fields = Fields::read(bytes.split_to(self.at), std::mem::take(&mut self.fields));
+        let bytes = fields.head();
         let method = bytes.get(..self.method).unwrap_or_default();
-        *request.method_mut() = Method::from_bytes(method).map_err(|_| Violation::Method)?;
         // What is no target to `Uri` was refused before.
         let target = bytes.slice(self.target.clone());
-        *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| Violation::TargetByte)?;
-        if self.is_http10 {
-            *request.version_mut() = Version::HTTP_10;
-        }
-        let fields = std::mem::take(&mut self.fields);
-        *request.headers_mut() = read_fields(&fields, &bytes)?;
-        reuse::give_back_places(fields);
+        let head = Head {
+            method: Method::from_bytes(method).map_err(|_| Violation::Method)?,
+            uri: Uri::from_maybe_shared(target).map_err(|_| Violation::TargetByte)?,
+            version: if self.is_http10 {
+                Version::HTTP_10
+            } else {
+                Version::HTTP_11
+            },
+            headers: fields,
+        };
         let length = match self.length {
             _ if self.is_chunked => Length::Chunked,
             None | Some(0) => Length::Empty,
             Some(length) => Length::Known(length),
         };
         Ok(RequestHead {
-            request,
+            head,
             length,
             expects_continue: self.expects_continue && length != Length::Empty && !self.is_http10,
             persists: self.connection.persists(self.is_http10),
@@ -266,11 +263,12 @@ impl RequestHeadProgress {
     }
 
     pub(super) fn origin<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        let read = |place: &Range<u32>| bytes.get(usize_range(place)).unwrap_or_default();
+        let read = |place: Range<usize>| bytes.get(place).unwrap_or_default();
         let mut origins = self.fields.iter();
         let mut next = || {
-            let is_origin = |field: &&FieldRange| read(&field.name).eq_ignore_ascii_case(b"origin");
-            origins.find(is_origin).map(|field| read(&field.value))
+            let is_origin =
+                |field: &&FieldPlace| read(field.name()).eq_ignore_ascii_case(b"origin");
+            origins.find(is_origin).map(|field| read(field.value()))
         };
         let (first, second) = (next(), next());
         first.filter(|_| second.is_none())
@@ -282,42 +280,26 @@ impl RequestHeadProgress {
 }
 
 /// The fields that stand at these places.
-pub(super) fn read_fields(places: &[FieldRange], bytes: &Bytes) -> Result<HeaderMap, Violation> {
+pub(super) fn read_fields(places: &[FieldPlace], bytes: &Bytes) -> Result<HeaderMap, Violation> {
     let mut fields = reuse::map(places.len());
     for field in places {
-        let (name, value) = field.read(bytes)?;
-        fields.append(name, value);
+        let name = bytes.get(field.name()).unwrap_or_default();
+        let name = reuse::name(name).ok_or(Violation::FieldName)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice(field.value()));
+        fields.append(name, value.map_err(|_| Violation::FieldValue)?);
     }
     Ok(fields)
 }
 
-impl FieldRange {
-    /// In the line that begins there, as [`name_and_value`] has read it.
-    pub(super) fn at(
-        line: usize,
-        (name, value, value_at): (&[u8], &[u8], usize),
-    ) -> Result<Self, Violation> {
-        let place = |from: usize, size: usize| {
-            // A head is never that large.
-            let end = u32::try_from(from + size).map_err(|_| Violation::LargeHead)?;
-            Ok(u32::try_from(from).unwrap_or(end)..end)
-        };
-        Ok(Self {
-            name: place(line, name.len())?,
-            value: place(line + value_at, value.len())?,
-        })
-    }
-
-    fn read(&self, bytes: &Bytes) -> Result<(HeaderName, HeaderValue), Violation> {
-        let name = bytes.get(usize_range(&self.name)).unwrap_or_default();
-        let name = reuse::name(name).ok_or(Violation::FieldName)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice(usize_range(&self.value)));
-        Ok((name, value.map_err(|_| Violation::FieldValue)?))
-    }
-}
-
-fn usize_range(range: &Range<u32>) -> Range<usize> {
-    range.start as usize..range.end as usize
+/// Where a field stands in the line that begins there, as [`name_and_value`] has read it. A head is never so large that this
+/// can't be said.
+pub(super) fn place(
+    line: usize,
+    (name, value, value_at): (&[u8], &[u8], usize),
+) -> Result<FieldPlace, Violation> {
+    let value_at = line + value_at;
+    let place = FieldPlace::new(line..line + name.len(), value_at..value_at + value.len());
+    place.ok_or(Violation::LargeHead)
 }
 
 impl ConnectionOptions {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use super::super::answer_body::AnswerBody;
@@ -62,7 +62,7 @@ fn passed(
         headers::not_held_back(&mut head.headers);
         underway.streams();
     }
-    let is_events = is_stream && !is_encoded(&head.headers);
+    let is_events = is_stream && !is_encoded(head.headers.get_all(CONTENT_ENCODING));
     if body.is_end_stream() && crossed.is_none() {
         underway.ended(RequestEnd::Complete);
     }

@@ -9,11 +9,12 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE, HeaderValue,
 };
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Response, StatusCode, Version};
+use hyper::{Method, Response, StatusCode, Version};
 
 use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::fields::Fields;
+use super::super::framing::Head;
 use super::super::gateway::{GatewayRules, Upstream};
 use super::super::models::ModelsQuery;
 use super::super::record::Underway;
@@ -41,7 +42,7 @@ pub(super) enum Decision<'r> {
 pub(super) fn decide<'r>(
     request: &AdmittedRequest<'r>,
     presented: Presented,
-    head: &Parts,
+    head: &Head,
     body: &RequestBody,
 ) -> Result<Decision<'r>, ProxyError> {
     let AdmittedRequest { rules, entry, .. } = *request;
@@ -117,7 +118,7 @@ impl AdmittedRequest<'_> {
         &self,
         upstream: &Upstream,
         path: usize,
-        head: &Parts,
+        head: &Head,
     ) -> Result<(), ProxyError> {
         has_key(upstream, self.presented)?;
         let Some(client) = self.client else {
@@ -134,7 +135,7 @@ impl AdmittedRequest<'_> {
     pub(super) fn told_of_its_own(
         &self,
         error: ProxyError,
-        head: &Parts,
+        head: &Head,
         default: Option<usize>,
     ) -> ProxyError {
         let all = &self.rules.upstreams;
@@ -171,7 +172,7 @@ fn has_key(upstream: &Upstream, presented: Presented) -> Result<(), ProxyError> 
 }
 
 /// An app's key is not for the provider that its request goes to, which is named where the app has named it.
-fn not_for(client: &Client, rules: &GatewayRules, head: &Parts) -> ProxyError {
+fn not_for(client: &Client, rules: &GatewayRules, head: &Head) -> ProxyError {
     let name = client.name();
     let named = route::provider_named(head.uri.path(), &rules.upstreams);
     let which = match named.and_then(|at| rules.upstreams.get(at)) {
@@ -300,7 +301,7 @@ pub(super) fn limited(upstream: &Upstream, method: &Method) -> Option<ProxyError
     Some(error.retry_after(clock::until(until, now)))
 }
 
-fn not_our_own(head: &Parts, rules: &GatewayRules) -> Result<(), ProxyError> {
+fn not_our_own(head: &Head, rules: &GatewayRules) -> Result<(), ProxyError> {
     if !headers::has_mark(&head.headers, &rules.mark) {
         return Ok(());
     }
@@ -312,7 +313,7 @@ fn not_our_own(head: &Parts, rules: &GatewayRules) -> Result<(), ProxyError> {
 
 /// An answer to HTTP/1.0 may end with its connection only, and a Unix socket has no reset that
 /// would tell a cut from an end. The answer to a HEAD ends with its head.
-fn cut_would_show(head: &Parts, entry: &IncomingClient) -> Result<(), ProxyError> {
+fn cut_would_show(head: &Head, entry: &IncomingClient) -> Result<(), ProxyError> {
     let is_shown = entry.ends.is_some() || head.method == Method::HEAD;
     if head.version != Version::HTTP_10 || is_shown {
         return Ok(());
@@ -323,7 +324,7 @@ fn cut_would_show(head: &Parts, entry: &IncomingClient) -> Result<(), ProxyError
 }
 
 fn acceptable_body(
-    head: &Parts,
+    head: &Head,
     body: &RequestBody,
     rules: &GatewayRules,
     taken: BodyKind,
@@ -335,7 +336,7 @@ fn acceptable_body(
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
-    let mut kinds = head.headers.get_all(CONTENT_TYPE).iter();
+    let mut kinds = head.headers.all(&CONTENT_TYPE);
     if !(guard::may_be_a_page(&head.headers) && kinds.any(guard::needs_no_preflight)) {
         return Ok(());
     }
@@ -355,7 +356,7 @@ pub(super) fn too_large(limit: u64) -> ProxyError {
 }
 
 /// Tells a listed page's browser that it may send what it asked for (Fetch standard).
-fn preflight(client: &HeaderMap) -> Response<Bytes> {
+fn preflight(client: &Fields) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let fields = response.headers_mut();
@@ -364,8 +365,9 @@ fn preflight(client: &HeaderMap) -> Response<Bytes> {
         HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS"),
     );
     fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    if let Some(wanted) = client.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    let wanted = client.get(ACCESS_CONTROL_REQUEST_HEADERS);
+    if let Some(Ok(wanted)) = wanted.map(HeaderValue::from_bytes) {
+        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted);
     }
     response
 }

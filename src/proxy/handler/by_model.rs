@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Response};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{Method, Response};
 
 use super::super::answer_body::AnswerBody;
 use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::fields::{Fields, text};
+use super::super::framing::Head;
 use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::model_field::{
@@ -44,7 +45,7 @@ const COUNTS: &str = "/count_tokens";
 pub(super) async fn find_and_forward(
     request: AdmittedRequest<'_>,
     (allowed, default): (&AllowedPath, Option<usize>),
-    (mut head, body): (Parts, RequestBody),
+    (mut head, body): (Head, RequestBody),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let rules = request.rules;
@@ -113,7 +114,7 @@ pub(super) async fn find_and_forward(
 /// Whether an app's key is for the models that its request names. One that only looks is for none.
 fn limits<'n>(
     request: &AdmittedRequest<'_>,
-    (head, upload): (&Parts, Option<&Upload>),
+    (head, upload): (&Head, Option<&Upload>),
     names: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<(), ProxyError> {
     if upload.is_none() && only_looks(&head.method) {
@@ -131,7 +132,7 @@ pub(super) fn only_looks(method: &Method) -> bool {
 pub(super) async fn check_and_forward(
     request: AdmittedRequest<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
-    (head, upload): (Parts, Option<Upload>),
+    (head, upload): (Head, Option<Upload>),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
@@ -169,10 +170,10 @@ fn is_about_its_model(kind: ErrorKind) -> bool {
 pub(super) fn hear(
     underway: &Underway,
     (upstream, path): (&Upstream, usize),
-    (head, upload): (&Parts, &Upload),
+    (head, upload): (&Head, &Upload),
 ) {
     let fields = &head.headers;
-    let is_heard = underway.is_metered() && !is_encoded(fields);
+    let is_heard = underway.is_metered() && !is_encoded(fields.all(&CONTENT_ENCODING));
     let Some(allowed) = upstream.paths.get(path).filter(|_| is_heard) else {
         return;
     };
@@ -185,14 +186,14 @@ pub(super) fn hear(
 }
 
 /// What the body is, as far as its length says how many tokens it takes.
-pub(super) fn kind(upstream: &Upstream, path: usize, head: &Parts) -> EstimatedBody {
+pub(super) fn kind(upstream: &Upstream, path: usize, head: &Head) -> EstimatedBody {
     let fields = &head.headers;
     let allowed = upstream.paths.get(path);
     let keeps = allowed.is_some_and(|allowed| headers::keeps_type(fields, allowed.body));
     let only_counts = allowed.is_some_and(|allowed| allowed.path.ends_with(COUNTS));
     if only_counts || (keeps && !headers::says_json(fields)) {
         EstimatedBody::Other
-    } else if is_encoded(fields) {
+    } else if is_encoded(fields.all(&CONTENT_ENCODING)) {
         EstimatedBody::Packed
     } else {
         EstimatedBody::Text
@@ -212,7 +213,7 @@ struct BodyRead {
 /// Reads the body as far as that matters. A form names its model in a part of its own, and other bodies name none.
 async fn read(
     request: &AdmittedRequest<'_>,
-    (allowed, head): (&AllowedPath, &Parts),
+    (allowed, head): (&AllowedPath, &Head),
     upload: Option<&Upload>,
 ) -> Result<BodyRead, ProxyError> {
     let fields = &head.headers;
@@ -252,17 +253,17 @@ fn not_json_there(provider: &str, path: &str) -> ProxyError {
 }
 
 /// What separates the parts of a form; `None` where its type does not say it in one way.
-fn boundary(fields: &HeaderMap) -> Option<Boundary> {
-    let mut kinds = fields.get_all(CONTENT_TYPE).iter();
+fn boundary(fields: &Fields) -> Option<Boundary> {
+    let mut kinds = fields.all(&CONTENT_TYPE);
     let (kind, None) = (kinds.next()?, kinds.next()) else {
         return None;
     };
-    Boundary::of(kind.to_str().ok()?)
+    Boundary::of(text(kind)?)
 }
 
 /// Puts the model that is wanted in the place of the one that the body names.
 fn rename(
-    head: &mut Parts,
+    head: &mut Head,
     upload: &Upload,
     (model, boundary): (&RequestedModel, Option<&Boundary>),
     wanted: &str,
@@ -275,19 +276,18 @@ fn rename(
         None => model.replacement(wanted),
     };
     upload.replace(&place, text);
-    let length = upload.length().map(HeaderValue::from);
-    if let (Some(length), true) = (length, head.headers.contains_key(CONTENT_LENGTH)) {
-        head.headers.insert(CONTENT_LENGTH, length);
+    if let (Some(length), true) = (upload.length(), head.headers.has(CONTENT_LENGTH)) {
+        head.headers.put(CONTENT_LENGTH, length.to_string());
     }
 }
 
 /// The model that the body names.
 async fn model(
     request: &AdmittedRequest<'_>,
-    head: &Parts,
+    head: &Head,
     (upload, search): (&Upload, ModelSearch),
 ) -> Result<RequestedModel, ProxyError> {
-    if is_encoded(&head.headers) {
+    if is_encoded(head.headers.all(&CONTENT_ENCODING)) {
         let (why, unread) = why(is_limited(request));
         let message = format!(
             "hermes-proxyd: {why} its model, and its body is compressed (Content-Encoding): send it \

@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::http::request::Parts;
+use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Response, StatusCode, Uri};
 
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::framing::Head;
 use super::super::gateway::Upstream;
 use super::super::headers::{self, Onward, Passing};
 use super::super::pool::{Ask, UpstreamBody};
@@ -73,7 +74,7 @@ pub(in crate::proxy) struct Exchange<'r> {
     /// As the provider is asked for it.
     pub(in crate::proxy) path: &'r str,
     pub(in crate::proxy) method: Method,
-    pub(in crate::proxy) head: &'r Parts,
+    pub(in crate::proxy) head: &'r Head,
     pub(in crate::proxy) upload: Option<Upload>,
     /// The place of the login that it went with.
     pub(in crate::proxy) login: AtomicUsize,
@@ -313,7 +314,7 @@ impl Exchange<'_> {
         if verdict != Verdict::ReadOn && !is_compared {
             return verdict;
         }
-        let most = if is_encoded(answer.headers()) {
+        let most = if is_encoded(answer.headers().get_all(CONTENT_ENCODING)) {
             0
         } else {
             START

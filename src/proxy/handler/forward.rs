@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use hyper::Response;
-use hyper::http::request::Parts;
 
 use super::super::answer_body::AnswerBody;
 use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
-use super::super::framing::give_back;
+use super::super::framing::Head;
 use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::record::Underway;
@@ -26,7 +25,7 @@ use crate::provider::Dialect;
 pub(super) async fn forward(
     request: &AdmittedRequest<'_>,
     (upstream, path): (&Arc<Upstream>, usize),
-    (mut head, upload): (Parts, Option<Upload>),
+    (mut head, upload): (Head, Option<Upload>),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let AdmittedRequest {
@@ -78,23 +77,21 @@ pub(super) async fn forward(
     if answer.is_ok() {
         underway.is_answered();
     }
-    let answer = match answer {
+    match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
         Ok(answer) => pass(answer, underway, (rules, upstream), connection),
         Err(error) => {
             let is_over = exchange.upload.as_ref().is_none_or(Upload::is_finished);
             refuse(&error, underway, is_over)
         }
-    };
-    give_back(head.headers);
-    answer
+    }
 }
 
 /// Turns a request into what its provider takes.
 async fn translate(
     request: &AdmittedRequest<'_>,
     dialect: Dialect,
-    head: &mut Parts,
+    head: &mut Head,
     upload: Option<&Upload>,
 ) -> Result<AnswerTreatment, ProxyError> {
     let turned = translation::request(dialect, head, upload, &request.memory()).await;
@@ -115,7 +112,7 @@ fn failed(failure: translation::TranslationFailure, upload: Option<&Upload>) -> 
 async fn cross(
     request: &AdmittedRequest<'_>,
     (upstream, bridge): (&Arc<Upstream>, PathBridge),
-    (mut head, upload): (Parts, Option<Upload>),
+    (mut head, upload): (Head, Option<Upload>),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let AdmittedRequest {

@@ -5,16 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use hyper::Method;
-use hyper::header::{HeaderName, ORIGIN};
-use hyper::http::request::Parts;
 
 use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::framing::Head;
 use super::super::guard::{Peer, RequestContext};
 use super::super::{peer, resource_shortage};
 use crate::config::ProviderName;
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The client's listener, and what the system reports about it.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ impl IncomingClient {
     pub(super) fn arrival(
         &self,
         peer_check: bool,
-        (presented, head): (Presented, &Parts),
+        (presented, head): (Presented, &Head),
     ) -> Result<RequestContext, ProxyError> {
         let has_key = presented == Presented::Valid;
         let peer = match self.ends {
@@ -74,7 +71,7 @@ impl IncomingClient {
 
 /// Whether a supervisor asks how the service is: it has no key, as Kubernetes' kubelet can send none that is secret. It
 /// gets a word and nothing else.
-fn is_probe(presented: Presented, head: &Parts) -> bool {
+fn is_probe(presented: Presented, head: &Head) -> bool {
     presented == Presented::Nothing
         && matches!(head.method, Method::GET | Method::HEAD)
         && matches!(head.uri.path(), "/livez" | "/readyz")
@@ -92,9 +89,9 @@ pub(super) fn about_peer<'e>(error: &'e ProxyError, entry: &IncomingClient) -> C
 
 /// Whether an app may miss the refused answer. Automatic requests of a browser or a monitor are not
 /// missed, and a web page that is not listed is not the user's app.
-pub(super) fn matters(head: &Parts, kind: ErrorKind, is_listed_page: bool) -> bool {
-    let has = |name: &HeaderName| head.headers.contains_key(name);
-    let is_page = has(&ORIGIN) || has(&SEC_FETCH_SITE);
+pub(super) fn matters(head: &Head, kind: ErrorKind, is_listed_page: bool) -> bool {
+    let has = |name: &str| head.headers.has(name);
+    let is_page = has("origin") || has("sec-fetch-site");
     let is_of_path = matches!(
         kind,
         ErrorKind::PathNotAllowed | ErrorKind::UnknownProvider | ErrorKind::MethodNotAllowed

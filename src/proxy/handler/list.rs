@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use hyper::body::Body as _;
-use hyper::http::request::Parts;
 use hyper::{Method, Response};
 
 use super::super::answer_body::AnswerBody;
 use super::super::download::shutting_down;
 use super::super::error::ErrorKind;
+use super::super::framing::Head;
 use super::super::gateway::{GatewayRules, Upstream};
 use super::super::models::{self, ModelsQuery, merged};
 use super::super::record::{RequestEnd, Underway};
@@ -19,12 +19,7 @@ use super::{AdmittedRequest, defect};
 use crate::clients::Client;
 
 /// Whether a request is for a list that everyone gets.
-pub(super) fn is_kept(
-    rules: &GatewayRules,
-    upstream: &Upstream,
-    path: usize,
-    head: &Parts,
-) -> bool {
+pub(super) fn is_kept(rules: &GatewayRules, upstream: &Upstream, path: usize, head: &Head) -> bool {
     head.method != Method::POST
         && models::is_list(upstream, path)
         && (!rules.models_cache.is_zero() || merges(rules, head))
@@ -37,7 +32,7 @@ impl AdmittedRequest<'_> {
         &self,
         upstream: &Upstream,
         path: usize,
-        (head, body): (&Parts, &RequestBody),
+        (head, body): (&Head, &RequestBody),
     ) -> bool {
         self.rules.routing.is_some()
             && !self.is_own
@@ -48,14 +43,14 @@ impl AdmittedRequest<'_> {
 }
 
 /// Whether the path means the models of all providers.
-pub(super) fn merges(rules: &GatewayRules, head: &Parts) -> bool {
+pub(super) fn merges(rules: &GatewayRules, head: &Head) -> bool {
     merged::is_wanted(rules) && !route::names_provider(head.uri.path(), &rules.upstreams)
 }
 
 /// Answers from a provider's list of models, or from that of all.
 pub(super) async fn from_list(
     request: &AdmittedRequest<'_>,
-    head: &Parts,
+    head: &Head,
     upstream: &Arc<Upstream>,
     wanted: &ModelsQuery,
 ) -> models::ModelsReply {
@@ -88,7 +83,7 @@ pub(super) async fn from_list(
 }
 
 /// Whether an app's key is for the model of this name, or for the one that a route puts in its place.
-fn allows(client: &Client, rules: &GatewayRules, (head, name): (&Parts, &str)) -> bool {
+fn allows(client: &Client, rules: &GatewayRules, (head, name): (&Head, &str)) -> bool {
     let routing = rules.routing.as_ref();
     let is_routed = !route::names_provider(head.uri.path(), &rules.upstreams);
     let renamed = routing.filter(|_| is_routed).and_then(|routing| {

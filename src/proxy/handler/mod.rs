@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::Response;
 use hyper::body::Body;
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response};
+use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 
 use self::answer::{identify, refuse, whole};
 use self::authorization::{Decision, decide, limited, take_places};
@@ -30,6 +29,8 @@ use self::list::{from_list, is_kept, of_list};
 use super::answer_body::AnswerBody;
 use super::api_key::{self, Presented};
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
+use super::fields::Fields;
+use super::framing::Head;
 use super::gateway::{Gateway, GatewayRules, Upstream};
 use super::models::{self, ModelsQuery};
 use super::record::{CountedRefusal, RequestEnd, RequestId, Underway};
@@ -41,7 +42,6 @@ use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
 
-const OWN: HeaderName = HeaderName::from_static(OWN_REQUEST);
 /// When it may be worth another try, where a limit of ours is reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -64,16 +64,20 @@ pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
     connection: ConnectionHandle,
-    request: hyper::Request<RequestBody>,
+    request: (Head, RequestBody),
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
-    let fields = request.headers();
+    let (head, _) = &request;
+    let fields = &head.headers;
     // A listed page may read every answer, also why it was refused.
-    let origin = fields.contains_key(ORIGIN).then(|| gateway.rules());
-    let origin = origin.and_then(|rules| guard::listed_origin(fields, &rules.guard).cloned());
+    let origin = fields.has(ORIGIN).then(|| gateway.rules());
+    let origin = origin.and_then(|rules| {
+        let origin = guard::listed_origin(fields, &rules.guard)?;
+        HeaderValue::from_bytes(origin).ok()
+    });
     // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
-    let is_last = fields.contains_key(UPGRADE);
-    let format = route::error_format(request.uri().path());
+    let is_last = fields.has(UPGRADE);
+    let format = route::error_format(head.uri.path());
     let answer = respond(gateway, entry, (connection, id), request);
     let mut answer = unharmed((id, format), answer).await;
     if let Some(origin) = origin {
@@ -115,10 +119,9 @@ async fn respond(
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
     (connection, id): (ConnectionHandle, RequestId),
-    request: hyper::Request<RequestBody>,
+    (mut head, body): (Head, RequestBody),
 ) -> Response<AnswerBody> {
     let rules = gateway.rules();
-    let (mut head, body) = request.into_parts();
     let mut underway = Underway::new(gateway.ledger(), id, head.method.clone(), head.uri.clone());
     let is_own = takes_mark(&mut head.headers, &gateway);
     if is_own {
@@ -202,7 +205,7 @@ async fn respond(
 fn turned_away(
     request: &AdmittedRequest<'_>,
     error: &ProxyError,
-    (head, is_read): (&Parts, bool),
+    (head, is_read): (&Head, bool),
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     request.turns_away(error, head, &mut underway);
@@ -218,7 +221,7 @@ fn turned_away(
 /// What needs no provider: the status page, or how the service is.
 async fn answer_here(
     request: &AdmittedRequest<'_>,
-    fields: &HeaderMap,
+    fields: &Fields,
     (path, upstream): (Local, Option<&Arc<Upstream>>),
 ) -> Response<Bytes> {
     if page::is_meant(path, fields) {
@@ -244,7 +247,7 @@ async fn answer_here(
 /// The status page, or its JSON.
 async fn show(
     request: &AdmittedRequest<'_>,
-    fields: &HeaderMap,
+    fields: &Fields,
     (path, upstream): (Local, Option<&Arc<Upstream>>),
 ) -> Response<Bytes> {
     let upstream = upstream.map(|upstream| &**upstream);
@@ -266,7 +269,7 @@ async fn show(
 }
 
 /// Enters where a request goes.
-fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Parts) {
+fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Head) {
     if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
         underway.routed(&upstream.label, label, counters);
         underway.metered(head, || by_model::kind(upstream, path, head));
@@ -281,7 +284,7 @@ impl AdmittedRequest<'_> {
     }
 
     /// Enters a refusal for the apps' owner.
-    fn turns_away(&self, error: &ProxyError, head: &Parts, underway: &mut Underway) {
+    fn turns_away(&self, error: &ProxyError, head: &Head, underway: &mut Underway) {
         if self.is_own {
             return;
         }
@@ -325,12 +328,13 @@ impl AdmittedRequest<'_> {
 }
 
 /// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
-fn takes_mark(fields: &mut HeaderMap, gateway: &Gateway) -> bool {
-    let mark = fields.remove(&OWN);
-    mark.is_some_and(|mark| {
-        let own = gateway.own_mark();
-        own.is_some_and(|own| own.is(mark.as_bytes()))
-    })
+fn takes_mark(fields: &mut Fields, gateway: &Gateway) -> bool {
+    let Some(mark) = fields.get(OWN_REQUEST) else {
+        return false;
+    };
+    let is_own = gateway.own_mark().is_some_and(|own| own.is(mark));
+    fields.remove(OWN_REQUEST);
+    is_own
 }
 
 fn defect() -> ProxyError {

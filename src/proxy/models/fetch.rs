@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING};
+use hyper::{Method, StatusCode, Version};
 use tokio::time::timeout;
 
 use super::cache::FetchOutcome;
@@ -17,6 +16,7 @@ use super::list::{FetchedList, LARGEST, has_more_than};
 use super::{PATH, no_list, too_slow};
 use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
+use crate::proxy::framing::Head;
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::{Exchange, no_login};
 use crate::proxy::pool::UpstreamBody;
@@ -62,7 +62,7 @@ async fn ask(upstream: &Arc<Upstream>) -> FetchOutcome {
         Err(error) => return of_error(error),
     };
     let (head, body) = answer.into_parts();
-    if head.status != StatusCode::OK || is_encoded(&head.headers) {
+    if head.status != StatusCode::OK || is_encoded(head.headers.get_all(CONTENT_ENCODING)) {
         let error = no_list(upstream, head.status);
         let is_outage = head.status.is_server_error()
             || matches!(
@@ -123,17 +123,18 @@ fn too_long(upstream: &Upstream) -> ProxyError {
 }
 
 /// The head that the provider gets, as if an app had asked.
-fn head(query: Option<&str>) -> Option<Parts> {
+fn head(query: Option<&str>) -> Option<Head> {
     let target = match query {
         Some(query) => format!("{PATH}?{query}"),
         None => PATH.to_owned(),
     };
-    let mut request = Request::new(());
-    *request.uri_mut() = target.parse().ok()?;
-    let fields = request.headers_mut();
-    fields.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    Some(request.into_parts().0)
+    let fields = [(ACCEPT, "application/json"), (ACCEPT_ENCODING, "identity")];
+    Some(Head {
+        method: Method::GET,
+        uri: target.parse().ok()?,
+        version: Version::HTTP_11,
+        headers: fields.into_iter().collect(),
+    })
 }
 
 fn of_error(error: ProxyError) -> FetchOutcome {

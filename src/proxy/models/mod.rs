@@ -17,8 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
-use hyper::http::request::Parts;
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
 use hyper::{Method, Response, StatusCode};
 
 pub use self::cache::ModelListCache;
@@ -27,11 +26,13 @@ pub use self::lookup::know_models;
 pub(super) use self::merged_list::MergedList;
 pub(super) use self::query::{CHAT, ModelsQuery, PATH};
 use super::error::{ErrorKind, ProxyError};
+use super::fields::text;
+use super::framing::Head;
 use super::gateway::Upstream;
 use crate::config::UserAgent;
 
 /// Anthropic's clients ask for another shape.
-const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// What a request for models gets.
 #[derive(Debug)]
@@ -54,21 +55,18 @@ pub(super) fn is_list(upstream: &Upstream, path: usize) -> bool {
 }
 
 /// Whether a request for the list asks for what everyone gets.
-pub(super) fn is_plain(head: &Parts, upstream: &Upstream) -> bool {
+pub(super) fn is_plain(head: &Head, upstream: &Upstream) -> bool {
     let fields = &head.headers;
-    let takes_json = |accept: &HeaderValue| {
-        let accept = accept.to_str().unwrap_or_default();
+    let takes_json = |accept: &[u8]| {
+        let accept = text(accept).unwrap_or_default();
         accept.contains("json") || accept.contains("*/*")
     };
     matches!(head.method, Method::GET | Method::HEAD)
         && head.uri.query().is_none()
         && upstream.user_agent == UserAgent::Own
-        && !fields.contains_key(ANTHROPIC_VERSION)
-        && !upstream
-            .forward_headers
-            .iter()
-            .any(|name| fields.contains_key(name))
-        && fields.get_all(ACCEPT).iter().all(takes_json)
+        && !fields.has(ANTHROPIC_VERSION)
+        && !upstream.forward_headers.iter().any(|name| fields.has(name))
+        && fields.all(&ACCEPT).all(takes_json)
 }
 
 /// Answers a request for the provider's models. A list is good for as long as `fresh`; where that is

@@ -255,13 +255,12 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    use hyper::HeaderMap;
-
     use super::super::ConnectionPool;
     use super::*;
     use crate::config::{BodyKind, HttpVersion, UserAgent};
     use crate::provider::BaseUrl;
     use crate::proxy::connector::Connector;
+    use crate::proxy::fields::Fields;
     use crate::proxy::headers::{Onward, Passing};
 
     /// The runtime gets no turn between the end and the request, so only the system knows of the end.
@@ -297,7 +296,7 @@ mod tests {
             let connector = Connector::new(tls, limit, http, Arc::default());
             let pool = ConnectionPool::new(connector, http, None);
             let origin = pool.origin_of(&base_url).unwrap();
-            let client = HeaderMap::new();
+            let client = Fields::default();
             let fields = Onward {
                 client: &client,
                 passing: Passing {

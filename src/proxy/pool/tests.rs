@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use hyper::{HeaderMap, Method};
+use hyper::Method;
 
 use super::*;
 use crate::config::{BodyKind, UserAgent};
+use crate::proxy::fields::Fields;
 use crate::proxy::headers::{Onward, Passing};
 
 /// A request causes a dial and is abandoned; the connection then waits for the next request. Bytes that the server
@@ -23,7 +24,7 @@ async fn what_comes_on_a_connection_that_its_request_left_is_no_answer_to_the_ne
     let connector = Connector::new(tls, limit, http, Arc::default());
     let pool = ConnectionPool::new(connector, http, None);
     let origin = pool.origin_of(&base_url).unwrap();
-    let client = HeaderMap::new();
+    let client = Fields::default();
     let fields = Onward {
         client: &client,
         passing: Passing {

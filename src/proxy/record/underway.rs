@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::super::admission::Asking;
 use super::super::error::ErrorFormat;
+use super::super::framing::Head;
 use super::super::in_flight::{InFlightEntry, TrackedRequest};
 use super::super::ledger::Ledger;
 use super::super::route;
@@ -153,14 +153,13 @@ impl Underway {
 
     /// Starts to count its usage, if it uses any. Called once it is routed; `body` describes what it sends. Only a POST
     /// generates tokens: a GET may report those of an earlier request.
-    pub(in crate::proxy) fn metered(&mut self, head: &Parts, body: impl FnOnce() -> EstimatedBody) {
+    pub(in crate::proxy) fn metered(&mut self, head: &Head, body: impl FnOnce() -> EstimatedBody) {
         let is_limited = || self.limited().is_some();
         if self.ledger.usage().is_none() && !is_limited() {
             return;
         }
         let names_itself = self.client.is_none() && !self.is_own;
         let agent = head.headers.get(USER_AGENT).filter(|_| names_itself);
-        let agent = agent.map(HeaderValue::as_bytes);
         let mut meter = UsageMeter::new(head.method == Method::POST, agent);
         if let (Some(flight), Some(app)) = (self.flight(), meter.named()) {
             flight.app.set(app.clone()).ok();

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use hyper::Request;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::super::admission::SlotUse;
 use super::super::buffers;
-use super::super::framing::{BodyPiece, Length, RequestHead, RequestReader, Violation};
+use super::super::framing::{BodyPiece, Head, Length, RequestHead, RequestReader, Violation};
 use super::super::socket::ReadHalf;
 
 /// A client's bytes, shared by its connection and by the body that comes over it.
@@ -89,7 +88,7 @@ pub(super) struct ResponseForm {
 
 /// What came of the wait for a head.
 pub(super) enum Came {
-    Request(Box<(Request<RequestBody>, ResponseForm)>),
+    Request(Box<(Head, RequestBody, ResponseForm)>),
     Violation(Violation),
     End,
 }
@@ -226,7 +225,7 @@ impl InboundState {
         &mut self,
         head: RequestHead,
         inbound: &Arc<Inbound>,
-    ) -> (Request<RequestBody>, ResponseForm) {
+    ) -> (Head, RequestBody, ResponseForm) {
         self.seat.begins_body();
         self.turn += 1;
         self.expects_continue = head.expects_continue;
@@ -257,13 +256,12 @@ impl InboundState {
                 })
             }
         };
-        let request = head.request.map(|()| RequestBody(kind));
         let asked = ResponseForm {
-            to_head: request.method() == hyper::Method::HEAD,
-            http10: request.version() == hyper::Version::HTTP_10,
+            to_head: head.head.method == hyper::Method::HEAD,
+            http10: head.head.version == hyper::Version::HTTP_10,
             persists: head.persists,
         };
-        (request, asked)
+        (head.head, RequestBody(kind), asked)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {

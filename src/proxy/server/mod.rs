@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::Response;
 use hyper::body::Body;
-use hyper::{Request, Response};
 use tokio::time::Instant;
 
 use self::deadline_timer::Alarm;
@@ -44,6 +44,7 @@ use self::refusal::RefusalReporter;
 use super::admission::{ConnectionSlot, EvictionReason};
 use super::answer_body::AnswerBody;
 use super::error::{ErrorKind, ProxyError};
+use super::framing::Head;
 use super::gateway::Gateway;
 use super::handler::{self, IncomingClient};
 use super::socket::Socket;
@@ -86,8 +87,14 @@ pub(super) async fn serve(
         gateway: Some(gateway.clone()),
     };
     let requests = handle.clone();
-    let answer =
-        move |request| handler::handle(gateway.clone(), entry.clone(), requests.clone(), request);
+    let answer = move |head, body| {
+        handler::handle(
+            gateway.clone(),
+            entry.clone(),
+            requests.clone(),
+            (head, body),
+        )
+    };
     drive(socket, limits, (stop, place), (handle, teller), answer).await;
 }
 
@@ -97,7 +104,7 @@ async fn drive<F, B>(
     limits: ConnectionLimits,
     (stop, place): (Stop, ConnectionSlot),
     (handle, teller): (ConnectionHandle, RefusalReporter),
-    answer: impl Fn(Request<RequestBody>) -> F,
+    answer: impl Fn(Head, RequestBody) -> F,
 ) where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin,
@@ -166,7 +173,7 @@ struct ServerConnection<'c> {
 
 /// What comes next on a connection.
 enum NextRequest {
-    Request(Box<(Request<RequestBody>, ResponseForm)>),
+    Request(Box<(Head, RequestBody, ResponseForm)>),
     /// The bytes are not a request.
     Refuse(ProxyError),
     Nothing(CloseMode),
@@ -175,7 +182,7 @@ enum NextRequest {
 impl ServerConnection<'_> {
     async fn run<F, B>(
         &mut self,
-        answer: &impl Fn(Request<RequestBody>) -> F,
+        answer: &impl Fn(Head, RequestBody) -> F,
         teller: &RefusalReporter,
     ) -> CloseMode
     where
@@ -183,13 +190,13 @@ impl ServerConnection<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         loop {
-            let (request, asked) = match self.next().await {
+            let (head, body, asked) = match self.next().await {
                 NextRequest::Request(request) => *request,
                 NextRequest::Refuse(error) => return self.refuse(&error, teller).await,
                 NextRequest::Nothing(ending) => return ending,
             };
             // On the heap and gone with the answer's head, so that a stream keeps no room for it.
-            let answering = Box::pin(answer(request));
+            let answering = Box::pin(answer(head, body));
             let response = match self.answer(answering, asked).await {
                 Ok(response) => response,
                 Err(ending) => return ending,

@@ -156,7 +156,7 @@ fn write_fields(text: &mut Vec<u8>, fields: &HeaderMap, size: Option<u64>) -> (b
             continue;
         }
         is_dated |= name == DATE;
-        write_field(text, name.as_str(), value.as_bytes());
+        write_field(text, name.as_str().as_bytes(), value.as_bytes());
     }
     (is_sized, is_dated)
 }

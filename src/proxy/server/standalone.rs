@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::Response;
 use hyper::body::Body;
-use hyper::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
 use super::super::admission::Places;
+use super::super::framing::Head;
 use super::super::socket::Socket;
 use super::refusal::RefusalReporter;
 use super::{ConnectionHandle, ConnectionLimits, RequestBody, Stop, drive};
@@ -18,7 +19,7 @@ use crate::config::Timeouts;
 pub async fn serve_alone<F, B>(
     stream: tokio::net::UnixStream,
     head: usize,
-    answer: impl Fn(Request<RequestBody>) -> F,
+    answer: impl Fn(Head, RequestBody) -> F,
 ) where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin,

@@ -30,7 +30,7 @@ impl Body for Defective {
 
 /// A client's connection, and the task that serves it and gives its place back.
 async fn serve_one<F, B>(
-    answer: impl Fn(Request<RequestBody>) -> F + Send + Sync + 'static,
+    answer: impl Fn(Head, RequestBody) -> F + Send + Sync + 'static,
 ) -> (TcpStream, JoinHandle<()>)
 where
     F: Future<Output = Response<B>> + Send + 'static,
@@ -45,7 +45,7 @@ where
 }
 
 /// Serves one connection, and sees that its place is given back.
-async fn serve_stream<F, B>(socket: Socket, answer: impl Fn(Request<RequestBody>) -> F)
+async fn serve_stream<F, B>(socket: Socket, answer: impl Fn(Head, RequestBody) -> F)
 where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin,
@@ -95,7 +95,7 @@ async fn a_defect_before_the_answer_is_a_500_with_the_requests_id() {
     let id = RequestId::draw();
     let held = Arc::new(());
     let holds = held.clone();
-    let answer = move |_| {
+    let answer = move |_, _| {
         let permit = holds.clone();
         let defect = async move { panic!("the bearer is xyz: {permit:?}") };
         handler::unharmed((id, ErrorFormat::OpenAi), defect)
@@ -120,7 +120,7 @@ async fn a_defect_before_the_answer_is_a_500_with_the_requests_id() {
 
 #[tokio::test]
 async fn a_defect_in_the_middle_of_an_answer_cuts_it_and_ends_only_its_connection() {
-    let answer = |_| async { Response::new(Defective::default()) };
+    let answer = |_, _| async { Response::new(Defective::default()) };
     let (mut client, task) = serve_one(answer).await;
     let (text, _) = ask(&mut client, "1.1").await;
     assert!(!text.contains("\r\n0\r\n"), "it looks whole: {text}");
@@ -176,7 +176,7 @@ async fn framed(
     (status, body, length): (u16, &'static [&'static str], Option<usize>),
     answer: &str,
 ) {
-    let respond = move |_| std::future::ready(pieces(status, body, length));
+    let respond = move |_, _| std::future::ready(pieces(status, body, length));
     let (mut client, task) = serve_one(respond).await;
     let text = format!("{request}host: a||").replace('|', "\r\n");
     client.write_all(text.repeat(2).as_bytes()).await.unwrap();
@@ -244,7 +244,7 @@ async fn an_answer_to_http_1_0_has_a_length_or_ends_with_its_connection() {
 #[tokio::test]
 async fn an_answer_that_does_not_go_with_its_head_is_cut() {
     for (body, read) in [(&["abc"][..], "abc"), (&["abc", "defghijk"], "abc")] {
-        let respond = move |_| std::future::ready(pieces(200, body, Some(10)));
+        let respond = move |_, _| std::future::ready(pieces(200, body, Some(10)));
         let (mut client, task) = serve_one(respond).await;
         let text = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         client.write_all(text.repeat(2).as_bytes()).await.unwrap();
@@ -287,8 +287,8 @@ async fn a_body_that_is_not_read_does_not_become_a_request() {
             false,
         ),
     ] {
-        let respond = |request: Request<RequestBody>| {
-            assert_eq!(request.uri(), "/");
+        let respond = |head: Head, _| {
+            assert_eq!(head.uri, "/");
             std::future::ready(pieces(200, &[], None))
         };
         let (mut client, task) = serve_one(respond).await;
@@ -310,9 +310,9 @@ async fn a_body_that_is_not_read_does_not_become_a_request() {
 
 #[tokio::test]
 async fn a_body_goes_to_another_task_and_its_client_is_told_to_send_it() {
-    let respond = |request: Request<RequestBody>| async {
+    let respond = |_, body: RequestBody| async {
         #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
-        let reading = tokio::spawn(http_body_util::BodyExt::collect(request.into_body()));
+        let reading = tokio::spawn(http_body_util::BodyExt::collect(body));
         let body = reading.await.unwrap().unwrap().to_bytes();
         let text = format!("{}", body.len());
         pieces(200, &[&text], None)
@@ -399,7 +399,7 @@ async fn an_answer_is_written_as_hyper_writes_it() {
                 });
                 let theirs = theirs.await;
                 let ours = got(&bytes, |stream| async move {
-                    let service = |_| std::future::ready(respond(answer));
+                    let service = |_, _| std::future::ready(respond(answer));
                     serve_stream(Socket::Tcp(stream), service).await;
                 });
                 assert_eq!(ours.await, theirs, "{request} {answer:?}");

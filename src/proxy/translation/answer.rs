@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -73,7 +75,7 @@ impl AnswerTreatment {
     /// Whether this answer has to be read whole: a success in the form that is expected.
     pub(in crate::proxy) fn reads_whole(self, answer: &Response<UpstreamBody>) -> bool {
         answer.status() == StatusCode::OK
-            && !is_encoded(answer.headers())
+            && !is_encoded(answer.headers().get_all(CONTENT_ENCODING))
             && match self {
                 Self::AsItCame => false,
                 Self::Fold => is_events(answer.headers()),
@@ -148,7 +150,10 @@ pub(in crate::proxy) async fn name_events(answer: &mut Response<UpstreamBody>) {
     /// A longer silence means that the head decides.
     const LIMIT: Duration = Duration::from_secs(2);
     let fields = answer.headers();
-    if answer.status() != StatusCode::OK || is_events(fields) || is_encoded(fields) {
+    if answer.status() != StatusCode::OK
+        || is_events(fields)
+        || is_encoded(fields.get_all(CONTENT_ENCODING))
+    {
         return;
     }
     if answer.body().start().is_none() {

@@ -2,13 +2,14 @@
 //! other ([`crate::translate`]), and its answer comes back.
 
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    HeaderValue,
 };
-use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::super::aside::{aside, aside_while_wanted};
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::framing::Head;
 use super::super::pool::UpstreamBody;
 use super::super::upload::Upload;
 use super::answer::{
@@ -144,11 +145,11 @@ impl PathBridge {
     pub(in crate::proxy) async fn request(
         self,
         dialect: Option<Dialect>,
-        head: &mut Parts,
+        head: &mut Head,
         upload: &Upload,
         memory: &BodyMemory,
     ) -> Result<BridgedRequest, TranslationFailure> {
-        if is_encoded(&head.headers) {
+        if is_encoded(head.headers.all(&CONTENT_ENCODING)) {
             let message = "hermes-proxyd: a compressed request body can't be translated; switch \
                            request compression off in the app";
             let error = ProxyError::new(ErrorKind::UnsupportedMediaType, message);
@@ -160,12 +161,12 @@ impl PathBridge {
         let work = move |wanted: StillWanted<'_>| wires.turn(dialect, body, held, wanted);
         let (turned, made) = aside_while_wanted(length, work).await?;
         let fields = &mut head.headers;
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(made.len()));
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        fields.put(CONTENT_LENGTH, made.len().to_string());
+        fields.put(CONTENT_TYPE, "application/json");
         // What is compressed can't be translated.
         fields.remove(ACCEPT_ENCODING);
         if turned.wants_stream || matches!(dialect, Some(Dialect::Streamed(_))) {
-            fields.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+            fields.put(ACCEPT, "text/event-stream");
         }
         upload.put_whole(made.into());
         Ok(BridgedRequest {
@@ -187,7 +188,7 @@ impl BridgedRequest {
         self.wants_stream
             && answer.status().is_success()
             && is_events(answer.headers())
-            && !is_encoded(answer.headers())
+            && !is_encoded(answer.headers().get_all(CONTENT_ENCODING))
     }
 
     /// Says of an answer that it was translated.
@@ -219,7 +220,7 @@ impl BridgedRequest {
         answer: Response<UpstreamBody>,
         reading: WholeReading<'_>,
     ) -> Result<WholeAnswer, ProxyError> {
-        if is_encoded(answer.headers()) {
+        if is_encoded(answer.headers().get_all(CONTENT_ENCODING)) {
             let message =
                 "hermes-proxyd: the provider compressed its answer, so it can't be translated";
             return Err(ProxyError::new(ErrorKind::UpstreamUnreachable, message));

@@ -2,8 +2,8 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue,
-    LAST_MODIFIED, TRANSFER_ENCODING,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED,
+    TRANSFER_ENCODING,
 };
 
 /// The type of an event stream.
@@ -36,8 +36,8 @@ pub(super) fn is_events(fields: &HeaderMap) -> bool {
     start.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS.as_bytes()))
 }
 
-/// Whether a body is encoded, which is never decoded here: it could become any size.
-pub(in crate::proxy) fn is_encoded(fields: &HeaderMap) -> bool {
-    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+/// Whether a body with these `Content-Encoding` fields is encoded, which is never decoded here: it could become any size.
+pub(in crate::proxy) fn is_encoded(encodings: impl IntoIterator<Item: AsRef<[u8]>>) -> bool {
+    let mut encodings = encodings.into_iter();
+    encodings.any(|encoding| !encoding.as_ref().eq_ignore_ascii_case(b"identity"))
 }

@@ -5,11 +5,11 @@ use std::pin::Pin;
 
 use hyper::Uri;
 use hyper::body::Body;
-use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderValue};
-use hyper::http::request::Parts;
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH};
 
 use super::super::aside::aside;
 use super::super::error::{ErrorKind, ProxyError};
+use super::super::framing::Head;
 use super::super::upload::{Upload, UploadError};
 use super::answer::AnswerTreatment;
 use super::fields::{EVENTS, is_encoded};
@@ -28,7 +28,7 @@ pub(in crate::proxy) enum TranslationFailure {
 /// Turns a request into what the provider takes. A body that is encoded, or no JSON object, passes as it came.
 pub(in crate::proxy) async fn request(
     dialect: Dialect,
-    head: &mut Parts,
+    head: &mut Head,
     upload: Option<&Upload>,
     memory: &BodyMemory,
 ) -> Result<AnswerTreatment, TranslationFailure> {
@@ -39,8 +39,7 @@ pub(in crate::proxy) async fn request(
             if wants_stream {
                 return Ok(AnswerTreatment::AsItCame);
             }
-            head.headers
-                .insert(ACCEPT, HeaderValue::from_static(EVENTS));
+            head.headers.put(ACCEPT, EVENTS);
             Ok(AnswerTreatment::Fold)
         }
         (Dialect::Whole(rules), Some(upload)) => {
@@ -54,11 +53,11 @@ pub(in crate::proxy) async fn request(
 /// Translates the body; whether the client asked for a stream, which it is taken to have where the body is not read.
 async fn translate(
     rules: &'static BodyRules,
-    head: &mut Parts,
+    head: &mut Head,
     upload: &Upload,
     memory: &BodyMemory,
 ) -> Result<bool, TranslationFailure> {
-    if is_encoded(&head.headers) {
+    if is_encoded(head.headers.all(&CONTENT_ENCODING)) {
         return Ok(true);
     }
     let mut held = MemoryReservation::new(memory, Side::Request);
@@ -82,8 +81,7 @@ async fn translate(
     let length = turned.body.as_ref().map_or(body.len(), Vec::len);
     held.takes(length).map_err(TranslationFailure::Ours)?;
     upload.put_whole(turned.body.unwrap_or(body).into());
-    head.headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    head.headers.put(CONTENT_LENGTH, length.to_string());
     Ok(turned.wants_stream)
 }
 
@@ -107,7 +105,7 @@ pub(super) async fn read_upload(
 }
 
 /// A client that sends the provider's own parameter wants the provider's own list.
-fn ask_for_models(head: &mut Parts, list: &'static ModelList) -> AnswerTreatment {
+fn ask_for_models(head: &mut Head, list: &'static ModelList) -> AnswerTreatment {
     let (name, value) = list.query;
     let query = head.uri.query().unwrap_or_default();
     let is_it = |pair: &str| pair.split('=').next() == Some(name);

@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hyper::HeaderMap;
 use hyper::body::Body;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::CONTENT_LENGTH;
 use tokio::io::AsyncWrite;
 
 use super::super::Ask;
 use crate::provider::BaseUrl;
 use crate::proxy::connector::Transport;
+use crate::proxy::fields::{Fields, text};
 use crate::proxy::outgoing::{Framing, Outgoing, write_field, write_length};
 use crate::proxy::upload::UploadBody;
 
@@ -110,7 +110,7 @@ impl Sending {
 }
 
 /// How a body is sent; `None` without one.
-fn framing(client: &HeaderMap, body: Option<&UploadBody>) -> Option<Framing> {
+fn framing(client: &Fields, body: Option<&UploadBody>) -> Option<Framing> {
     let body = body?;
     let told = length(client).or_else(|| body.size_hint().exact());
     Some(match told {
@@ -120,9 +120,9 @@ fn framing(client: &HeaderMap, body: Option<&UploadBody>) -> Option<Framing> {
 }
 
 /// The length that the fields tell, if they do so in one way.
-fn length(fields: &HeaderMap) -> Option<u64> {
-    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
-    let parse = |value: &HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
+fn length(fields: &Fields) -> Option<u64> {
+    let mut lengths = fields.all(&CONTENT_LENGTH);
+    let parse = |value| text(value)?.parse::<u64>().ok();
     let first = parse(lengths.next()?)?;
     lengths
         .all(|other| parse(other) == Some(first))
@@ -138,10 +138,13 @@ fn write_head(text: &mut Vec<u8>, ask: &Ask<'_>, framing: Option<Framing>) {
     text.extend_from_slice(b" HTTP/1.1\r\n");
     write_host(text, ask.base_url);
     ask.fields.each(&mut |name, value| {
-        let is_framing = name == CONTENT_LENGTH && framing.is_some();
-        let is_ours = name == TRANSFER_ENCODING || name == CONNECTION || name == EXPECT;
-        if !is_framing && !is_ours && name != HOST {
-            write_field(text, name.as_str(), value.as_bytes());
+        let is_ours = match name {
+            b"content-length" => framing.is_some(),
+            b"transfer-encoding" | b"connection" | b"expect" | b"host" => true,
+            _ => false,
+        };
+        if !is_ours {
+            write_field(text, name, value);
         }
     });
     match framing {
