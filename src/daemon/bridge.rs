@@ -22,8 +22,8 @@ use super::answer_end::AnswerEnd;
 use super::args::BridgeArgs;
 use super::bridge_slots::{BridgeSlot, BridgedConnection, HeadEnd, Neighbours};
 use super::descriptors;
-use super::run::StartError;
 use super::signals::{self, Signal};
+use super::start_error::StartError;
 
 /// Connections at once.
 const CONNECTIONS: usize = 1024;

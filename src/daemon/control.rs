@@ -1,8 +1,6 @@
 //! The daemon's answers to hermesctl.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -11,14 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::clients;
+use super::config_source::{self, ConfigSource};
 use super::flights;
 use super::logging::Tail;
 use super::logins::{self, LoginSessions};
+use super::logout;
 use super::pools;
-use super::providers::{Fleet, ProviderReport};
-use super::run::{self, ConfigSource};
+use super::provider_status::{mishaps, provider_status};
+use super::providers::ProviderReport;
 use super::service_manager;
 use super::usage::Counting;
+use super::view::View;
 use crate::clients::Registry;
 use crate::clock::{self, Clock};
 use crate::config::{self, ListenAddress, ProviderName};
@@ -29,18 +30,16 @@ use crate::control::judge;
 use crate::control::pools::{LoginChoice, LoginEntry, LoginList, LoginResetReport};
 use crate::control::protocol::{
     AvailableProvider, ClientAdd, ClientChange, ClientChanged, ClientChoice, ClientImport,
-    ClientImportReport, ClientList, ClientRevoked, CommandLine, ControlError, CredentialKind,
-    DaemonStatus, ErrorCode, ErrorReport, Finding, IssuedKey, ListenerStatus, LogFrom, LogTail,
-    LoginBegin, LoginBegun, LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress,
-    LoginSession, LoginStatus, LogoutReport, NewKey, OwnMarkValue, PathEntry, ProviderChoice,
-    ProviderEntry, ProviderState, ProviderStatus, Providers, QuotaStatus, QuotaWindow,
-    RefreshOutcome, RefreshReport, RefreshResult, ReloadReport, RequestCounts, RequestFailures,
-    Severity, Status, StopNotice, Timestamp, UnreadableLogin, UnsavableLogin,
+    ClientImportReport, ClientList, ClientRevoked, CommandLine, ControlError, DaemonStatus,
+    ErrorCode, Finding, IssuedKey, ListenerStatus, LogFrom, LogTail, LoginBegin, LoginBegun,
+    LoginCancelled, LoginPaste, LoginPasteTaken, LoginProgress, LoginSession, LogoutReport, NewKey,
+    OwnMarkValue, PathEntry, ProviderChoice, ProviderEntry, ProviderStatus, Providers,
+    RefreshOutcome, ReloadReport, Severity, Status, StopNotice, Timestamp,
 };
 use crate::control::server::Handler;
 use crate::control::usage::{UsageQuery, UsageReport};
-use crate::credentials::{self, StandingKind, StatusEvent, StoreFiles};
-use crate::provider::{self, Skew};
+use crate::credentials::StoreFiles;
+use crate::provider::{self};
 use crate::proxy::{self, Port};
 use crate::suggest::did_you_mean;
 
@@ -53,38 +52,6 @@ pub(super) enum StopKind {
     Stop,
     /// It starts again as it was started.
     Restart,
-}
-
-/// What changes with a reload.
-#[derive(Debug)]
-pub(super) struct View {
-    pub(super) reports: Vec<ProviderReport>,
-    pub(super) default_provider: ProviderName,
-    pub(super) config_file: Option<PathBuf>,
-    pub(super) config_digest: Option<String>,
-    /// What the file read last changes only at a restart.
-    pub(super) needs_restart: Vec<String>,
-    /// How long a list of models is good for.
-    pub(super) models_cache: Duration,
-}
-
-impl View {
-    /// At the start, with the configuration's file and digest.
-    pub(super) fn new(
-        fleet: &Fleet,
-        config: &config::Config,
-        config_file: Option<PathBuf>,
-        config_digest: Option<String>,
-    ) -> Self {
-        Self {
-            reports: fleet.reports(),
-            default_provider: config.default_provider.clone(),
-            config_file,
-            config_digest,
-            needs_restart: Vec::new(),
-            models_cache: config.models_cache,
-        }
-    }
 }
 
 /// Answers hermesctl.
@@ -160,7 +127,8 @@ impl Handler for ControlHandler {
         }
         let origin = self.origin.clone();
         let checked =
-            tokio::task::spawn_blocking(move || run::check(&origin, &origin.load()?)).await;
+            tokio::task::spawn_blocking(move || config_source::check(&origin, &origin.load()?))
+                .await;
         match checked {
             Ok(Ok(())) => Ok(self.end(StopKind::Restart)),
             Ok(Err(error)) => {
@@ -216,7 +184,7 @@ impl Handler for ControlHandler {
     async fn logout(&self, choice: ProviderChoice) -> Result<LogoutReport, ControlError> {
         let meant = &choice.store;
         let logout =
-            |report: ProviderReport| async move { logins::logout(&report, meant.clone()).await };
+            |report: ProviderReport| async move { logout::logout(&report, meant.clone()).await };
         let answer = self.ask(choice.provider.as_deref(), logout).await;
         let Err(error) = answer else {
             return answer;
@@ -227,7 +195,7 @@ impl Handler for ControlHandler {
         );
         match choice.provider.filter(|_| leftover) {
             Some(name) => {
-                let removed = logins::remove_leftover(&self.files, &name, self.clock.now());
+                let removed = logout::remove_leftover(&self.files, &name, self.clock.now());
                 removed.await?.ok_or(error)
             }
             None => Err(error),
@@ -566,183 +534,5 @@ fn listener_status(port: &Port, view: &View) -> ListenerStatus {
         needs_key: setting.needs_key(),
         waiting: port.is_waiting(),
         also: also.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn mishaps(mishaps: &proxy::FailureTally, now: DateTime<Utc>) -> Option<RequestFailures> {
-    let (count, last) = mishaps.look()?;
-    Some(RequestFailures {
-        count,
-        at: Timestamp(now - last.at.elapsed()),
-        code: last.code.into_owned(),
-        request_id: last.request_id,
-        from: (!last.from.is_empty()).then(|| last.from.into()),
-        about: last.about.map(Into::into),
-    })
-}
-
-fn provider_status(report: &ProviderReport, view: &View, now: DateTime<Utc>) -> ProviderStatus {
-    let status = report.upstream.credentials.status();
-    let counts = report.upstream.counters.counts();
-    let seconds_until = |time: DateTime<Utc>| (time - now).num_seconds();
-    let state = state(&status);
-    ProviderStatus {
-        name: report.upstream.name.to_string(),
-        display_name: report.upstream.display_name.clone(),
-        default: report.upstream.name == view.default_provider,
-        login_command: (state == ProviderState::LoginNeeded)
-            .then(|| login_command(report, &status))
-            .flatten(),
-        state,
-        base_url: status.base_url,
-        credential: status.kind.map(credential_kind),
-        expires_at: status.expires_at.map(Timestamp),
-        expires_in_seconds: status.expires_at.map(seconds_until),
-        last_refresh: status.last_renewal.as_ref().map(refresh_report),
-        next_refresh_at: status.next_renewal.map(Timestamp),
-        next_refresh_in_seconds: status.next_renewal.map(seconds_until),
-        last_error: status.last_error.map(|event| ErrorReport {
-            at: Timestamp(event.at),
-            code: event.what.code.to_owned(),
-            message: event.what.message,
-        }),
-        unsaved: status.unsaved,
-        requests: RequestCounts {
-            in_flight: counts.in_flight,
-            served: counts.served,
-            failed: counts.failed,
-        },
-        failing: mishaps(&report.upstream.counters.failing, now),
-        login: status
-            .login
-            .map(|login| login_status(login, status.may_be_spent, now)),
-        unreadable: status.unreadable.map(|unreadable| UnreadableLogin {
-            at: Timestamp(unreadable.at),
-            reason: unreadable.reason,
-            command: unreadable.command,
-            copied: unreadable.mirrored,
-        }),
-        unsavable: status.hindrance.map(|hindrance| UnsavableLogin {
-            at: Timestamp(hindrance.at),
-            reason: hindrance.reason,
-            command: hindrance.command,
-        }),
-        clock_ahead_seconds: clock_ahead(report, now),
-        quota: quota(report, report.upstream.credentials.place(), now),
-        pool: pools::status(report),
-        client_keys: None,
-    }
-}
-
-/// The used part of a login's quota, as far as the provider has reported it.
-pub(super) fn quota(
-    report: &ProviderReport,
-    login: usize,
-    now: DateTime<Utc>,
-) -> Option<QuotaStatus> {
-    let quota = report.adapter.quota(login);
-    quota.map(|quota| quota_status(quota, now))
-}
-
-/// A little that is left shows.
-fn rounded(used_percent: f64) -> f64 {
-    let whole = used_percent.round();
-    if used_percent < 100.0 {
-        whole.min(99.0)
-    } else {
-        whole
-    }
-}
-
-fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
-    let windows = quota.windows.into_iter().map(|window| window.at(now));
-    let windows = windows.map(|window| QuotaWindow {
-        name: window.name.to_owned(),
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a float casts to the nearest u64"
-        )]
-        used_percent: rounded(window.used_percent) as u64,
-        length_seconds: window.length.map(|length| length.as_secs()),
-        resets_at: window.resets_at.map(Timestamp),
-        resets_in_seconds: window.resets_at.map(|at| (at - now).num_seconds()),
-        limit: window.amounts.map(|amounts| amounts.limit),
-        remaining: window.amounts.map(|amounts| amounts.remaining),
-    });
-    QuotaStatus {
-        at: Timestamp(quota.at),
-        windows: windows.collect(),
-    }
-}
-
-/// How far this machine's clock is ahead, by the last answer of the provider.
-fn clock_ahead(report: &ProviderReport, now: DateTime<Utc>) -> Option<i64> {
-    let of_requests = report.upstream.client.skew();
-    let skews = std::iter::once(of_requests).chain(report.adapter.skew());
-    Skew::latest(skews, now)
-}
-
-/// The command that logs in again in the store of the login in use; none with a fixed key.
-fn login_command(report: &ProviderReport, status: &credentials::KeeperStatus) -> Option<String> {
-    let own = status.login.as_ref().is_some_and(|login| login.own);
-    report.adapter.remedy().command(own)
-}
-
-fn login_status(
-    login: credentials::StoredLogin,
-    may_be_spent: bool,
-    now: DateTime<Utc>,
-) -> LoginStatus {
-    LoginStatus {
-        store: login.store,
-        separate: login.own,
-        since: login.since.map(Timestamp),
-        ends_at: login.ends_at.map(Timestamp),
-        ends_in_seconds: login.ends_at.map(|end| (end - now).num_seconds()),
-        ends_soon: login.ends_soon,
-        may_be_spent,
-    }
-}
-
-/// A login's state, in the protocol's words.
-pub(super) fn state(status: &credentials::KeeperStatus) -> ProviderState {
-    match status.standing {
-        StandingKind::Starting => ProviderState::Starting,
-        StandingKind::Ready => ProviderState::Ready,
-        StandingKind::Expired if status.renewing => ProviderState::Refreshing,
-        StandingKind::Expired => ProviderState::Unavailable,
-        StandingKind::LoginNeeded => ProviderState::LoginNeeded,
-        StandingKind::Unreadable => ProviderState::StoreUnreadable,
-    }
-}
-
-fn credential_kind(kind: provider::BearerKind) -> CredentialKind {
-    if kind == provider::BearerKind::API_KEY {
-        CredentialKind::ApiKey
-    } else if kind == provider::BearerKind::NO_KEY {
-        CredentialKind::NoKey
-    } else {
-        CredentialKind::OfLogin(kind.as_str().to_owned())
-    }
-}
-
-fn refresh_report(event: &StatusEvent<credentials::RenewalResult>) -> RefreshReport {
-    RefreshReport {
-        at: Timestamp(event.at),
-        result: refresh_result(event.what),
-        detail: None,
-    }
-}
-
-/// How a renewal ended, in the protocol's words.
-pub(super) fn refresh_result(result: credentials::RenewalResult) -> RefreshResult {
-    match result {
-        credentials::RenewalResult::Refreshed => RefreshResult::Refreshed,
-        credentials::RenewalResult::Adopted => RefreshResult::Adopted,
-        credentials::RenewalResult::Failed => RefreshResult::Failed,
-        credentials::RenewalResult::Rejected => RefreshResult::Rejected,
-        credentials::RenewalResult::NoLogin => RefreshResult::NoLogin,
-        credentials::RenewalResult::NotRenewable => RefreshResult::NotRenewable,
     }
 }

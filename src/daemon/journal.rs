@@ -135,7 +135,7 @@ where
     let mut fields = JournalFields {
         bytes,
         text: String::new(),
-        is_notice: metadata.target() == super::logging::NOTICES,
+        is_notice: metadata.target() == super::notices::NOTICES,
     };
     for span in context.event_scope(event).into_iter().flatten() {
         fields.put("SPAN_NAME", span.name());
@@ -282,7 +282,7 @@ mod tests {
                 most = u16::MAX,
                 "it is so"
             );
-            tracing::info!(target: super::super::logging::NOTICES, message_id = "abc", "told");
+            tracing::info!(target: super::super::notices::NOTICES, message_id = "abc", "told");
         }
         drop(heard);
         let recent = queue.recent(0).unwrap();

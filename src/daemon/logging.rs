@@ -24,9 +24,6 @@ use super::log_queue::{Flush, LogQueue, LogSink, Taken};
 use crate::config::{Log, LogFormat};
 use crate::control::protocol::{LogPlace, LogTail};
 
-/// The target of notices, which are lines with a `message_id`.
-pub(super) const NOTICES: &str = "hermes_proxy::notice";
-
 type Boxed = Box<dyn Layer<Layered<Levels, Registry>> + Send + Sync>;
 
 /// Which lines are logged, by level and module. tracing caches the decision per call site until the filter changes.

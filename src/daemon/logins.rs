@@ -3,48 +3,46 @@
 //! A login is a task. hermesctl polls it in short calls, and it is cancelled when the calls stop. The user enters a
 //! code on another device, or logs in on a page that sends the browser back here (`visit`, `redirect`).
 
+mod paste;
 mod redirect;
+mod session;
 mod visit;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::visit::{PendingRedirect, RedirectAnswer};
-use super::control::View;
-use super::pools::{self, NewLogin};
+use self::paste::PasteReceiver;
+use self::redirect::RedirectAnswer;
+use self::session::{LoginTarget, Session, SessionState, SessionWork, WAIT, lock};
+use self::visit::PendingRedirect;
+use super::login_error::{
+    cancelled, ended, failed, gone, no_label_apart, no_page, no_room, no_such, not_supported,
+    of_no_use, removed, stopping, too_old, unusable,
+};
+use super::login_state::refresh_result;
+use super::pools::{self};
 use super::providers::ProviderReport;
+use super::view::View;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::control::protocol::{
-    ControlError, ErrorCode, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode,
-    LoginDone, LoginPage, LoginPaste, LoginPasteTaken, LoginPending, LoginProgress, LoginSession,
-    LoginWay, LogoutReport, RefreshOutcome, Timestamp,
+    ControlError, ExistingLogin, LoginBegin, LoginBegun, LoginCancelled, LoginCode, LoginDone,
+    LoginPage, LoginPaste, LoginPasteTaken, LoginPending, LoginProgress, LoginSession, LoginWay,
+    RefreshOutcome, Timestamp,
 };
-use crate::credentials::{
-    self, Added, CredentialHandle, Extent, LoginDestination, RenewalResult, StandingKind,
-    StoreError, StoreFiles, UnreadableStore, remedy,
-};
-use crate::files::Desk;
+use crate::credentials::{Added, CredentialHandle, LoginDestination, RenewalResult, StandingKind};
 use crate::provider::{
-    self, Adapter, BearerKind, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout,
-    PAGE_LIFE, Poll, PollPace,
+    self, Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE,
+    Poll, PollPace,
 };
 
-/// The longest wait within one call.
-const WAIT: Duration = Duration::from_secs(2);
-/// The same, while the caller may have pasted text to pass on.
-const SHORT_WAIT: Duration = Duration::from_millis(250);
-/// A login that hermesctl has not asked about for this long is cancelled.
-const UNATTENDED: Duration = Duration::from_mins(1);
 /// How many logins are remembered, ended ones included.
 const SESSIONS: usize = 16;
 /// Pause between attempts to save a login; with [`SAVE_TRIES`], five minutes in all.
@@ -62,42 +60,6 @@ pub(super) struct LoginSessions {
     /// The current providers: a reload may replace a login's keeper.
     view: Arc<ArcSwap<View>>,
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
-}
-
-#[derive(Debug)]
-struct Session {
-    state: watch::Sender<SessionState>,
-    expires_at: DateTime<Utc>,
-    /// `expires_at` on the monotonic clock.
-    deadline: Instant,
-    cancel: CancellationToken,
-    asked_at: Mutex<Instant>,
-    /// Receives pasted addresses, for a login on a page.
-    pastes: Option<visit::PasteReceiver>,
-}
-
-#[derive(Debug, Clone)]
-enum SessionState {
-    Pending(Option<String>),
-    /// The provider is being asked for the tokens or has issued them, so the login can't be cancelled any more. The
-    /// text gives the reason for a delay, for people.
-    Saving(Option<String>),
-    Done(LoginDone),
-    Failed(ControlError),
-}
-
-/// The input of a session's task.
-struct SessionWork {
-    adapter: Arc<dyn Adapter>,
-    target: LoginTarget,
-    session: Arc<Session>,
-}
-
-/// Where a login will be saved.
-struct LoginTarget {
-    place: LoginDestination,
-    /// Set if the login is added to the provider's others.
-    added: Option<NewLogin>,
 }
 
 /// How the user logs in.
@@ -211,7 +173,7 @@ impl LoginSessions {
         self: &Arc<Self>,
         report: &ProviderReport,
         visit: PendingRedirect,
-        pastes: visit::PasteReceiver,
+        pastes: PasteReceiver,
         target: LoginTarget,
     ) -> LoginPage {
         let session = self.open(PAGE_LIFE, Some(pastes));
@@ -229,7 +191,7 @@ impl LoginSessions {
         shown
     }
 
-    fn open(&self, life: Duration, pastes: Option<visit::PasteReceiver>) -> Arc<Session> {
+    fn open(&self, life: Duration, pastes: Option<PasteReceiver>) -> Arc<Session> {
         Arc::new(Session {
             state: watch::Sender::new(SessionState::Pending(None)),
             expires_at: clock::after(self.clock.now(), life),
@@ -339,7 +301,7 @@ impl LoginSessions {
         let mut arrival = None;
         let granted = match way {
             LoginMethod::Code(code) => self.poll(&work, &code).await,
-            LoginMethod::Page(visit) => visit.granted(self, &work, &mut arrival).await,
+            LoginMethod::Page(visit) => visit.granted(&self.tasks, &work, &mut arrival).await,
         };
         let end = match granted {
             Ok(grant) => self.save(&work, grant).await,
@@ -448,100 +410,6 @@ impl LoginSessions {
     }
 }
 
-impl SessionWork {
-    /// Saves the grant; `None` if the keeper has ended.
-    async fn write(
-        &self,
-        handle: &CredentialHandle,
-        grant: Grant,
-    ) -> Option<Result<Added, StoreError>> {
-        if let Some(NewLogin { label, replaces }) = &self.target.added {
-            let replaces = replaces.as_ref();
-            return handle.add(grant, label.clone(), replaces).await;
-        }
-        let file = match handle.install(grant, self.target.place).await? {
-            Ok(file) => file,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(Ok(Added {
-            file,
-            label: None,
-            same_account_as: handle.same_account_as().await,
-        }))
-    }
-}
-
-impl SessionState {
-    fn is_open(&self) -> bool {
-        matches!(self, Self::Pending(_) | Self::Saving(_))
-    }
-}
-
-impl Session {
-    /// Changes the state if the login still waits for the user; returns whether it did.
-    fn turn_to(&self, state: SessionState) -> bool {
-        self.state.send_if_modified(|now| {
-            let waits = matches!(now, SessionState::Pending(_));
-            if waits {
-                *now = state;
-            }
-            waits
-        })
-    }
-
-    /// Marks the start of a request to the provider; from here on its answer decides.
-    ///
-    /// # Errors
-    /// The login's outcome, if it was cancelled before.
-    fn asks(&self) -> Result<(), Box<SessionState>> {
-        let note = match &*self.state.borrow() {
-            SessionState::Pending(note) => note.clone(),
-            SessionState::Saving(_) | SessionState::Done(_) | SessionState::Failed(_) => None,
-        };
-        let asks = self.turn_to(SessionState::Saving(note));
-        asks.then_some(())
-            .ok_or_else(|| Box::new(SessionState::Failed(cancelled())))
-    }
-
-    /// Marks the login as waiting again: the provider has not granted it yet.
-    fn waits(&self, note: Option<String>) {
-        self.state.send_replace(SessionState::Pending(note));
-    }
-
-    /// The result of `wait`, unless the login is cancelled first.
-    async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, SessionState> {
-        tokio::select! {
-            () = self.cancel.cancelled() => Err(SessionState::Failed(cancelled())),
-            () = self.unattended() => Err(SessionState::Failed(cancelled())),
-            value = wait => Ok(value),
-        }
-    }
-
-    /// How long one call waits for this login.
-    fn patience(&self) -> Duration {
-        if self.pastes.is_some() {
-            SHORT_WAIT
-        } else {
-            WAIT
-        }
-    }
-
-    fn touch(&self) {
-        *lock(&self.asked_at) = Instant::now();
-    }
-
-    /// Completes once hermesctl has not asked about the login for a while.
-    async fn unattended(&self) {
-        loop {
-            let left = UNATTENDED.saturating_sub(lock(&self.asked_at).elapsed());
-            if left.is_zero() {
-                return;
-            }
-            sleep(left).await;
-        }
-    }
-}
-
 /// A login method that the provider offers.
 enum Offered<'a> {
     Code(&'a dyn DeviceLogin),
@@ -559,73 +427,6 @@ fn offered(report: &ProviderReport, way: LoginWay) -> Result<Offered<'_>, Contro
         (LoginWay::Code, None, Some(_)) => Err(too_old(report)),
         (LoginWay::Browser, Some(_), None) => Err(no_page(report)),
     }
-}
-
-/// Removes the login from its files.
-pub(super) async fn logout(
-    report: &ProviderReport,
-    meant: Option<PathBuf>,
-) -> Result<LogoutReport, ControlError> {
-    if report.adapter.layout().is_none() {
-        return Err(not_supported(report));
-    }
-    log_out(report, meant, Extent::All).await
-}
-
-/// Removes the provider's own login from its file; the additional logins of its pool stay.
-pub(super) async fn logout_of_main(report: &ProviderReport) -> Result<LogoutReport, ControlError> {
-    log_out(report, None, Extent::Main).await
-}
-
-async fn log_out(
-    report: &ProviderReport,
-    meant: Option<PathBuf>,
-    extent: Extent,
-) -> Result<LogoutReport, ControlError> {
-    let handle = report.upstream.credentials.block();
-    let removed = handle.logout(meant, extent).await;
-    let removed = removed.ok_or_else(|| gone(handle))?;
-    let removed = match removed {
-        Ok(removed) => removed,
-        Err(error) => return Err(unusable("removed", error).await),
-    };
-    let provider = report.upstream.name.to_string();
-    tracing::info!(provider, "the user has logged out");
-    Ok(LogoutReport {
-        provider,
-        removed_from: removed.files,
-        shared_with_hermes: removed.shared,
-        still_logged_in: removed.next,
-        copies: removed.copies,
-        logins: (removed.logins > 1).then_some(removed.logins as u64),
-    })
-}
-
-/// Removes what our store still holds of a provider that is no longer configured, or no longer with a login.
-pub(super) async fn remove_leftover(
-    files: &StoreFiles,
-    name: &str,
-    now: DateTime<Utc>,
-) -> Result<Option<LogoutReport>, ControlError> {
-    let Some(name) = ProviderName::new(name) else {
-        return Ok(None);
-    };
-    let layout = provider::own_layout(&name);
-    let removed = match credentials::remove_leftover(files, layout, now).await {
-        Ok(removed) => removed,
-        Err(error) => return Err(unusable("removed", error).await),
-    };
-    Ok(removed.map(|removed| {
-        tracing::info!(provider = %name, "a login of a provider that is not configured was removed");
-        LogoutReport {
-            provider: name.to_string(),
-            removed_from: removed.files,
-            shared_with_hermes: false,
-            still_logged_in: None,
-            copies: removed.copies,
-            logins: None,
-        }
-    }))
 }
 
 pub(super) async fn refresh(
@@ -648,7 +449,7 @@ pub(super) async fn refresh(
     let refreshed = refreshed.ok_or_else(|| gone(&handle))?;
     Ok(RefreshOutcome {
         provider: report.upstream.name.to_string(),
-        result: super::control::refresh_result(refreshed.result),
+        result: refresh_result(refreshed.result),
         detail: refreshed.detail,
         expires_at: refreshed.expires_at.map(Timestamp),
     })
@@ -705,163 +506,4 @@ async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLog
         adopted,
         same_account_as,
     })
-}
-
-/// Our own store holds one login per provider.
-fn no_label_apart() -> ControlError {
-    let message = "A separate login can't have a label.";
-    let hint = "Leave out either --separate or --label.";
-    ControlError::new(ErrorCode::NotSupported, message).with_hint(hint)
-}
-
-fn no_such(login: LoginSession) -> ControlError {
-    let message = format!("Login number {} is not waiting.", login.session);
-    ControlError::new(ErrorCode::NoSuchSession, message)
-        .with_hint("Start again: hermesctl auth login")
-}
-
-/// The grant is unusable. The stored login stays unchanged.
-fn of_no_use(adapter: &dyn Adapter, flaw: &str) -> ControlError {
-    let (name, display_name) = (adapter.name(), adapter.display_name());
-    let message =
-        format!("{display_name} granted a login that can't be used: {flaw}. Nothing was saved.");
-    ControlError::new(ErrorCode::LoginFailed, message).with_hint(format!(
-        "Check [providers.{name}] and what is registered for it at the provider, then run: hermesctl auth login {name}"
-    ))
-}
-
-/// A reload removed the provider during the login.
-fn removed(provider: &ProviderName) -> ControlError {
-    let message = format!(
-        "The login was not saved, because the configuration of the provider {provider} changed meanwhile: it was removed, or its logins now come from another authority."
-    );
-    ControlError::new(ErrorCode::UnknownProvider, message).with_hint(format!(
-        "Check [providers.{provider}] in the configuration, then run: hermesctl auth login {provider}"
-    ))
-}
-
-fn stopping() -> ControlError {
-    ControlError::new(ErrorCode::ShuttingDown, "The daemon is stopping.")
-}
-
-/// The keeper did not answer: it was stopped, or it failed.
-fn gone(handle: &CredentialHandle) -> ControlError {
-    if handle.has_ended() {
-        return stopping();
-    }
-    let message = "A defect in hermes-proxyd stopped this; see its log. Please report it.";
-    ControlError::new(ErrorCode::Internal, message).with_hint("hermesctl bugreport")
-}
-
-/// A file that can't be read can't take a new login either.
-fn no_room(report: &ProviderReport, unreadable: &UnreadableStore) -> ControlError {
-    let message = format!("The login can't be saved: {}.", unreadable.reason);
-    let then = format!("hermesctl auth login {}", report.upstream.name);
-    let hint = match &unreadable.command {
-        Some(command) => format!("Run `{command}`, then `{then}`."),
-        None => format!("`hermesctl doctor` shows more; then run `{then}`."),
-    };
-    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
-}
-
-fn cancelled() -> ControlError {
-    let message = "The login was cancelled; nothing has changed.";
-    ControlError::new(ErrorCode::LoginFailed, message)
-}
-
-pub(super) fn not_supported(report: &ProviderReport) -> ControlError {
-    let name = &report.upstream.name;
-    let kind = report.upstream.credentials.status().kind;
-    let (has, hint) = if kind == Some(BearerKind::NO_KEY) {
-        let hint = format!(
-            "It needs no login; `hermesctl proxy test {name}` tests it. If it wants a key, name that in \
-             `providers.{name}.api_key_file` instead of `auth = \"none\"`."
-        );
-        ("neither an API key nor a login (`auth = \"none\"`)", hint)
-    } else {
-        let hint = format!(
-            "Change the key in the place that `providers.{name}.api_key_file`, `api_key_env` or \
-             `api_key_credential` names."
-        );
-        ("a fixed API key and no login", hint)
-    };
-    let message = format!("The provider {name} has {has}.");
-    ControlError::new(ErrorCode::NotSupported, message).with_hint(hint)
-}
-
-fn no_page(report: &ProviderReport) -> ControlError {
-    let name = &report.upstream.name;
-    let message = format!("The provider {name} has no login in a browser, only with a code.");
-    ControlError::new(ErrorCode::NotSupported, message)
-        .with_hint(format!("Run: hermesctl auth login {name}"))
-}
-
-fn too_old(report: &ProviderReport) -> ControlError {
-    let message = format!(
-        "The provider {} has a login in a browser only, which this hermesctl does not know.",
-        report.upstream.name
-    );
-    ControlError::new(ErrorCode::NotSupported, message)
-        .with_hint("Use the hermesctl of the same release as hermes-proxyd.")
-}
-
-pub(super) async fn unusable(what: &str, error: StoreError) -> ControlError {
-    let message = format!("The login can't be {what}: {}.", error.cause());
-    let hint = hint(&error);
-    // Looking up a file's owner may block on a file system that hangs.
-    let asked = Desk::default().run(move || remedy(&error, None)).await;
-    let hint = match asked.ok().flatten() {
-        Some(command) => format!("Run `{command}`, then try again."),
-        None => hint.to_owned(),
-    };
-    ControlError::new(ErrorCode::StoreUnusable, message).with_hint(hint)
-}
-
-fn hint(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::LockHeld { .. } | StoreError::Restless { .. } | StoreError::RowGone { .. } => {
-            "Try again when the other program has finished."
-        }
-        StoreError::Parse { .. } => "Fix or remove the file, then try again.",
-        StoreError::Moved { .. } => "See `hermesctl auth status`, then try again.",
-        StoreError::Foreign { .. }
-        | StoreError::Writable { .. }
-        | StoreError::Waiting
-        | StoreError::Stopping => "Then try again.",
-        StoreError::Read { .. } | StoreError::Lock { .. } | StoreError::Write { .. } => {
-            "Make the file and its folder readable and writable for you, then try again."
-        }
-    }
-}
-
-fn failed(report: &ProviderReport, error: &DeviceError) -> ControlError {
-    let again = format!("hermesctl auth login {}", report.upstream.name);
-    let hint = match error {
-        DeviceError::Unreachable { .. } => {
-            format!("`hermesctl doctor` checks the network; then try again: {again}")
-        }
-        DeviceError::Denied | DeviceError::Expired | DeviceError::Refused { .. } => {
-            format!("Try again: {again}")
-        }
-    };
-    ended(&report.upstream.name, error).with_hint(hint)
-}
-
-/// A failed login as an error for hermesctl.
-fn ended(provider: &ProviderName, error: &DeviceError) -> ControlError {
-    let code = match error {
-        DeviceError::Denied => ErrorCode::LoginDenied,
-        DeviceError::Expired => ErrorCode::LoginExpired,
-        DeviceError::Refused { .. } | DeviceError::Unreachable { .. } => ErrorCode::LoginFailed,
-    };
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string());
-    let message = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
-    let hint = format!("Start again: hermesctl auth login {provider}");
-    ControlError::new(code, message).with_hint(hint)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,8 +8,10 @@
 //! - `watchdog`: whether all essential parts live; `status_line`: the state in one line, for the
 //!   service manager.
 //! - `providers`: the configured providers, each with its keepers.
+//! - `config_source`: the configuration, and whether the daemon can start with it; `start_error`: why it did not.
 //! - `run`: build, run and drain, in that order.
-//! - `control`, `logins`, `clients`, `usage`: the answers to hermesctl.
+//! - `control`, `logins`, `logout`, `clients`, `usage`: the answers to hermesctl, from the current `view`; `login_error`,
+//!   `login_state` and `provider_status` put them in the protocol's words.
 //! - `metrics`: the page for monitoring.
 //! - `bridge`, `bridge_slots`, `answer_end`: a sidecar that carries connections to a daemon's socket, how its clients
 //!   share them, and which of them are idle.
@@ -24,6 +26,7 @@ mod bridge;
 #[cfg(unix)]
 mod bridge_slots;
 mod clients;
+mod config_source;
 mod control;
 mod descriptors;
 mod flights;
@@ -34,21 +37,27 @@ mod log_form;
 mod log_lines;
 mod log_queue;
 mod logging;
+mod login_error;
+mod login_state;
 mod logins;
+mod logout;
 mod metrics;
 mod notices;
 mod page;
 mod pools;
 mod port_holder;
 mod process;
+mod provider_status;
 mod providers;
 mod quotas;
 mod run;
 mod service_manager;
 mod signals;
+mod start_error;
 mod status_line;
 mod stdio;
 mod usage;
+mod view;
 mod watchdog;
 
 use std::ffi::OsString;
@@ -57,9 +66,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use self::args::Args;
+use self::config_source::ConfigSource;
 use self::control::StopKind;
 use self::providers::FleetError;
-use self::run::{ConfigSource, StartError};
+use self::start_error::StartError;
 use crate::causes::with_causes;
 use crate::paths::Environment;
 
@@ -134,8 +144,8 @@ fn start(args: Args) -> Result<(), StartError> {
     };
     let loaded = origin.load()?;
     if args.check {
-        run::check(&origin, &loaded)?;
-        let files = run::store_files(&origin.environment, &loaded.config)?;
+        config_source::check(&origin, &loaded)?;
+        let files = config_source::store_files(&origin.environment, &loaded.config)?;
         let variables = crate::config::Variables::read(files.home());
         let kinds = loaded.config.kinds();
         let faults = crate::provider::environment_faults(kinds).into_iter();

@@ -1,10 +1,12 @@
 //! Tells the user about changes of a login: in the log, under ids that never change, and by the
 //! hooks.
 
-use super::logging::NOTICES;
 use crate::credentials::{self, Audience};
 use crate::hooks::{self, HookEvent, HookNotice};
 use crate::provider::Remedy;
+
+/// The target of notices, which are lines with a `message_id`.
+pub(super) const NOTICES: &str = "hermes_proxy::notice";
 
 /// Every receiver of notices.
 #[derive(Debug, Clone)]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use super::control;
-use super::logins::{self, not_supported, unusable};
+use super::login_error::{not_supported, unusable};
+use super::login_state;
+use super::logout;
 use super::providers::ProviderReport;
 use crate::control::pools::{Cooldown, LoginEntry, LoginResetReport, PoolStatus};
 use crate::control::protocol::{ControlError, ErrorCode, LogoutReport, Timestamp};
@@ -34,7 +35,7 @@ fn entry(report: &ProviderReport, login: PoolEntry, now: DateTime<Utc>) -> Login
         label: login.label,
         row: login.row,
         source: login.source,
-        state: control::state(&status),
+        state: login_state::state(&status),
         next: login.is_next,
         cooldown: login.rests_until.map(|until| Cooldown {
             until: Timestamp(until),
@@ -45,7 +46,7 @@ fn entry(report: &ProviderReport, login: PoolEntry, now: DateTime<Utc>) -> Login
         }),
         expires_at: status.expires_at.map(Timestamp),
         expires_in_seconds: status.expires_at.map(seconds_until),
-        quota: control::quota(report, login.place, now),
+        quota: login_state::quota(report, login.place, now),
         error: status.last_error.map(|event| event.what.message),
         separate: status.login.as_ref().is_some_and(|login| login.own),
         store: status.login.map(|login| login.store),
@@ -125,7 +126,7 @@ pub(super) async fn remove(
     credentials.block().look().await;
     let called = called(report, label)?;
     if called.is_main() {
-        return logins::logout_of_main(report).await;
+        return logout::logout_of_main(report).await;
     }
     let removed = match credentials.remove(&called).await {
         Ok(removed) => removed,

@@ -1,8 +1,5 @@
 //! The daemon from start to end, in that order: build, run, drain.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,123 +10,36 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients;
-use super::control::{ControlHandler, ReloadRequest, StopKind, View};
-use super::logging::{LogError, Logging};
+use super::config_source::{ConfigSource, check_keys, placed, store_files};
+use super::control::{ControlHandler, ReloadRequest, StopKind};
+use super::logging::Logging;
 use super::logins::LoginSessions;
 use super::notices::Notices;
-use super::providers::{self, Fleet, FleetError};
+use super::providers::{self, Fleet};
 use super::signals::{Signal, Signals};
+use super::start_error::StartError;
 use super::usage::Counting;
+use super::view::View;
 use super::watchdog::Watchdog;
-use super::{descriptors, page, port_holder, quotas, service_manager, signals, status_line};
+use super::{descriptors, page, quotas, service_manager, signals, status_line};
 use crate::clients::{ClientsError, Registry};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{
-    self, Config, ConfigError, ListenAddress, Loaded, LogFormat, OverrideError, Overrides,
-    OwnListenerError, Problem, Variables,
-};
+use crate::config::{self, Config, Loaded, LogFormat, Overrides, Variables};
 use crate::control::daemon_lock::{self, DaemonLock, DaemonLockState};
-use crate::control::endpoint::{BindError, ControlListener, Endpoint};
+use crate::control::endpoint::{ControlListener, Endpoint};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
 use crate::files::Desk;
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, CannotBind, ConnectionService, Gateway, Places, Port, Refusals};
+use crate::proxy::{self, Bound, ConnectionService, Gateway, Places, Port, Refusals};
 use crate::usage::UsageWriter;
 
 /// After the drain, connections have this long to notice that they are cut.
 const CUT: Duration = Duration::from_secs(1);
 /// hermesctl gets its answers before the daemon is gone.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Why the daemon did not start.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
-    /// The file has mistakes.
-    #[error("the configuration is invalid:\n{0}")]
-    Config(#[from] ConfigError),
-    /// The command line does not fit the configuration.
-    #[error(transparent)]
-    Override(#[from] OverrideError),
-    /// A provider leads back to us.
-    #[error(transparent)]
-    Loop(#[from] OwnListenerError),
-    /// A provider can't be set up.
-    #[error(transparent)]
-    Provider(#[from] FleetError),
-    /// The client keys can't be used, which is never the same as none.
-    #[error(transparent)]
-    Clients(#[from] ClientsError),
-    /// Another daemon lives, or the control socket can't be made.
-    #[error(transparent)]
-    Control(#[from] BindError),
-    /// There is no home folder to find the credential store in.
-    #[error("there is no home folder; set HERMES_HOME, or `hermes_home` in the configuration")]
-    NoHome,
-    /// There is no folder for the control socket.
-    #[error("there is no folder for the control socket; set XDG_RUNTIME_DIR or HOME")]
-    NoRuntimeFolder,
-    /// An address can't be bound.
-    #[error(
-        "can't listen on {address}: {reason}; choose another port with --port, or another \
-         `address` or `unix` under [[listen]]"
-    )]
-    Listen {
-        address: ListenAddress,
-        /// Why, with the process that has it, if the system tells.
-        reason: String,
-    },
-    /// A listener requires client keys, and none exist.
-    #[error(
-        "{address} requires a client key, but none exists yet; make one with `hermesctl clients \
-         add NAME`, or remove this address from the configuration"
-    )]
-    NoKeys {
-        /// The listener's address.
-        address: ListenAddress,
-    },
-    /// The bridge can't listen.
-    #[error("can't listen on {address}: {reason}; choose another address with --listen")]
-    Bridge {
-        address: SocketAddr,
-        /// Why.
-        reason: String,
-    },
-    /// Signals can't be heard.
-    #[error("signals can't be received: {0}")]
-    Signals(std::io::Error),
-    /// It stopped to start again, and can't.
-    #[error("hermes-proxyd can't be restarted: {0}")]
-    Restart(std::io::Error),
-    /// The runtime can't be built.
-    #[error("the runtime can't be started: {0}")]
-    Runtime(std::io::Error),
-    /// The log can't be started.
-    #[error(transparent)]
-    Logging(LogError),
-}
-
-/// Where the configuration comes from, at the start and at each reload.
-#[derive(Debug, Clone)]
-pub(super) struct ConfigSource {
-    pub(super) environment: Environment,
-    pub(super) file: Option<PathBuf>,
-    pub(super) overrides: Overrides,
-}
-
-impl ConfigSource {
-    /// Reads and validates it.
-    pub(super) fn load(&self) -> Result<Loaded, StartError> {
-        let loaded = config::load(self.file.as_deref(), &self.environment)?;
-        let config = loaded.config.with_overrides(&self.overrides)?;
-        Ok(Loaded {
-            config: config.without_own_listeners()?,
-            ..loaded
-        })
-    }
-}
 
 /// The daemon while it runs.
 struct RunningDaemon {
@@ -302,39 +212,6 @@ fn command_line(overrides: &Overrides) -> CommandLine {
     }
 }
 
-/// Builds all that the configuration names, looks whether there are the client keys that it asks for,
-/// and starts nothing.
-pub(super) fn check(origin: &ConfigSource, loaded: &Loaded) -> Result<(), StartError> {
-    let files = store_files(&origin.environment, &loaded.config)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let clients = Registry::open(clients::file(&files), clock.clone())?;
-    let fleet = Fleet::new(files, clock, Initiative::Waits, None).for_clients(clients.clone());
-    let checked = fleet.check(&loaded.config);
-    checked.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
-    check_keys(loaded.config.listeners.iter(), &clients)
-}
-
-/// A mistake in the file that only shows with the providers built, with its line.
-fn placed(error: FleetError, file: Option<&Path>, lines: &BTreeMap<String, usize>) -> StartError {
-    match (error, file) {
-        (FleetError::Route { key, message }, Some(file)) => {
-            let table = key.rsplit_once('[').map_or(key.as_str(), |(list, _)| list);
-            let line = lines.get(table).copied().unwrap_or_default();
-            let problem = Problem {
-                line,
-                key,
-                message,
-                suggestion: None,
-            };
-            StartError::Config(ConfigError {
-                file: file.to_owned(),
-                problems: vec![problem],
-            })
-        }
-        (error, _) => error.into(),
-    }
-}
-
 /// Warns of routes and aliases that are allowed and can't be meant.
 fn warn_of_routes(config: &Config) {
     for (key, fault) in config.routing_warnings() {
@@ -354,56 +231,6 @@ async fn warn_of_faults(files: &StoreFiles, config: &Config) {
     let faults = Desk::default().run(read).await.unwrap_or_default();
     for fault in faults {
         tracing::warn!(fault, "an address of a provider can't be used");
-    }
-}
-
-pub(super) fn store_files(
-    environment: &Environment,
-    config: &Config,
-) -> Result<StoreFiles, StartError> {
-    let home = config
-        .hermes_home
-        .clone()
-        .or_else(|| environment.hermes_home());
-    let home = home.ok_or(StartError::NoHome)?;
-    let state = environment.state_dir();
-    let state = state.unwrap_or_else(|| home.join("hermes-proxyd"));
-    Ok(StoreFiles::locate(environment, &home, &state))
-}
-
-/// A listener that requires keys would refuse every request if there are none.
-fn check_keys<'l>(
-    mut listeners: impl Iterator<Item = &'l config::Listener>,
-    clients: &Registry,
-) -> Result<(), StartError> {
-    match listeners.find(|listener| listener.needs_key()) {
-        Some(listener) if clients.is_empty() => Err(StartError::NoKeys {
-            address: listener.address.clone(),
-        }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-impl From<CannotBind> for StartError {
-    fn from(CannotBind { address, error }: CannotBind) -> Self {
-        cannot_listen(&address, &error)
-    }
-}
-
-fn cannot_listen(address: &ListenAddress, error: &std::io::Error) -> StartError {
-    let holder = match address {
-        ListenAddress::Ip(address) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            port_holder::name(*address)
-        }
-        ListenAddress::Ip(_) | ListenAddress::Interface { .. } | ListenAddress::Unix { .. } => None,
-    };
-    let reason = match holder {
-        Some(holder) => format!("{holder} already uses it"),
-        None => error.to_string(),
-    };
-    StartError::Listen {
-        address: address.clone(),
-        reason,
     }
 }
 

@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients;
-use super::control::{ControlHandler, View};
+use super::config_source::{ConfigSource, store_files};
+use super::control::ControlHandler;
 use super::logins::LoginSessions;
 use super::providers::Fleet;
-use super::run::{ConfigSource, StartError, store_files};
+use super::start_error::StartError;
 use super::usage::Counting;
+use super::view::View;
 use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;

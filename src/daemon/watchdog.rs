@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::control::View;
 use super::service_manager;
+use super::view::View;
 use crate::proxy::Port;
 
 /// What is watched.

@@ -5,12 +5,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blocking_check::on_a_thread;
 use super::facts::DoctorFacts;
+use super::finding::sentence;
 use super::pending::{is_same_file, pending};
-use super::{
-    DoctorFinding, FindingGroup, FindingVerdict, Fix, QUESTION, judged, on_a_thread, sentence,
-    system,
-};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, QUESTION, judged, system};
 use crate::config::{Config, ConfigError, KeySource, Loaded};
 use crate::control::judge::ConfigDrift;
 use crate::control::protocol::FindingCode;

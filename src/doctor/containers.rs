@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::blocking_check::on_a_thread;
 use super::facts::DoctorFacts;
 use super::system;
-use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, on_a_thread};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix};
 use crate::config::{self, Listener};
 use crate::containers::{
     self, AccessPath, ConnectStep, EngineState, HostMachine, ListenEndpoint, Reachability,

@@ -238,3 +238,10 @@ impl DoctorReport {
 
 /// The finding on whether the daemon runs.
 pub(super) const RUNNING: &str = "hermes-proxyd";
+
+/// An error's text with a capital letter and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut rest = text.trim_end_matches('.').chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), rest.as_str())
+}

@@ -2,7 +2,8 @@
 //! them, and none is lost.
 
 use super::facts::DoctorFacts;
-use super::{DoctorFinding, FindingGroup, FindingVerdict, sentence};
+use super::finding::sentence;
+use super::{DoctorFinding, FindingGroup, FindingVerdict};
 use crate::control::judge;
 use crate::control::protocol::{Finding, FindingCode};
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::blocking_check::on_a_thread;
 use super::facts::{DoctorFacts, ServedProvider};
-use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, judged, on_a_thread, sentence};
+use super::finding::sentence;
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, judged};
 use crate::control::judge;
 use crate::control::pools::PoolStatus;
 use crate::control::protocol::{CredentialKind, Finding, FindingCode, ProviderStatus};

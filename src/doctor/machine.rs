@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::blocking_check::on_a_thread;
 use super::facts::DoctorFacts;
 use super::system::{self, DiskSpace};
-use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, on_a_thread};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix};
 use crate::service::Manager;
 
 const GROUP: FindingGroup = FindingGroup::Machine;

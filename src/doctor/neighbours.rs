@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blocking_check::on_a_thread;
 use super::facts::{DoctorFacts, ObservedDaemon};
 use super::system::{self, RunningProgram};
-use super::{DoctorFinding, FindingGroup, FindingVerdict, on_a_thread};
+use super::{DoctorFinding, FindingGroup, FindingVerdict};
 use crate::credentials::StoreFiles;
 use crate::credentials::inspection;
 use crate::paths::Environment;

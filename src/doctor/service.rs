@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::blocking_check::on_a_thread;
 use super::facts::{DoctorFacts, ObservedDaemon};
+use super::finding::sentence;
 use super::system::{self, quoted};
-use super::{DoctorFinding, FindingGroup, FindingVerdict, QUESTION, on_a_thread, sentence};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, QUESTION};
 use crate::service::{Manager, ServiceError, ServiceState};
 use crate::tools::ProgramCall;
 

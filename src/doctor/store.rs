@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking_check::on_a_thread;
 use super::facts::DoctorFacts;
+use super::finding::sentence;
 use super::system::{self, quoted};
-use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix, on_a_thread, sentence};
+use super::{DoctorFinding, FindingGroup, FindingVerdict, Fix};
 use crate::control::protocol::FindingCode;
 use crate::credentials::inspection::{self, FileLook, InspectedContent, Inspection, LoginLook};
 use crate::credentials::{self, StoreError, StoreFiles};

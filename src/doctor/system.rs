@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::files::Spot;
+
+/// The time limit of a system tool for a diagnosis: its silence is not an answer.
+pub const QUESTION: Duration = Duration::from_secs(4);
 pub(super) use crate::files::quoted;
 
 pub(super) use platform::{

@@ -26,10 +26,9 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use url::{Host, Url};
 
-use super::visit::RedirectAnswer;
 use crate::daemon::port_holder;
 use crate::files::Desk;
-use crate::provider::{BrowserAttempt, Redirect, Stray};
+use crate::provider::{BrowserAttempt, Callback, Redirect, Stray};
 use crate::proxy;
 
 /// How long a browser may take to send its request head; it normally does so at once.
@@ -61,6 +60,14 @@ pub(super) struct RedirectListener {
     listeners: Vec<TcpListener>,
     port: u16,
     path: String,
+}
+
+/// The provider's answer, brought by the browser or the user.
+#[derive(Debug)]
+pub(super) struct RedirectAnswer {
+    pub(super) callback: Callback,
+    /// Where the outcome for the waiting browser is sent.
+    pub(super) browser: Option<oneshot::Sender<LoginResult>>,
 }
 
 /// A login's outcome, for the browser.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::TaskTracker;
 
-use super::redirect::{self, LoginResult, RedirectListener};
-use super::{LoginSessions, SessionState, SessionWork, ended, stopping};
-use crate::control::protocol::{ControlError, ErrorCode, IssuedKey};
+use super::super::login_error::{ended, stopping};
+use super::paste::PasteReceiver;
+use super::redirect::{self, LoginResult, RedirectAnswer, RedirectListener};
+use super::session::{SessionState, SessionWork};
 use crate::provider::{
-    AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, DeviceError, Grant, Poll, Stray,
+    AuthorizationPage, BrowserAttempt, BrowserLogin, Callback, DeviceError, Grant, Poll,
 };
 
 /// Delay before the token request is retried after a failure that left the code unused; it doubles each time.
@@ -27,41 +29,6 @@ pub(super) struct PendingRedirect {
     door: Option<RedirectListener>,
     sender: mpsc::Sender<RedirectAnswer>,
     arrivals: mpsc::Receiver<RedirectAnswer>,
-}
-
-/// The provider's answer, brought by the browser or the user.
-#[derive(Debug)]
-pub(super) struct RedirectAnswer {
-    pub(super) callback: Callback,
-    /// Where the outcome for the waiting browser is sent.
-    pub(super) browser: Option<oneshot::Sender<LoginResult>>,
-}
-
-/// Receives pasted addresses.
-#[derive(Debug)]
-pub(super) struct PasteReceiver {
-    attempt: Arc<BrowserAttempt>,
-    sender: mpsc::Sender<RedirectAnswer>,
-}
-
-impl PasteReceiver {
-    /// Accepts an answer to the login.
-    pub(super) fn take(&self, text: &IssuedKey) -> Result<(), ControlError> {
-        let callback = self.attempt.pasted(text.expose());
-        let callback = callback.map_err(refused)?;
-        // If the queue is full, an answer has already arrived.
-        drop(self.sender.try_send(RedirectAnswer {
-            callback,
-            browser: None,
-        }));
-        Ok(())
-    }
-}
-
-fn refused(stray: Stray) -> ControlError {
-    let message = format!("What you pasted can't be used: {stray}.");
-    ControlError::new(ErrorCode::LoginPasteRefused, message)
-        .with_hint("The login is still waiting: paste the address that the browser ends at.")
 }
 
 impl RedirectAnswer {
@@ -120,7 +87,7 @@ impl PendingRedirect {
     /// Waits for the provider's answer and exchanges its code. `browser` receives the browser that brought it.
     pub(super) async fn granted(
         self,
-        logins: &LoginSessions,
+        tasks: &TaskTracker,
         work: &SessionWork,
         browser: &mut Option<oneshot::Sender<LoginResult>>,
     ) -> Result<Grant, SessionState> {
@@ -133,7 +100,7 @@ impl PendingRedirect {
         } = self;
         let listening = async {
             match door {
-                Some(door) => door.answer(&attempt, &sender, &logins.tasks).await,
+                Some(door) => door.answer(&attempt, &sender, tasks).await,
                 None => std::future::pending().await,
             }
         };

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::crossing::{QuotaReport, ThresholdTracker, WindowUse};
-use super::control::View;
 use super::notices::Notices;
 use super::providers::ProviderReport;
+use super::view::View;
 use crate::clock::{self, Clock};
 use crate::config::ProviderName;
 use crate::hooks::{HookEvent, HookNotice, QuotaNotice};
