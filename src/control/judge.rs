@@ -328,7 +328,7 @@ fn troubles(provider: &ProviderStatus, is_meant: bool, now: Timestamp) -> Vec<Fi
     let mut troubles: Vec<_> = state(provider, is_meant).into_iter().collect();
     // If the state has the reason, that comes first.
     let told = provider.failing.as_ref().filter(|_| troubles.is_empty());
-    troubles.extend(told.map(|one| failing(provider, one, (is_meant, now))));
+    troubles.extend(told.map(|one| failing(provider, one, is_meant, now)));
     troubles.extend(unkept(provider));
     troubles.extend(pool(provider, is_meant, now));
     troubles.extend(quota(provider));
@@ -470,7 +470,8 @@ impl<'p> UnreadableFile<'p> {
 fn failing(
     provider: &ProviderStatus,
     failing: &RequestFailures,
-    (is_meant, now): (bool, Timestamp),
+    is_meant: bool,
+    now: Timestamp,
 ) -> Finding {
     let (name, code) = (&provider.name, &failing.code);
     let age = age(failing.at, now);

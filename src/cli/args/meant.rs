@@ -54,7 +54,7 @@ pub(super) fn meant(root: &Command, words: &[&str]) -> Vec<String> {
     while let [word, others @ ..] = rest {
         let Some(next) = within.find_subcommand(word) else {
             let following = others.first().copied();
-            return instead(root, noun, (*word, following));
+            return instead(root, noun, word, following);
         };
         within = next;
         noun = noun.or(Some(next));
@@ -66,7 +66,8 @@ pub(super) fn meant(root: &Command, words: &[&str]) -> Vec<String> {
 fn instead(
     root: &Command,
     noun: Option<&Command>,
-    (word, following): (&str, Option<&str>),
+    word: &str,
+    following: Option<&str>,
 ) -> Vec<String> {
     let word = word.to_lowercase();
     let here = noun.map(|noun| format!("{} {word}", noun.get_name()));

@@ -42,7 +42,7 @@ where
         zone,
     };
     let told = style.prose("Its limits from the next request on; the key stays the same:");
-    told + &client((&changed.client, &[]), &clock, style) + &notes(&changed.notes, style)
+    told + &client(&changed.client, &[], &clock, style) + &notes(&changed.notes, style)
 }
 
 /// All clients.
@@ -57,7 +57,7 @@ where
     };
     let blocks = clients.clients.iter();
     let unknown = &clients.unknown_providers;
-    let block = |one| client((one, unknown), &clock, style);
+    let block = |one| client(one, unknown, &clock, style);
     let blocks: Vec<String> = blocks.map(block).collect();
     if blocks.is_empty() {
         return "No app has a key. Make one with `hermesctl clients add NAME`.\n".to_owned();
@@ -126,7 +126,8 @@ fn outcome(result: &ClientImportResult, style: Style) -> String {
 }
 
 fn client<Z>(
-    (client, unknown): (&ClientEntry, &[String]),
+    client: &ClientEntry,
+    unknown: &[String],
     clock: &ReaderClock<'_, Z>,
     style: Style,
 ) -> String

@@ -76,9 +76,24 @@ pub(super) async fn connect(
     } else {
         None
     };
-    let parts = (choice, plan, base_url, key, served);
-    let connected = put_together(app, &flags, &facts, parts).await;
+    let decided = DecidedConnection {
+        choice,
+        plan,
+        base_url,
+        key,
+        served,
+    };
+    let connected = put_together(app, &flags, &facts, decided).await;
     show(connected, output)
+}
+
+/// What was decided for the app.
+struct DecidedConnection {
+    choice: AppLocation,
+    plan: ConnectPlan,
+    base_url: String,
+    key: Option<AppKey>,
+    served: Option<AppServing>,
 }
 
 /// Which provider and API serve the app.
@@ -362,14 +377,15 @@ async fn put_together(
     app: &'static App,
     flags: &Connect,
     facts: &ConnectFacts,
-    (choice, plan, base_url, key, served): (
-        AppLocation,
-        ConnectPlan,
-        String,
-        Option<AppKey>,
-        Option<AppServing>,
-    ),
+    decided: DecidedConnection,
 ) -> ConnectOutput {
+    let DecidedConnection {
+        choice,
+        plan,
+        base_url,
+        key,
+        served,
+    } = decided;
     let way = plan.way;
     let made = key.as_ref().and_then(|key| key.made.clone());
     // To be read before the files.

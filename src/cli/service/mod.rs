@@ -45,16 +45,16 @@ pub(super) async fn service(
         ServiceVerb::Start => {
             let already = service.state().await?.running.is_some();
             bring_up(&service, StartMethod::Start).await?;
-            told(&service, ("start", "start the service"), already, output).await
+            told(&service, "start", "start the service", already, output).await
         }
         ServiceVerb::Stop => {
             let already = service.state().await?.running.is_none();
             service.stop().await?;
-            told(&service, ("stop", "stop the service"), already, output).await
+            told(&service, "stop", "stop the service", already, output).await
         }
         ServiceVerb::Restart => {
             bring_up(&service, StartMethod::Restart).await?;
-            told(&service, ("restart", "restart the service"), false, output).await
+            told(&service, "restart", "restart the service", false, output).await
         }
         ServiceVerb::Status => status(&service, output).await,
     }
@@ -135,7 +135,8 @@ async fn status(service: &UserService, output: &mut CommandOutput) -> Result<Exi
 
 async fn told(
     service: &UserService,
-    (step, what): (&'static str, &str),
+    step: &'static str,
+    what: &str,
     already: bool,
     output: &mut CommandOutput,
 ) -> Result<Exit, CommandFailure> {

@@ -116,7 +116,7 @@ pub(super) async fn setup(
                 key: key.clone(),
                 ..ProbeQuestion::default()
             };
-            let test = test((&status, &providers), &question, &mut progress).await?;
+            let test = test(&status, &providers, &question, &mut progress).await?;
             (true, base_url, judge::findings(&status).into_owned(), test)
         }
         Err(failure) if failure.exit == Exit::NotRunning => (false, None, Vec::new(), None),
@@ -293,7 +293,7 @@ async fn login(
     let Some(provider) = status.providers.iter().find(is_meant) else {
         // One that nothing asks for is not there before it has a login.
         let name = chosen.unwrap_or(config::DEFAULT_PROVIDER);
-        return make_login(flags, (name, name), progress).await;
+        return make_login(flags, name, name, progress).await;
     };
     let findings = judge::findings(&status);
     let mine = judge::about(&findings, &provider.name);
@@ -308,13 +308,14 @@ async fn login(
         progress.tell(StepLine::done_unless(true, "login", what))?;
         return Ok(None);
     }
-    make_login(flags, (&provider.name, &provider.display_name), progress).await
+    make_login(flags, &provider.name, &provider.display_name, progress).await
 }
 
 /// Runs a login; `Some` exit code if it failed.
 async fn make_login(
     flags: &SetupFlags,
-    (provider, display_name): (&str, &str),
+    provider: &str,
+    display_name: &str,
     progress: &mut SetupProgress<'_>,
 ) -> Result<Option<Exit>, CommandFailure> {
     let login = AuthVerb::Login(LoginFlags {
@@ -426,7 +427,8 @@ fn base_url(listeners: &[ListenerStatus]) -> Option<String> {
 
 /// Sends a request as an app does.
 async fn test(
-    (status, providers): (&Status, &Providers),
+    status: &Status,
+    providers: &Providers,
     question: &ProbeQuestion,
     progress: &mut SetupProgress<'_>,
 ) -> Result<Option<probe::ProbeReport>, CommandFailure> {

@@ -119,7 +119,7 @@ impl Canvas {
         let text = render::home(home, &Local, style);
         let now = Local::now().format("%H:%M:%S").to_string();
         let foot = render::foot(&now, seconds);
-        write(&frame(&text, &foot, (rows, columns), style))
+        write(&frame(&text, &foot, rows, columns, style))
     }
 }
 
@@ -131,7 +131,7 @@ impl Drop for Canvas {
 }
 
 /// The screen's content: as much of the text as there is room for, and the foot.
-fn frame(text: &str, foot: &str, (rows, columns): (usize, usize), style: Style) -> String {
+fn frame(text: &str, foot: &str, rows: usize, columns: usize, style: Style) -> String {
     let mut frame = String::from("\u{1b}[H");
     let room = rows.saturating_sub(2);
     let lines = text.lines().count();
@@ -197,19 +197,19 @@ mod tests {
     #[test]
     fn a_frame_has_room_on_the_screen_and_leaves_nothing_of_the_one_before() {
         let text = "one\ntwo\nthree\nfour\n";
-        let whole = frame(text, "foot", (6, 80), Style::PLAIN);
+        let whole = frame(text, "foot", 6, 80, Style::PLAIN);
         assert_eq!(whole.matches("\r\n").count(), 5);
         assert!(whole.contains("four\u{1b}[0m\u{1b}[K") && whole.ends_with("foot\u{1b}[J"));
-        let cut = frame(text, "foot", (5, 80), Style::PLAIN);
+        let cut = frame(text, "foot", 5, 80, Style::PLAIN);
         assert_eq!(cut.matches("\r\n").count(), 4);
         assert!(cut.contains("two") && !cut.contains("three") && cut.contains('…'));
-        assert!(frame(text, "foot", (0, 80), Style::PLAIN).ends_with("foot\u{1b}[J"));
+        assert!(frame(text, "foot", 0, 80, Style::PLAIN).ends_with("foot\u{1b}[J"));
     }
 
     #[test]
     fn a_line_that_is_too_long_ends_in_an_ellipsis() {
         let text = "config      /home/user/.config/hermes-proxyd/config.toml\n";
-        let cut = frame(text, "foot", (6, 20), Style::PLAIN);
+        let cut = frame(text, "foot", 6, 20, Style::PLAIN);
         assert!(cut.contains("config      /home/u…"), "{cut:?}");
         assert!(!cut.contains("/home/us"), "{cut:?}");
     }

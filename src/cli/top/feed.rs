@@ -33,7 +33,7 @@ impl Feed {
         let (sender, news) = mpsc::channel(1);
         let (query, asked) = watch::channel(query);
         // The task ends with hermesctl.
-        TaskTracker::new().spawn(look_on(client, (sender, asked), interval));
+        TaskTracker::new().spawn(look_on(client, sender, asked, interval));
         Self { news, query }
     }
 
@@ -54,7 +54,8 @@ impl Feed {
 
 async fn look_on(
     client: ControlClient,
-    (news, mut asked): (mpsc::Sender<FeedUpdate>, watch::Receiver<InFlightQuery>),
+    news: mpsc::Sender<FeedUpdate>,
+    mut asked: watch::Receiver<InFlightQuery>,
     interval: Duration,
 ) {
     let mut client = Some(client);

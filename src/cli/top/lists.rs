@@ -44,11 +44,11 @@ impl TopScreen<'_> {
         };
         columns.push(Column::left("QUOTA", ColumnWidth::Fixed(quota)));
         let table = ColumnTable::new(columns, room);
-        let styles = (
+        let (first, style) = (
             self.style(ScreenTone::Heading),
             self.style(ScreenTone::Label),
         );
-        table.head(styles, head, buffer);
+        table.head(first, style, head, buffer);
         let rows = usize::from(area.height).saturating_sub(2);
         let is_cut = providers.len() > rows;
         let shown = if is_cut { rows.saturating_sub(1) } else { rows };
@@ -60,10 +60,10 @@ impl TopScreen<'_> {
         };
         if providers.is_empty() {
             let text = "None is configured: `hermesctl setup` sets one up.";
-            put(buffer, line, 0, (text, self.style(ScreenTone::Label)));
+            put(buffer, line, 0, text, self.style(ScreenTone::Label));
         } else if is_cut {
             let text = format!("… {} more", providers.len() - shown);
-            put(buffer, line, 0, (&text, self.style(ScreenTone::Label)));
+            put(buffer, line, 0, &text, self.style(ScreenTone::Label));
         }
     }
 
@@ -123,14 +123,16 @@ impl TopScreen<'_> {
             buffer,
             title,
             0,
-            ("IN FLIGHT", self.style(ScreenTone::Heading)),
+            "IN FLIGHT",
+            self.style(ScreenTone::Heading),
         );
         let rows = usize::from(area.height).saturating_sub(3);
         put(
             buffer,
             title,
             x,
-            (&self.summary(rows), self.style(ScreenTone::Label)),
+            &self.summary(rows),
+            self.style(ScreenTone::Label),
         );
         let Some(head) = lines.next() else {
             return;
@@ -139,7 +141,7 @@ impl TopScreen<'_> {
             let next = "The next request appears here as soon as it is sent on.";
             let texts = std::iter::once(next.to_owned()).chain(self.how_to_connect());
             for (text, line) in texts.zip(std::iter::once(head).chain(lines)) {
-                put(buffer, line, 0, (&text, self.style(ScreenTone::Label)));
+                put(buffer, line, 0, &text, self.style(ScreenTone::Label));
             }
             return;
         }
@@ -153,7 +155,7 @@ impl TopScreen<'_> {
         let name = names.unwrap_or_default().clamp(8, 14);
         let table = ColumnTable::new(columns(room, name, has_logins), room);
         let style = self.style(ScreenTone::Label);
-        table.head((style, style), head, buffer);
+        table.head(style, style, head, buffer);
         let requests = flights.requests.iter().skip(self.0.passed);
         for (request, line) in requests.zip(lines) {
             table.row(&self.request(request, room, has_logins), line, buffer);

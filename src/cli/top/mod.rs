@@ -55,7 +55,7 @@ pub(super) async fn top(
     }
     let interval = Duration::from_secs(flags.interval);
     let feed = Feed::start(client, query, interval);
-    let scene = Scene::new(now, (query.newest, interval), screen::style().is_coloured());
+    let scene = Scene::new(now, query.newest, interval, screen::style().is_coloured());
     Box::pin(show(feed, scene)).await
 }
 

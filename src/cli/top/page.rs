@@ -242,16 +242,16 @@ impl TopScreen<'_> {
         };
         let daemon = &self.0.now.status.daemon;
         let name = format!("hermes-proxyd {}", daemon.version);
-        let x = put(buffer, first, 0, (&name, self.style(ScreenTone::Heading)));
+        let x = put(buffer, first, 0, &name, self.style(ScreenTone::Heading));
         let up = format!("  up {}", duration(daemon.uptime_seconds));
-        let x = put(buffer, first, x, (&up, self.style(ScreenTone::Label)));
+        let x = put(buffer, first, x, &up, self.style(ScreenTone::Label));
         let clock = &self.0.clock;
         let at = usize::from(first.width).saturating_sub(width(clock));
         if at > x {
-            put(buffer, first, at, (clock, self.style(ScreenTone::Label)));
+            put(buffer, first, at, clock, self.style(ScreenTone::Label));
         }
         let (tone, text) = self.verdict();
-        put(buffer, second, 0, (&text, self.style(tone)));
+        put(buffer, second, 0, &text, self.style(tone));
     }
 
     /// The overall state in one line.
@@ -300,21 +300,22 @@ impl TopScreen<'_> {
             buffer,
             title,
             0,
-            ("LAST HOUR", self.style(ScreenTone::Heading)),
+            "LAST HOUR",
+            self.style(ScreenTone::Heading),
         );
         let text = format!("  {}", several(all, "request"));
-        let x = put(buffer, title, x, (&text, self.style(ScreenTone::Label)));
+        let x = put(buffer, title, x, &text, self.style(ScreenTone::Label));
         if all + failed > 0 {
             let tone = if failed > 0 {
                 ScreenTone::Bad
             } else {
                 ScreenTone::Label
             };
-            let x = put(buffer, title, x, (", ", self.style(ScreenTone::Label)));
+            let x = put(buffer, title, x, ", ", self.style(ScreenTone::Label));
             let text = format!("{} failed", count(failed));
-            let x = put(buffer, title, x, (&text, self.style(tone)));
+            let x = put(buffer, title, x, &text, self.style(tone));
             let text = format!(", at most {} a minute", count(u64::from(peak)));
-            put(buffer, title, x, (&text, self.style(ScreenTone::Label)));
+            put(buffer, title, x, &text, self.style(ScreenTone::Label));
         }
         let each = if usize::from(area.width) >= WIDEST {
             2
@@ -350,15 +351,15 @@ impl TopScreen<'_> {
                     (_, _) => (symbol, ScreenTone::Bad),
                 };
                 let x = (place - skipped) * each;
-                put(buffer, line, x, (&symbol.repeat(each), self.style(tone)));
+                put(buffer, line, x, &symbol.repeat(each), self.style(tone));
             }
         }
         if let Some(axis) = lines.next() {
             let shown = hour.requests.len() - skipped;
             let from = format!("{shown} min ago");
-            put(buffer, axis, 0, (&from, self.style(ScreenTone::Label)));
+            put(buffer, axis, 0, &from, self.style(ScreenTone::Label));
             let end = (shown * each).saturating_sub(3);
-            put(buffer, axis, end, ("now", self.style(ScreenTone::Label)));
+            put(buffer, axis, end, "now", self.style(ScreenTone::Label));
         }
     }
 
@@ -372,12 +373,12 @@ impl TopScreen<'_> {
             "newest"
         };
         let keys = format!("q quit   o {order} first   ↑ ↓ scroll");
-        let x = put(buffer, line, 0, (&keys, self.style(ScreenTone::Label)));
+        let x = put(buffer, line, 0, &keys, self.style(ScreenTone::Label));
         let every = self.0.interval.map_or(0, |interval| interval.as_secs());
         let every = format!("every {every} s");
         let at = usize::from(line.width).saturating_sub(width(&every));
         if at > x {
-            put(buffer, line, at, (&every, self.style(ScreenTone::Label)));
+            put(buffer, line, at, &every, self.style(ScreenTone::Label));
         }
     }
 }

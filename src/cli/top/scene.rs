@@ -57,14 +57,15 @@ impl Scene {
         Self {
             interval: None,
             clock,
-            ..Self::new(now, (false, Duration::ZERO), true)
+            ..Self::new(now, false, Duration::ZERO, true)
         }
     }
 
     /// A screen that will be updated.
     pub(super) fn new(
         now: TopOutput,
-        (is_newest_first, interval): (bool, Duration),
+        is_newest_first: bool,
+        interval: Duration,
         is_coloured: bool,
     ) -> Self {
         let mut rates = StreamRates::default();

@@ -85,7 +85,7 @@ impl ColumnTable {
     }
 
     /// Writes the titles; the first may have another style.
-    pub(super) fn head(&self, (first, style): (Style, Style), at: Rect, buffer: &mut Buffer) {
+    pub(super) fn head(&self, first: Style, style: Style, at: Rect, buffer: &mut Buffer) {
         let styles = std::iter::once(first).chain(std::iter::repeat(style));
         let titles = self.columns.iter().zip(styles);
         let titles = titles.map(|((column, _), style)| (column.title.to_owned(), style));
@@ -102,19 +102,14 @@ impl ColumnTable {
             } else {
                 0
             };
-            put(buffer, at, x + indent, (&text, *style));
+            put(buffer, at, x + indent, &text, *style);
             x += room + GAP;
         }
     }
 }
 
 /// Writes a text at this column of a line, cut to fit; returns the column after it.
-pub(super) fn put(
-    buffer: &mut Buffer,
-    line: Rect,
-    x: usize,
-    (text, style): (&str, Style),
-) -> usize {
+pub(super) fn put(buffer: &mut Buffer, line: Rect, x: usize, text: &str, style: Style) -> usize {
     let room = usize::from(line.width).saturating_sub(x);
     let text = cut(text, room);
     if room == 0 || line.height == 0 {

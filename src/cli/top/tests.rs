@@ -14,7 +14,7 @@ use crate::cli::shown::samples;
 use crate::control::in_flight::RequestInFlight;
 
 fn scene(now: TopOutput) -> Scene {
-    let mut scene = Scene::new(now, (false, Duration::from_secs(1)), true);
+    let mut scene = Scene::new(now, false, Duration::from_secs(1), true);
     scene.clock = "20:31:07".to_owned();
     scene
 }
