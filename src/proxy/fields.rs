@@ -1,22 +1,22 @@
-//! The fields of a message's head. Their names and values stay in the buffer that they were read into, and only the places
-//! are listed: reading a head makes nothing of a field, and sending it on copies its bytes once. Pure.
+//! The fields of a message's head. Names and values stay in the buffer into which they were read, and only their ranges
+//! are listed: reading a head allocates nothing per field, and forwarding one copies its bytes once. Pure.
 
 use std::fmt;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// The fields of a head, in the order in which they came. Names are in small letters. To clone it shares the buffer.
+/// The fields of a head in their order. Names are in lower case. A clone shares the buffer.
 #[derive(Clone, Default)]
 pub struct Fields {
     /// The head as it was read.
     head: Bytes,
-    /// The text of what was put among them later; its places are counted on from the end of the head.
+    /// The text of fields that were added later; their ranges continue from the end of the head.
     added: Vec<u8>,
     places: Vec<FieldPlace>,
 }
 
-/// Where a field's name and value stand.
+/// Where a field's name and value are.
 #[derive(Debug, Clone)]
 pub(super) struct FieldPlace {
     name: Range<u32>,
@@ -24,7 +24,7 @@ pub(super) struct FieldPlace {
 }
 
 impl FieldPlace {
-    /// Of this name and value; `None` where the text is larger than any head.
+    /// The ranges of this name and value; `None` if the text is larger than any head.
     pub(super) fn new(name: Range<usize>, value: Range<usize>) -> Option<Self> {
         let short = |range: Range<usize>| {
             let end = u32::try_from(range.end).ok()?;
@@ -50,7 +50,7 @@ fn long(range: &Range<u32>) -> Range<usize> {
 }
 
 impl Fields {
-    /// Those at these places of a head. Names and values were checked.
+    /// The fields at these ranges of a head, whose names and values were checked.
     pub(super) fn read(mut head: BytesMut, places: Vec<FieldPlace>) -> Self {
         for place in &places {
             if let Some(name) = head.get_mut(place.name()) {
@@ -64,7 +64,6 @@ impl Fields {
         }
     }
 
-    /// The head that they were read from.
     pub(super) fn head(&self) -> &Bytes {
         &self.head
     }
@@ -78,7 +77,7 @@ impl Fields {
         text.unwrap_or_default()
     }
 
-    /// All of them: names and values.
+    /// All names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         let places = self.places.iter();
         places.map(|place| (self.text(place.name()), self.text(place.value())))
@@ -89,14 +88,14 @@ impl Fields {
         self.places.iter().map(|place| self.text(place.name()))
     }
 
-    /// Whether the field at this place goes by this name.
+    /// Whether the field at this index has this name.
     fn goes_by(&self, place: &FieldPlace, name: &[u8]) -> bool {
-        // The length alone tells most of them apart.
+        // The length alone distinguishes most names.
         let range = place.name();
         range.len() == name.len() && self.text(range) == name
     }
 
-    /// The values of all that go by this name.
+    /// The values of all fields with this name.
     pub fn all<'f>(
         &'f self,
         name: &'f (impl AsRef<str> + ?Sized),
@@ -107,7 +106,7 @@ impl Fields {
         found.map(|place| self.text(place.value()))
     }
 
-    /// The value of the first that goes by this name.
+    /// The value of the first field with this name.
     pub fn get(&self, name: impl AsRef<str>) -> Option<&[u8]> {
         let name = name.as_ref().as_bytes();
         let mut places = self.places.iter();
@@ -115,28 +114,27 @@ impl Fields {
         Some(self.text(place.value()))
     }
 
-    /// Whether any goes by this name.
+    /// Whether any field has this name.
     pub fn has(&self, name: impl AsRef<str>) -> bool {
         self.get(name).is_some()
     }
 
-    /// How many there are.
+    /// The number of fields.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Puts one behind the others. A value with a control character, which no field may have, is left out.
+    /// Appends a field. A value with a control character, which no field may have, is dropped.
     pub fn add(&mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) {
         let place = self.write(name.as_ref(), value.as_ref());
         self.places.extend(place);
     }
 
-    /// Puts one in the place of those that go by its name; behind the others if none does.
+    /// Replaces the fields with this name, or appends the field.
     pub fn put(&mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) {
         let name = name.as_ref();
         let Some(place) = self.write(name, value.as_ref()) else {
@@ -151,7 +149,7 @@ impl Fields {
         self.places.insert(at, place);
     }
 
-    /// Takes out all that go by this name.
+    /// Removes all fields with this name.
     pub fn remove(&mut self, name: impl AsRef<str>) {
         let name = name.as_ref().as_bytes();
         let mut places = std::mem::take(&mut self.places);
@@ -176,14 +174,14 @@ fn may_be_in_value(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
-/// A value as text, if it is nothing but visible ASCII, spaces and tabs.
+/// A value as text, if it contains only visible ASCII, spaces and tabs.
 pub fn text(value: &[u8]) -> Option<&str> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
     let value = value.iter().all(is_plain).then_some(value)?;
     std::str::from_utf8(value).ok()
 }
 
-/// Names alone: values may be keys.
+/// Shows names only: values may be keys.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names().map(String::from_utf8_lossy);

@@ -1,11 +1,11 @@
-//! Where one request of a client's bytes ends and the next begins, and whether everybody would say
-//! so; the same of a provider's answer ([`AnswerReader`]). Pure.
+//! Where one request in a client's bytes ends and the next begins, and whether every reader would agree. The same for a
+//! provider's answer ([`AnswerReader`]). Pure.
 //!
-//! A port that hands on somebody else's subscription is strict: a request that two programs may read in
-//! two ways is refused. A [`RequestReader`] is given the bytes as they come off the connection and hands out
-//! heads and pieces of bodies, which share its buffer, over any number of requests (RFC 9112).
+//! A port that grants access to a subscription has to be strict: a request that two programs could read differently is
+//! refused. A [`RequestReader`] receives the connection's bytes as they arrive and returns heads and pieces of bodies,
+//! which share its buffer, for any number of requests (RFC 9112).
 //!
-//! `Host`, `Origin` and the path are not its matter, but [`super::guard`]'s and [`super::route`]'s.
+//! `Host`, `Origin` and the path are judged in [`super::guard`] and [`super::route`].
 
 mod answer;
 mod body;
@@ -28,69 +28,66 @@ pub(super) use self::reuse::{give_back, name};
 pub use self::violation::Violation;
 use super::fields::Fields;
 
-/// Field lines that a request may have.
+/// The most field lines in a request.
 pub const MOST_FIELDS: usize = 100;
-/// Room that is made at once where it is not known how much will come.
+/// Buffer space allocated when the amount to come is unknown, in bytes.
 pub const ROOM: usize = 8 * 1024;
 
-/// How long a request's body is.
+/// The length of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// There is none.
+    /// The request has no body.
     Empty,
-    /// So many bytes.
+    /// A number of bytes.
     Known(u64),
-    /// In chunks.
+    /// Chunked, so known only at its end.
     Chunked,
 }
 
-/// A request's head.
+/// A request's head, and what follows from it.
 #[derive(Debug)]
 pub struct Head {
-    /// Its method.
     pub method: Method,
-    /// Its target, which is a path.
+    /// The target, which is a path.
     pub uri: Uri,
-    /// Its version.
     pub version: Version,
-    /// Its fields.
     pub headers: Fields,
 }
 
-/// A request's head, and what it says of its body and its connection.
+/// A request's head, and what it says about its body and connection.
 #[derive(Debug)]
 pub struct RequestHead {
     /// The head itself.
     pub head: Head,
-    /// The body behind it.
+    /// The length of the body that follows.
     pub length: Length,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// Whether the client would ask again over the same connection.
+    /// Whether the client may send another request on the same connection.
     pub persists: bool,
 }
 
-/// What [`RequestReader::body`] gives.
+/// The result of [`RequestReader::body`].
 #[derive(Debug)]
 pub enum BodyPiece {
     /// The next bytes of the body.
     Data(Bytes),
-    /// More has to come.
+    /// More bytes are needed.
     Lacking,
-    /// The body is over.
+    /// The body is complete.
     End,
 }
 
-/// Reads one connection's bytes.
+/// Reads the requests of one connection.
 #[derive(Debug)]
 pub struct RequestReader {
-    /// What has come and was not handed out.
+    /// Bytes received and not returned yet.
     bytes: BytesMut,
     place: ReaderPosition,
     line: LineProgress,
     head: RequestHeadProgress,
     body: BodyReader,
-    /// The largest head.
+    /// The largest head, in bytes.
     limit: usize,
     requests: u64,
 }
@@ -99,8 +96,8 @@ pub struct RequestReader {
 enum ReaderPosition {
     Head,
     Body,
-    /// Behind a request that asked for another protocol. It was answered in this one, and whatever
-    /// follows may be meant for the other.
+    /// After a request for another protocol. The answer uses HTTP, and the bytes that follow may belong to that
+    /// protocol.
     BehindUpgrade,
     Refused {
         violation: Violation,
@@ -109,7 +106,7 @@ enum ReaderPosition {
 }
 
 impl RequestReader {
-    /// A reader from a connection's first byte on; `limit` is the largest head, in bytes.
+    /// A reader for a connection's first byte on; `limit` is the largest head, in bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             bytes: BytesMut::new(),
@@ -122,39 +119,39 @@ impl RequestReader {
         }
     }
 
-    /// Where the bytes that come next are put, with room for them.
+    /// The buffer for the next bytes, with space reserved.
     pub fn room(&mut self) -> &mut BytesMut {
-        // Outside of a body that is what a head needs.
+        // Outside a body, this reserves what a head needs.
         make_room(&mut self.bytes, self.body.wanted());
         &mut self.bytes
     }
 
-    /// Whether it holds no buffer.
+    /// Whether it has no buffer at the moment.
     pub fn has_no_buffer(&self) -> bool {
         self.bytes.capacity() == 0
     }
 
-    /// Reads into this buffer from now on. It has none, and this one is empty.
+    /// Lends it an empty buffer. It must have none.
     pub fn lend(&mut self, buffer: BytesMut) {
         self.bytes = buffer;
     }
 
-    /// Its buffer, if there is nothing in it.
+    /// Takes its buffer back, if that is empty.
     pub fn give_back(&mut self) -> Option<BytesMut> {
         take_free(&mut self.bytes)
     }
 
-    /// The next request's head; `None` until it has come whole.
+    /// The next request's head; `None` until all of it has arrived.
     ///
     /// # Errors
-    /// What is wrong, and every time from then on.
+    /// A violation; every later call returns it too.
     pub fn head(&mut self) -> Result<Option<RequestHead>, Violation> {
         let result = match self.place {
             ReaderPosition::Head => self.read_head(),
             ReaderPosition::BehindUpgrade if self.bytes.is_empty() => Ok(None),
             ReaderPosition::BehindUpgrade => Err(Violation::BehindUpgrade),
             ReaderPosition::Refused { violation, .. } => Err(violation),
-            // The body before it is not over.
+            // The body of the request before is not complete.
             ReaderPosition::Body => Ok(None),
         };
         result.inspect_err(|violation| self.refuse(*violation, false))
@@ -178,7 +175,7 @@ impl RequestReader {
     /// The next piece of the body.
     ///
     /// # Errors
-    /// What is wrong, and every time from then on.
+    /// A violation; every later call returns it too.
     pub fn body(&mut self) -> Result<BodyPiece, Violation> {
         let result = self.read_body();
         result.inspect_err(|violation| self.refuse(*violation, true))
@@ -196,7 +193,7 @@ impl RequestReader {
         }
     }
 
-    /// Behind a request comes the next one.
+    /// After a complete request, expects the next one.
     fn look_for_end(&mut self) {
         if !self.body.is_over() {
             return;
@@ -215,7 +212,7 @@ impl RequestReader {
         }
     }
 
-    /// Whether the first byte of a head has come, but not its last.
+    /// Whether a head has started to arrive and is incomplete.
     pub fn is_in_head(&self) -> bool {
         match self.place {
             ReaderPosition::Head => {
@@ -226,7 +223,7 @@ impl RequestReader {
         }
     }
 
-    /// Whether a head has come whose body is not whole.
+    /// Whether a complete head has arrived whose body is incomplete.
     pub fn is_in_body(&self) -> bool {
         match self.place {
             ReaderPosition::Body => true,
@@ -235,22 +232,22 @@ impl RequestReader {
         }
     }
 
-    /// Whether the client may be sending bytes that will not be read.
+    /// Whether the client may still be sending bytes that will not be read.
     pub fn is_unfinished(&self) -> bool {
         !self.bytes.is_empty() || !matches!(self.place, ReaderPosition::Head)
     }
 
-    /// The web page that sends the head under way, as far as is known: its one `Origin`.
+    /// The `Origin` of the incomplete head, if it has exactly one so far.
     pub fn origin(&self) -> Option<&[u8]> {
         self.head.origin(&self.bytes)
     }
 
-    /// Whether the head under way is that of a HEAD, as far as is known.
+    /// Whether the incomplete head is a HEAD request, as far as known.
     pub fn is_head_request(&self) -> bool {
         self.head.is_head_request(&self.bytes)
     }
 
-    /// How large the head under way is so far; 0 where none is.
+    /// The size of the incomplete head so far; 0 without one.
     pub fn head_size(&self) -> usize {
         if self.is_in_head() {
             self.bytes.len()
@@ -259,23 +256,23 @@ impl RequestReader {
         }
     }
 
-    /// The largest head.
+    /// The largest head, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How many bytes wait to be read.
+    /// How many bytes are buffered.
     pub fn waiting(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Heads that have come whole.
+    /// How many complete heads have arrived.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 }
 
-/// Makes room for what comes next, unless there is some.
+/// Reserves space for what comes next, unless there is some.
 fn make_room(bytes: &mut BytesMut, wanted: usize) {
     let spare = bytes.capacity() - bytes.len();
     if spare < wanted / 4 {
@@ -283,7 +280,7 @@ fn make_room(bytes: &mut BytesMut, wanted: usize) {
     }
 }
 
-/// A buffer that has nothing in it.
+/// Takes the buffer if it is empty.
 fn take_free(bytes: &mut BytesMut) -> Option<BytesMut> {
     let is_free = bytes.is_empty() && bytes.capacity() > 0;
     is_free.then(|| std::mem::take(bytes))

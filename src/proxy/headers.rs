@@ -1,8 +1,8 @@
-//! The header fields that pass, in both directions. Pure.
+//! The header fields that pass in each direction. Pure.
 //!
-//! Towards the provider an allow-list, so that no cookie, key or address of an app leaves the
-//! machine; then the credential, set last, so that nothing a client sends can replace it.
-//! Towards the client everything but what concerns one connection or one browser.
+//! Towards the provider, an allow-list, so that no cookie, key or address of an app leaves the machine; the credential
+//! is set last, so that nothing a client sends can replace it. Towards the client, everything except what concerns a
+//! single connection or browser.
 
 use hyper::HeaderMap;
 use hyper::header::{
@@ -16,17 +16,17 @@ use super::framing;
 use crate::config::{BodyKind, UserAgent};
 use crate::provider::{BaseUrl, Credential};
 
-/// The marks of the daemons that a request went through, so that a loop ends at its first turn.
+/// Lists the daemons that a request went through, so that a loop ends on its first turn.
 const MARKS: &str = "x-hermes-via";
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// What asks for an answer that can be read as it passes.
+/// Asks for an answer that can be read as it passes.
 const PLAIN: &[u8] = b"identity";
 const JSON: &[u8] = b"application/json";
 const CORS: &str = "access-control-";
-/// What the names of our own response fields begin with.
+/// The prefix of our own response fields.
 const OURS: &str = "x-hermes-";
-/// The response fields that a listed web page may read besides those of the Fetch standard: those of
-/// SDKs, and those that distinguish our errors from the provider's.
+/// Response fields that a listed web page may read in addition to the Fetch standard's: those that SDKs use, and those
+/// that tell our errors from the provider's.
 const EXPOSED: &str = "retry-after, x-hermes-error, x-hermes-request-id, x-hermes-stale, x-hermes-translated, x-should-retry, \
                        x-request-id, \
                        allow, www-authenticate, openai-processing-ms, x-ratelimit-limit-requests, \
@@ -49,9 +49,9 @@ fn is_forwarded(name: &[u8]) -> bool {
     ) || name.starts_with(b"x-stainless-")
 }
 
-/// Whether a response field never passes: those of one connection (RFC 9110 §7.6.1), those
-/// that would make a browser or client treat us as the provider, or go to another host unasked, and those of which only
-/// we may say something: which pages may read an answer, and what stands in our name.
+/// Whether a response field never passes: fields of one connection (RFC 9110 §7.6.1), those that would make a browser
+/// or client take us for the provider or go to another host unasked, and those that only we may set: which pages may
+/// read an answer, and what is said in our name.
 fn is_dropped(name: &str) -> bool {
     matches!(
         name,
@@ -75,38 +75,37 @@ fn is_dropped(name: &str) -> bool {
         || name.starts_with(OURS)
 }
 
-/// The fields that pass to a provider besides the usual ones.
+/// Request fields that pass to a provider in addition to the usual ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Passing<'a> {
-    /// The configuration's fields.
+    /// Fields from the configuration.
     pub extra: &'a [HeaderName],
-    /// What further names begin with.
+    /// A prefix of further names.
     pub prefix: Option<&'static str>,
-    /// Whose `User-Agent` it sees.
+    /// Whose `User-Agent` the provider sees.
     pub agent: UserAgent,
     /// Which bodies keep their type.
     pub body: BodyKind,
 }
 
-/// What a provider gets of a request's fields. They are put together where they go out, so that no list of them is made for
-/// HTTP/1.1.
+/// The fields of a request to the provider. They are assembled while they are written, so HTTP/1.1 needs no list of
+/// them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Onward<'a> {
-    /// What the client sent.
+    /// The client's fields.
     pub(super) client: &'a Fields,
-    /// What of it passes.
+    /// Which of them pass.
     pub(super) passing: Passing<'a>,
-    /// Whether the answer has to be one that can be read as it passes.
+    /// Whether the answer must be readable as it passes.
     pub(super) is_plain: bool,
-    /// What marks us in the chain of proxies, where the provider gets that: only at an operator's base URL, since a
-    /// provider's own host does not need it.
+    /// Our mark in the chain of proxies, sent only to an operator's base URL: a provider's own host does not need it.
     pub(super) mark: Option<&'a HeaderValue>,
-    /// It replaces all that goes by its names, and comes last.
+    /// Replaces all fields with its names, and comes last.
     pub(super) credential: Option<&'a Credential>,
 }
 
 impl Onward<'_> {
-    /// Gives one field after the other, name and value: the client's that pass in their order, each as often as it came, then
+    /// Passes on one field after the other, name and value: the client's in their order, each as often as it came, then
     /// ours.
     pub(super) fn each(&self, put: &mut dyn FnMut(&[u8], &[u8])) {
         let Passing { agent, body, .. } = self.passing;
@@ -151,7 +150,7 @@ impl Onward<'_> {
         }
     }
 
-    /// All of them, for HTTP/2. What is secret keeps out of the tables of its compression.
+    /// All fields as a map, for HTTP/2. Secret values stay out of its compression tables.
     pub(super) fn map(&self) -> HeaderMap {
         let mut fields = HeaderMap::with_capacity(self.client.len() + 4);
         self.each(&mut |name, value| {
@@ -173,7 +172,7 @@ impl Onward<'_> {
                 .is_some_and(|credential| credential.headers.iter().any(is_it))
     }
 
-    /// Whether a client's field passes that is not the body's type.
+    /// Whether a client's field passes, the body's type aside.
     fn passes(&self, name: &[u8]) -> bool {
         let Passing {
             extra,
@@ -187,14 +186,14 @@ impl Onward<'_> {
             || (agent == UserAgent::Client && name == b"user-agent")
     }
 
-    /// Whether the provider gets ours instead.
+    /// Whether one of our fields takes its place.
     fn is_replaced(&self, name: &[u8]) -> bool {
         (name == b"user-agent" && self.passing.agent == UserAgent::Own)
             || (name == b"accept-encoding" && self.is_plain)
             || self.is_set(name)
     }
 
-    /// Whether the credential has this field.
+    /// Whether the credential sets this field.
     fn is_set(&self, name: &[u8]) -> bool {
         self.credential.is_some_and(|credential| {
             (name == b"authorization" && !credential.authorization.is_empty())
@@ -203,13 +202,12 @@ impl Onward<'_> {
     }
 }
 
-/// Whether a field goes by this name.
+/// Whether a field has this name.
 fn is(name: &HeaderName, field: &[u8]) -> bool {
     name.as_str().as_bytes() == field
 }
 
-/// What the provider gets of a client's fields, without what is ours: the listed ones in their order, each as often as
-/// it came.
+/// The client's fields that pass, without ours: in their order, each as often as it came.
 pub fn to_upstream(client: &Fields, passing: &Passing<'_>) -> HeaderMap {
     let onward = Onward {
         client,
@@ -221,8 +219,8 @@ pub fn to_upstream(client: &Fields, passing: &Passing<'_>) -> HeaderMap {
     onward.map()
 }
 
-/// What a body's type has to be upstream, where the client says something else, or more than one
-/// thing: a body is JSON by what it is asked for.
+/// The body's type upstream, if the client's is another one or ambiguous: a body counts as JSON because its path takes
+/// JSON.
 fn json_type(client: &Fields) -> Option<&'static [u8]> {
     let has_body = client.has(TRANSFER_ENCODING)
         || client
@@ -231,7 +229,7 @@ fn json_type(client: &Fields) -> Option<&'static [u8]> {
     (has_body && !says_json(client)).then_some(JSON)
 }
 
-/// Whether a body keeps the type that the client says, where bodies of this kind are taken.
+/// Whether a body keeps the client's type, for a path that takes bodies of this kind.
 pub(super) fn keeps_type(client: &Fields, taken: BodyKind) -> bool {
     let kinds = || client.all(&CONTENT_TYPE);
     match taken {
@@ -241,13 +239,13 @@ pub(super) fn keeps_type(client: &Fields, taken: BodyKind) -> bool {
     }
 }
 
-/// Whether the client says that its body is JSON.
+/// Whether the client declares its body as JSON.
 pub(super) fn says_json(client: &Fields) -> bool {
     let mut kinds = client.all(&CONTENT_TYPE);
     kinds.next().is_some_and(is_json) && kinds.all(is_json)
 }
 
-/// Whether the client says that its body is a form.
+/// Whether the client declares its body as a form.
 pub(super) fn is_form(client: &Fields) -> bool {
     let mut kinds = client.all(&CONTENT_TYPE);
     kinds.any(is_multipart)
@@ -267,9 +265,9 @@ pub(super) fn essence(kind: &[u8]) -> &str {
     kind.split([';', ',']).next().unwrap_or_default().trim()
 }
 
-/// Drops the `Location` of a redirect, unless it is on the provider's own origin by every client's
-/// reading: SDKs follow it, with the prompt. No other field that passes does that: clients look up
-/// `Content-Location`, `Link` and the `Location` of a 201 only if they mean to, and send no body there.
+/// Drops a redirect's `Location`, unless every client would read it as the provider's own origin: SDKs follow it, with
+/// the prompt. No other field that passes has this effect: clients follow `Content-Location`, `Link` and the `Location`
+/// of a 201 only on purpose, and send no body there.
 pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
     let mut locations = fields.get_all(LOCATION).iter();
     let is_own = match (locations.next(), locations.next()) {
@@ -281,10 +279,10 @@ pub(super) fn keep_own_location(fields: &mut HeaderMap, base: &BaseUrl) {
     }
 }
 
-/// Whether the request went through the daemon with this mark.
+/// Whether the request already went through the daemon with this mark.
 pub(super) fn has_mark(client: &Fields, own: &HeaderValue) -> bool {
     client.all(MARKS).any(|marks| {
-        // A proxy on the way may have joined the values (RFC 9110 §5.3).
+        // A proxy in between may have joined the values (RFC 9110 §5.3).
         let mut marks = marks.split(|byte| *byte == b',');
         marks.any(|mark| mark.trim_ascii() == own.as_bytes())
     })
@@ -295,9 +293,9 @@ pub(super) fn ask_for_plain(fields: &mut Fields) {
     fields.put(ACCEPT_ENCODING, PLAIN);
 }
 
-/// Removes what must not reach the client from the provider's fields, in place.
+/// Removes from the provider's fields, in place, what must not reach the client.
 pub fn to_client(fields: &mut HeaderMap) {
-    // One pass that finds nothing to remove is all that most answers need.
+    // For most answers one pass that finds nothing is enough.
     let mut removed: Vec<HeaderName> = fields
         .keys()
         .filter(|name| is_dropped(name.as_str()))
@@ -310,7 +308,7 @@ pub fn to_client(fields: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|names| names.split(','))
             .filter_map(|name| name.trim().parse().ok())
-            // A provider that names these in `Connection` must not change what the bytes mean.
+            // A provider that lists these in `Connection` must not change the meaning of the bytes.
             .filter(|name| {
                 *name != CONTENT_TYPE && *name != CONTENT_LENGTH && *name != CONTENT_ENCODING
             });
@@ -321,7 +319,7 @@ pub fn to_client(fields: &mut HeaderMap) {
     }
 }
 
-/// Asks reverse proxies, nginx above all, to pass an event stream on as it comes.
+/// Asks reverse proxies, above all nginx, to pass an event stream on as it comes.
 pub(super) fn not_held_back(fields: &mut HeaderMap) {
     fields.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
 }

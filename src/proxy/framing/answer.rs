@@ -1,5 +1,5 @@
-//! A provider's answers, read as strictly as requests are where two programs could differ about an end. What only a
-//! server could mistake, such as an underscore in a name, is let be, and trailers are dropped.
+//! Reads a provider's answers, as strictly as requests wherever two programs could disagree about an end. What could
+//! only mislead a server, such as an underscore in a name, is tolerated, and trailers are dropped.
 
 use bytes::{Buf, BytesMut};
 use hyper::{Response, StatusCode, Version};
@@ -10,35 +10,35 @@ use super::head::{self, ConnectionOptions, MOST_EMPTY_LINES};
 use super::lines::{self, LineProgress};
 use super::{BodyPiece, Length, MOST_FIELDS, Violation, make_room, reuse, take_free};
 
-/// An answer's head.
+/// An answer's head, and what follows from it.
 #[derive(Debug)]
 pub struct AnswerHead {
     /// The head itself.
     pub response: Response<()>,
-    /// Whether the connection may serve another request behind the answer.
+    /// Whether the connection may serve another request after this answer.
     pub persists: bool,
 }
 
 impl AnswerHead {
-    /// Whether the answer itself is still to come (RFC 9110 §15.2). Another protocol is an answer.
+    /// Whether the final answer is still to come (RFC 9110 §15.2). A switch of protocols is a final answer.
     pub fn is_interim(&self) -> bool {
         let status = self.response.status();
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
     }
 }
 
-/// Reads one answer's bytes, and the interim answers before it.
+/// Reads one answer, and the interim answers before it.
 #[derive(Debug)]
 pub struct AnswerReader {
-    /// What has come and was not handed out.
+    /// Bytes received and not returned yet.
     bytes: BytesMut,
     place: AnswerPosition,
     line: LineProgress,
     head: AnswerHeadProgress,
     body: BodyReader,
-    /// The largest head.
+    /// The largest head, in bytes.
     limit: usize,
-    /// It answers HEAD.
+    /// Whether the request was a HEAD.
     to_head: bool,
 }
 
@@ -50,7 +50,7 @@ enum AnswerPosition {
 }
 
 impl AnswerReader {
-    /// A reader of the answer to a request; `limit` is the largest head, in bytes.
+    /// A reader for the answer to one request; `limit` is the largest head, in bytes.
     pub fn new(limit: usize, to_head: bool) -> Self {
         Self {
             bytes: BytesMut::new(),
@@ -63,31 +63,31 @@ impl AnswerReader {
         }
     }
 
-    /// Where the bytes that come next are put, with room for them.
+    /// The buffer for the next bytes, with space reserved.
     pub fn room(&mut self) -> &mut BytesMut {
         make_room(&mut self.bytes, self.body.wanted());
         &mut self.bytes
     }
 
-    /// Whether it holds no buffer.
+    /// Whether it has no buffer at the moment.
     pub fn has_no_buffer(&self) -> bool {
         self.bytes.capacity() == 0
     }
 
-    /// Reads into this buffer from now on. It has none, and this one is empty.
+    /// Lends it an empty buffer. It must have none.
     pub fn lend(&mut self, buffer: BytesMut) {
         self.bytes = buffer;
     }
 
-    /// Its buffer, if there is nothing in it.
+    /// Takes its buffer back, if that is empty.
     pub fn give_back(&mut self) -> Option<BytesMut> {
         take_free(&mut self.bytes)
     }
 
-    /// The next head, be it an interim answer's; `None` until it has come whole.
+    /// The next head, interim or final; `None` until all of it has arrived.
     ///
     /// # Errors
-    /// What is wrong, and every time from then on.
+    /// A violation; every later call returns it too.
     pub fn head(&mut self) -> Result<Option<AnswerHead>, Violation> {
         let result = match self.place {
             AnswerPosition::Head => self.read_head(),
@@ -118,7 +118,7 @@ impl AnswerReader {
     /// The next piece of the body.
     ///
     /// # Errors
-    /// What is wrong, and every time from then on.
+    /// A violation; every later call returns it too.
     pub fn body(&mut self) -> Result<BodyPiece, Violation> {
         let result = match self.place {
             AnswerPosition::Head => Ok(BodyPiece::Lacking),
@@ -128,33 +128,33 @@ impl AnswerReader {
         result.inspect_err(|violation| self.place = AnswerPosition::Refused(*violation))
     }
 
-    /// Whether the whole answer has been read.
+    /// Whether the complete answer has been read.
     pub fn is_over(&self) -> bool {
         self.place == AnswerPosition::Body && self.body.is_over()
     }
 
-    /// The connection has ended in order; whether the answer ends with it.
+    /// Handles an orderly end of the connection; returns whether the answer ends with it.
     pub fn ends(&mut self) -> bool {
         self.place == AnswerPosition::Body && self.bytes.is_empty() && self.body.ends()
     }
 
-    /// How many bytes of the body are still to come, where that is known.
+    /// How many bytes of the body remain, if known.
     pub fn left(&self) -> Option<u64> {
         self.body.left()
     }
 
-    /// How many bytes wait to be read.
+    /// How many bytes are buffered.
     pub fn waiting(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// What is known of the head under way.
+/// The head being read.
 #[derive(Debug, Default)]
 struct AnswerHeadProgress {
-    /// Where the line under way begins.
+    /// Where the current line begins.
     at: usize,
-    /// The empty lines before it, which are thrown away: how many, and their bytes.
+    /// Empty lines skipped before the head: their number, and their bytes.
     empty_lines: u8,
     skipped: usize,
     status: StatusCode,
@@ -162,13 +162,13 @@ struct AnswerHeadProgress {
     fields: Vec<FieldPlace>,
     length: Option<u64>,
     is_chunked: bool,
-    /// What is wrong with the framing, which matters where there is a body.
+    /// What is wrong with the framing; it matters only if there is a body.
     flaw: Option<Violation>,
     connection: ConnectionOptions,
 }
 
 impl AnswerHeadProgress {
-    /// Reads on; whether its last line has come.
+    /// Reads further; returns whether the head is complete.
     fn read(
         &mut self,
         bytes: &mut BytesMut,
@@ -205,7 +205,7 @@ impl AnswerHeadProgress {
         }
     }
 
-    /// RFC 9112 §4; a reason may be missing, and the space before it.
+    /// RFC 9112 §4. The reason may be missing, together with the space before it.
     fn status_line(&mut self, text: &[u8]) -> Result<(), Violation> {
         let (version, rest) = text.split_at_checked(9).ok_or(Violation::StatusLine)?;
         self.is_http10 = match version {
@@ -246,7 +246,7 @@ impl AnswerHeadProgress {
         Ok(())
     }
 
-    /// The same length may be told twice (RFC 9110 §8.6).
+    /// A repeated, identical length is allowed (RFC 9110 §8.6).
     fn hear_length(&mut self, value: &[u8]) -> Result<(), Violation> {
         for one in value.split(|byte| *byte == b',') {
             let one = head::length(one.trim_ascii())?;
@@ -270,7 +270,7 @@ impl AnswerHeadProgress {
         Ok(())
     }
 
-    /// The head, which is whole, and is taken out of the bytes.
+    /// Takes the complete head out of `bytes`.
     fn take(&self, bytes: &mut BytesMut) -> Result<AnswerHead, Violation> {
         let bytes = bytes.split_to(self.at).freeze();
         let mut response = Response::new(());
@@ -286,7 +286,7 @@ impl AnswerHeadProgress {
         })
     }
 
-    /// Says how the body behind the head ends (RFC 9112 §6.3).
+    /// Determines how the body ends (RFC 9112 §6.3).
     fn begin_body(&self, body: &mut BodyReader, to_head: bool) -> Result<(), Violation> {
         let has_none = to_head
             || self.status.is_informational()

@@ -1,5 +1,5 @@
-//! A request's head: its lines are judged one by one as they come, and once the last has come the head is
-//! built from the places that were noted, without a second look.
+//! A request's head. Its lines are judged one by one as they arrive; once the last one has arrived, the head is built
+//! from the recorded ranges without a second pass.
 
 use std::ops::Range;
 
@@ -12,19 +12,19 @@ use super::super::fields::{FieldPlace, Fields};
 use super::lines::{self, LineProgress};
 use super::{Head, Length, MOST_FIELDS, RequestHead, Violation, reuse};
 
-/// The longest method; IANA's longest, `UPDATEREDIRECTREF`, has 17 letters.
+/// The longest method. IANA's longest, `UPDATEREDIRECTREF`, has 17 letters.
 const LONGEST_METHOD: usize = 20;
-/// The longest target that [`Uri`] takes.
+/// The longest target that [`Uri`] accepts.
 const LONGEST_TARGET: usize = 65_534;
-/// The longest name of a field.
+/// The longest field name.
 const LONGEST_NAME: usize = 256;
 /// Fields that a usual head has, at most.
 const USUAL: usize = 24;
-/// Empty lines before a request (RFC 9112 §2.2).
+/// The most empty lines before a request (RFC 9112 §2.2).
 pub(super) const MOST_EMPTY_LINES: u8 = 4;
 
-/// Fields that decide how a request is framed, passed on or judged. With an underscore for a hyphen
-/// they mean nothing to us, but something to programs that read fields as CGI does.
+/// Fields that decide how a request is framed, forwarded or judged. Spelled with an underscore they mean nothing to us,
+/// but programs that read fields as CGI does take them for these.
 const MEANINGFUL: [&str; 16] = [
     "authorization",
     "connection",
@@ -43,18 +43,18 @@ const MEANINGFUL: [&str; 16] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// The same for all names that begin so.
+/// The same for all names with these prefixes.
 const MEANINGFUL_PREFIXES: [&str; 4] = ["proxy-", "sec-fetch-", "x-forwarded-", "x-hermes-"];
 
-/// What is known of the head under way. Places are counted from its first byte.
+/// The head being read. Positions count from its first byte.
 #[derive(Debug, Default)]
 pub(super) struct RequestHeadProgress {
-    /// Where the line under way begins.
+    /// Where the current line begins.
     at: usize,
-    /// The empty lines before it, which are thrown away: how many, and their bytes.
+    /// Empty lines skipped before the head: their number, and their bytes.
     empty_lines: u8,
     skipped: usize,
-    /// Where the method ends; 0 until the request line has come.
+    /// Where the method ends; 0 until the request line has arrived.
     method: usize,
     target: Range<usize>,
     is_http10: bool,
@@ -67,17 +67,17 @@ pub(super) struct RequestHeadProgress {
     connection: ConnectionOptions,
 }
 
-/// What may stand behind a request.
+/// What may follow a request on the connection.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Follows {
-    /// The next one.
+    /// The next request.
     #[default]
     Request,
-    /// Nothing for us: another protocol was asked for.
+    /// Nothing that we read: another protocol was requested.
     Nothing,
 }
 
-/// What the `Connection` fields say of it.
+/// The options of the `Connection` fields.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct ConnectionOptions {
     close: bool,
@@ -85,27 +85,27 @@ pub(super) struct ConnectionOptions {
 }
 
 impl RequestHeadProgress {
-    /// Another head begins.
+    /// Starts another head.
     pub(super) fn begin(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether anything of it has come.
+    /// Whether any of its bytes have arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.at > 0
     }
 
-    /// How many fields it has.
+    /// The number of its fields.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether it asks for another protocol, so that nothing behind the request is read.
+    /// Whether it requests another protocol, so that nothing after the request is read.
     pub(super) fn asks_for_another_protocol(&self) -> bool {
         self.follows == Follows::Nothing
     }
 
-    /// Reads on; whether its last line has come.
+    /// Reads further; returns whether the head is complete.
     pub(super) fn read(
         &mut self,
         bytes: &mut BytesMut,
@@ -187,7 +187,7 @@ impl RequestHeadProgress {
             return Err(Violation::ManyFields);
         }
         let (name, value, value_at) = name_and_value(text)?;
-        // Without an early end, which would cost as much again for each byte.
+        // Without an early exit, which would double the cost per byte.
         let marks = name
             .iter()
             .fold(0, |found, byte| found | u8::from(*byte == b'_'));
@@ -232,12 +232,12 @@ impl RequestHeadProgress {
         Ok(())
     }
 
-    /// The head, which is whole, and is taken out of the bytes.
+    /// Takes the complete head out of `bytes`.
     pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<RequestHead, Violation> {
         let fields = Fields::read(bytes.split_to(self.at), std::mem::take(&mut self.fields));
         let bytes = fields.head();
         let method = bytes.get(..self.method).unwrap_or_default();
-        // What is no target to `Uri` was refused before.
+        // Whatever `Uri` would reject was refused before.
         let target = bytes.slice(self.target.clone());
         let head = Head {
             method: Method::from_bytes(method).map_err(|_| Violation::Method)?,
@@ -279,7 +279,7 @@ impl RequestHeadProgress {
     }
 }
 
-/// The fields that stand at these places.
+/// Builds the fields from these ranges.
 pub(super) fn read_fields(places: &[FieldPlace], bytes: &Bytes) -> Result<HeaderMap, Violation> {
     let mut fields = reuse::map(places.len());
     for field in places {
@@ -291,8 +291,8 @@ pub(super) fn read_fields(places: &[FieldPlace], bytes: &Bytes) -> Result<Header
     Ok(fields)
 }
 
-/// Where a field stands in the line that begins there, as [`name_and_value`] has read it. A head is never so large that this
-/// can't be said.
+/// The ranges of the field in the line that begins there, as parsed by [`name_and_value`]. A head is never too large
+/// for them.
 pub(super) fn place(
     line: usize,
     (name, value, value_at): (&[u8], &[u8], usize),
@@ -303,7 +303,7 @@ pub(super) fn place(
 }
 
 impl ConnectionOptions {
-    /// Whether it goes on behind a message of this version (RFC 9112 §9.3).
+    /// Whether the connection persists after a message of this version (RFC 9112 §9.3).
     pub(super) fn persists(self, is_http10: bool) -> bool {
         !self.close && (self.keep_alive || !is_http10)
     }
@@ -317,23 +317,23 @@ impl ConnectionOptions {
     }
 }
 
-/// A field of the trailer section. We ignore them, but another program might not.
+/// Checks a trailer field. We ignore its value, but another program might not.
 pub(super) fn trailer(text: &[u8]) -> Result<(), Violation> {
     let (name, _, _) = name_and_value(text)?;
     meaning(name).map_or(Ok(()), |name| Err(Violation::Trailer(name)))
 }
 
-/// A field of a trailer section that is dropped.
+/// Checks a trailer field that is dropped.
 pub(super) fn any_trailer(text: &[u8]) -> Result<(), Violation> {
     name_and_value(text).map(|_| ())
 }
 
-/// A field's name, checked, its value without the space around it, and where that begins.
+/// A field's checked name, its value without surrounding space, and where the value begins.
 pub(super) fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Violation> {
     if matches!(text.first(), Some(b' ' | b'\t')) {
         return Err(Violation::Folded);
     }
-    // One pass to the end of what may be a name, which mostly is the colon.
+    // One pass to the end of the name, which is usually the colon.
     let end = text.iter().position(|byte| !is_token(*byte));
     let colon = match end.filter(|end| text.get(*end) == Some(&b':')) {
         Some(colon) => colon,
@@ -360,7 +360,7 @@ pub(super) fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Viola
     Ok((name, trimmed.trim_ascii_end(), at))
 }
 
-/// The meaningful name that this one is or, to some programs, would be.
+/// The meaningful name that this one is, or that some programs would take it for.
 fn meaning(name: &[u8]) -> Option<&'static str> {
     let plain = |byte: &u8| match byte {
         b'_' => b'-',
@@ -383,7 +383,7 @@ pub(super) fn length(value: &[u8]) -> Result<u64, Violation> {
     let plain =
         value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || value.first() != Some(&b'0'));
     let number = std::str::from_utf8(value).ok().filter(|_| plain);
-    // hyper keeps the two largest numbers for itself, on the way to the provider too.
+    // hyper reserves the two largest numbers, also towards the provider.
     number
         .and_then(|number| number.parse().ok())
         .filter(|length| *length < u64::MAX - 1)
@@ -429,7 +429,7 @@ fn is_token(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-/// What may stand in path and query: RFC 3986, and what browsers don't encode.
+/// The bytes of a path and query: RFC 3986, and those that browsers leave unencoded.
 pub(in crate::proxy) fn is_target(byte: u8) -> bool {
     matches!(byte, b'!' | 0x24..=0x3b | b'=' | 0x3f..=0x5f | 0x61..=0x7e)
 }

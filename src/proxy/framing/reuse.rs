@@ -1,5 +1,5 @@
-//! What one answer leaves for the next: the names of fields, which are the same in most answers, and the maps that held
-//! them. A request over HTTP/2 to the provider takes its names from here too.
+//! Reuses what most answers have in common: field names, and the maps that held them. A request to the provider over
+//! HTTP/2 takes its names from here, too.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,15 +8,15 @@ use hyper::header::HeaderName;
 
 use super::super::fields::FieldPlace;
 
-/// Names that are remembered; each has a group of places in which it may be.
+/// How many names are cached; each name has a group of slots that it may use.
 const PLACES: usize = 128;
 const GROUP: usize = 4;
-/// How long they may be, in bytes, so that all of them take 24 KiB at most.
+/// The longest name that is cached, in bytes; together they take at most 24 KiB.
 const LONGEST: usize = 64;
-/// Maps that are kept for the next requests, and what one of them has room for, in fields.
+/// How many maps are kept, and the capacity of each, in fields.
 const MAPS: usize = 4;
 const ROOM: usize = 32;
-/// Fields that a usual head has, at most.
+/// The most fields of a usual head.
 const USUAL: usize = 24;
 
 thread_local! {
@@ -25,14 +25,14 @@ thread_local! {
     static FIELDS: Cell<Vec<FieldPlace>> = const { Cell::new(Vec::new()) };
 }
 
-/// A list for the places of fields. No head keeps it when it is whole, so one is enough for all.
+/// A list of field ranges. A complete head gives it back, so one per thread is enough.
 pub(super) fn places() -> Vec<FieldPlace> {
     let mut places = FIELDS.take();
     places.reserve(USUAL);
     places
 }
 
-/// A list that is not needed any more.
+/// Returns a list for reuse.
 pub(super) fn give_back_places(mut places: Vec<FieldPlace>) {
     if (1..=USUAL).contains(&places.capacity()) {
         places.clear();
@@ -40,10 +40,10 @@ pub(super) fn give_back_places(mut places: Vec<FieldPlace>) {
     }
 }
 
-/// A name as clients write it, and what it is.
+/// A name as clients spell it, and its parsed form.
 struct KnownFieldName(Box<[u8]>, HeaderName);
 
-/// The name that these bytes are, in whatever case; `None` where they are none.
+/// The name for these bytes in any case; `None` if they are not a valid one.
 pub(in crate::proxy) fn name(bytes: &[u8]) -> Option<HeaderName> {
     if bytes.len() > LONGEST {
         return HeaderName::from_bytes(bytes).ok();
@@ -71,7 +71,7 @@ pub(in crate::proxy) fn name(bytes: &[u8]) -> Option<HeaderName> {
     })
 }
 
-/// A number of a name: of its length and its last eight bytes, in which the names of a family differ.
+/// A hash of a name: its length and its last eight bytes, in which related names differ.
 fn number(bytes: &[u8]) -> usize {
     let last = bytes.last_chunk().map(|last| u64::from_le_bytes(*last));
     let short = || {
@@ -84,7 +84,7 @@ fn number(bytes: &[u8]) -> usize {
     usize::try_from(mixed).unwrap_or_default()
 }
 
-/// An empty map with room for so many fields.
+/// An empty map with capacity for this many fields.
 pub(super) fn map(count: usize) -> HeaderMap {
     let mut kept = KEPT.take();
     let found = kept.pop();
@@ -94,7 +94,7 @@ pub(super) fn map(count: usize) -> HeaderMap {
         .unwrap_or_else(|| HeaderMap::with_capacity(count))
 }
 
-/// A map that is not needed any more.
+/// Returns a map for reuse.
 pub(in crate::proxy) fn give_back(mut map: HeaderMap) {
     let mut kept = KEPT.take();
     if kept.len() < MAPS && (1..=ROOM).contains(&map.capacity()) {
@@ -123,7 +123,7 @@ mod tests {
             "no name".to_owned(),
             long,
         ];
-        // Far more than there are places for.
+        // Far more than the cache has slots for.
         names.extend((0..2000).map(|number| format!("x-{number}")));
         for _ in 0..2 {
             for text in &names {

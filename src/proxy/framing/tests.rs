@@ -1,7 +1,7 @@
 use super::*;
 
-/// What a reader makes of the bytes, given in pieces of these sizes, over and over: how many heads, whether one
-/// is under way, and what was wrong, in a head or in a body.
+/// Reads the bytes in pieces of these sizes, repeated: how many heads, whether one is incomplete, and the violation, in
+/// a head or in a body.
 fn scan(bytes: &[u8], sizes: &[usize]) -> (u64, bool, Option<(Violation, bool)>) {
     let mut reader = RequestReader::new(8 * 1024);
     let mut rest = bytes;
@@ -20,7 +20,7 @@ fn scan(bytes: &[u8], sizes: &[usize]) -> (u64, bool, Option<(Violation, bool)>)
     (reader.requests(), reader.is_in_head(), None)
 }
 
-/// Reads as far as the bytes go; the bodies.
+/// Reads as far as the bytes reach and returns the bodies.
 fn read_all(reader: &mut RequestReader) -> Result<Vec<Bytes>, Violation> {
     let mut pieces = Vec::new();
     loop {
@@ -165,7 +165,7 @@ fn a_head_is_handed_out_as_it_came() {
         ];
         assert_eq!(fields, expected);
         assert_eq!(head.length, Length::Known(4));
-        // HTTP/1.0 knows no `100 Continue`.
+        // HTTP/1.0 has no `100 Continue`.
         assert!(head.persists && !head.expects_continue);
         assert_eq!(body, b"abcd");
         assert_eq!(reader.waiting(), 3);

@@ -42,24 +42,24 @@ use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
 
-/// When it may be worth another try, where a limit of ours is reached.
+/// The `Retry-After` for a limit of ours that is reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A request that was let in, and what it goes by.
+/// A request that was let in, and the facts that decide on it.
 #[derive(Debug, Clone, Copy)]
 struct AdmittedRequest<'r> {
     gateway: &'r Gateway,
     rules: &'r GatewayRules,
     entry: &'r IncomingClient,
     connection: &'r ConnectionHandle,
-    /// What it presents as its API key.
+    /// The API key that it presents.
     presented: Presented,
     client: Option<&'r Arc<Client>>,
-    /// Whether it is hermesctl's own.
+    /// Whether hermesctl sent it.
     is_own: bool,
 }
 
-/// Answers a request. Every way out has one log line and says truthfully how it ended.
+/// Answers a request. Every path out of here writes one log line with the true outcome.
 pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
@@ -69,13 +69,13 @@ pub(super) async fn handle(
     let id = RequestId::draw();
     let (head, _) = &request;
     let fields = &head.headers;
-    // A listed page may read every answer, also why it was refused.
+    // A listed page may read every answer, including a refusal.
     let origin = fields.has(ORIGIN).then(|| gateway.rules());
     let origin = origin.and_then(|rules| {
         let origin = guard::listed_origin(fields, &rules.guard)?;
         HeaderValue::from_bytes(origin).ok()
     });
-    // Another protocol is not offered (RFC 9110 §7.8). What follows may be meant in that one.
+    // Another protocol is never offered (RFC 9110 §7.8). Bytes that follow may belong to it.
     let is_last = fields.has(UPGRADE);
     let format = route::error_format(head.uri.path());
     let answer = respond(gateway, entry, (connection, id), request);
@@ -90,13 +90,13 @@ pub(super) async fn handle(
     answer
 }
 
-/// A defect in one request costs that request only: it gets a 500.
+/// A panic in one request costs only that request: it gets a 500.
 pub(super) fn unharmed(
     (id, format): (RequestId, ErrorFormat),
     answer: impl Future<Output = Response<AnswerBody>>,
 ) -> impl Future<Output = Response<AnswerBody>> {
-    // What the request held is dropped, and nobody else has seen it in between. An `async fn` would
-    // hold the answer's future twice.
+    // What the request held is dropped, and nothing else has seen it in between. An `async fn` would store the answer's
+    // future twice.
     let answer = AssertUnwindSafe(answer).catch_unwind();
     answer.map(move |answer| {
         answer.unwrap_or_else(|_| {
@@ -107,7 +107,7 @@ pub(super) fn unharmed(
                 .response(format)
                 .into_parts();
             identify(&mut head.headers, id);
-            // Its body may not have been read.
+            // The request's body may be unread.
             let close = HeaderValue::from_static("close");
             head.headers.insert(CONNECTION, close);
             Response::from_parts(head, AnswerBody::Whole(Some(text)))
@@ -183,7 +183,7 @@ async fn respond(
                 && (upload.is_some() || !by_model::only_looks(&head.method))
             {
                 let (parts, to) = ((head, upload), (upstream, path));
-                // Rare, so not a part of every request's future.
+                // Boxed because it is rare: every request's future would grow by it.
                 let answer = by_model::check_and_forward(request, to, parts, underway);
                 return Box::pin(answer).await;
             }
@@ -194,14 +194,14 @@ async fn respond(
         }
         Ok(Decision::ByModel(allowed, default)) => {
             let parts = (head, body);
-            // Rare, so not a part of every request's future.
+            // Boxed because it is rare: every request's future would grow by it.
             let answer = by_model::find_and_forward(request, (allowed, default), parts, underway);
             Box::pin(answer).await
         }
     }
 }
 
-/// The answer to a request that is not let in, or goes nowhere.
+/// The answer to a request that is refused or has no destination.
 fn turned_away(
     request: &AdmittedRequest<'_>,
     error: &ProxyError,
@@ -218,14 +218,14 @@ fn turned_away(
     refused
 }
 
-/// What needs no provider: the status page, or how the service is.
+/// Answers without a provider: the status page, or the service's health.
 async fn answer_here(
     request: &AdmittedRequest<'_>,
     fields: &Fields,
     (path, upstream): (Local, Option<&Arc<Upstream>>),
 ) -> Response<Bytes> {
     if page::is_meant(path, fields) {
-        // Rare, so not a part of every request's future.
+        // Boxed because it is rare: every request's future would grow by it.
         return Box::pin(show(request, fields, (path, upstream))).await;
     }
     let shared = (request.gateway, request.rules);
@@ -268,7 +268,7 @@ async fn show(
     page::response(pages.html(reader).await)
 }
 
-/// Enters where a request goes.
+/// Records where a request goes.
 fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Head) {
     if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
         underway.routed(&upstream.label, label, counters);
@@ -277,13 +277,13 @@ fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: 
 }
 
 impl AdmittedRequest<'_> {
-    /// Whether its key, if it has one, is for this provider.
+    /// Whether its key, if it has one, allows this provider.
     fn is_open(&self, upstream: &Upstream) -> bool {
         let client = self.client;
         client.is_none_or(|client| client.allows_provider(upstream.name.as_str()))
     }
 
-    /// Enters a refusal for the apps' owner.
+    /// Records a refusal for the apps' owner.
     fn turns_away(&self, error: &ProxyError, head: &Head, underway: &mut Underway) {
         if self.is_own {
             return;
@@ -301,7 +301,7 @@ impl AdmittedRequest<'_> {
         });
     }
 
-    /// The memory that bodies take which are held whole.
+    /// The memory account for bodies that are held whole.
     fn memory(&self) -> BodyMemory {
         BodyMemory {
             total: self.rules.limits.replay_total,
@@ -327,7 +327,7 @@ impl AdmittedRequest<'_> {
     }
 }
 
-/// Takes the mark of hermesctl's own requests out of a request; whether it is the right one.
+/// Removes the mark of hermesctl's own requests; returns whether it was the right one.
 fn takes_mark(fields: &mut Fields, gateway: &Gateway) -> bool {
     let Some(mark) = fields.get(OWN_REQUEST) else {
         return false;

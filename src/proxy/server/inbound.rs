@@ -1,5 +1,5 @@
-//! What a client sends: heads for the connection's own task, and a body for whatever task sends it on.
-//! Both read the socket themselves, so that no byte waits for another task.
+//! What a client sends: heads for the connection's own task, and a body for the task that forwards it. Both read the
+//! socket themselves, so no byte waits for another task.
 
 use std::io;
 use std::pin::Pin;
@@ -14,25 +14,25 @@ use super::super::buffers;
 use super::super::framing::{BodyPiece, Head, Length, RequestHead, RequestReader, Violation};
 use super::super::socket::ReadHalf;
 
-/// A client's bytes, shared by its connection and by the body that comes over it.
+/// A client's bytes, shared by its connection and the current body.
 #[derive(Debug)]
 pub(super) struct Inbound(Mutex<InboundState>);
 
 #[derive(Debug)]
 struct InboundState {
-    /// Until the connection ends.
+    /// `None` once the connection has ended.
     socket: Option<ReadHalf>,
     reader: RequestReader,
     seat: Arc<SlotUse>,
-    /// Whose body may be read: that of the last head. Another number ends a body that somebody still holds.
+    /// The number of the request whose body may be read. A new number ends any body that is still held.
     turn: u64,
-    /// Somebody holds that body.
+    /// Whether a task holds that body.
     is_held: bool,
-    /// The client waits for `100 Continue`.
+    /// Whether the client waits for `100 Continue`.
     expects_continue: bool,
-    /// Somebody wants the body that it waits with.
+    /// Whether a task wants the body that the client holds back.
     wants_continue: bool,
-    /// The connection's task, where it has to be told of that.
+    /// The connection's task, to be woken for that.
     task: Option<Waker>,
 }
 
@@ -43,13 +43,13 @@ pub struct RequestBody(InboundKind);
 #[derive(Debug)]
 enum InboundKind {
     Empty,
-    /// It came with its head.
+    /// Arrived together with its head.
     Whole(Bytes),
     Coming(Coming),
 }
 
 impl RequestBody {
-    /// Whether all of it has come, so that what follows is another request.
+    /// Whether it has arrived completely, so that the next bytes are another request.
     pub(in crate::proxy) fn has_come(&self) -> bool {
         match &self.0 {
             InboundKind::Empty | InboundKind::Whole(_) => true,
@@ -58,7 +58,7 @@ impl RequestBody {
     }
 }
 
-/// A body that has not come whole with its head.
+/// A body that did not arrive completely with its head.
 #[derive(Debug)]
 struct Coming {
     inbound: Arc<Inbound>,
@@ -67,18 +67,18 @@ struct Coming {
     is_over: bool,
 }
 
-/// Why a client's body ended too soon.
+/// Why a client's body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// The client left, or its connection ended.
+    /// The client disconnected, or its connection ended.
     #[error("the client's body broke off")]
     Broken,
-    /// It can be read in two ways, or in none.
+    /// Its framing is ambiguous or invalid.
     #[error("the client's body is malformed: {0}")]
     Malformed(Violation),
 }
 
-/// How the answer to a request has to be.
+/// The form that the answer to a request must have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseForm {
     pub(super) to_head: bool,
@@ -86,7 +86,7 @@ pub(super) struct ResponseForm {
     pub(super) persists: bool,
 }
 
-/// What came of the wait for a head.
+/// The result of waiting for a head.
 pub(super) enum Came {
     Request(Box<(Head, RequestBody, ResponseForm)>),
     Violation(Violation),
@@ -111,7 +111,7 @@ impl Inbound {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next request, as soon as its head is whole.
+    /// The next request, as soon as its head is complete.
     pub(super) fn poll_request(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Came> {
         let mut state = self.state();
         loop {
@@ -135,15 +135,13 @@ impl Inbound {
         }
     }
 
-    /// What is known of a head that is not whole: whether it has begun, and whether it is the connection's
-    /// first.
+    /// The state of an incomplete head: whether it has begun, and whether it is the connection's first.
     pub(super) fn head_under_way(&self) -> (bool, bool) {
         let state = self.state();
         (state.reader.is_in_head(), state.reader.requests() == 0)
     }
 
-    /// Whether the client is to be told now that its body is wanted. Until then the task is woken when it
-    /// is.
+    /// Whether to send `100 Continue` now. Until then the task is woken when a body is wanted.
     pub(super) fn is_to_continue(&self, cx: &Context<'_>) -> bool {
         let mut state = self.state();
         if state.expects_continue {
@@ -152,37 +150,37 @@ impl Inbound {
         std::mem::take(&mut state.wants_continue)
     }
 
-    /// Throws away what has come of a body that is not needed any more; whether that was all of it.
+    /// Discards what has arrived of a body that is no longer needed; returns whether that was all of it.
     pub(super) fn skip_body(&self) -> bool {
         let mut state = self.state();
-        // A task that still holds the body gets no more of it.
+        // A task that still holds the body receives no more of it.
         state.turn += 1;
         state.is_held = false;
         !state.lacks_body()
     }
 
-    /// Whether something of the body under way is still to come, or to be read by the task that holds it.
+    /// Whether part of the current body has not arrived, or has not been read by the task that holds it.
     pub(super) fn lacks_body(&self) -> bool {
         self.state().lacks_body()
     }
 
-    /// Nothing is to be read for a while.
+    /// Releases the buffer, because nothing will be read for a while.
     pub(super) fn is_quiet(&self) {
         self.state().give_back_buffer();
     }
 
-    /// Whether the client has sent more than was read, as far as is known.
+    /// Whether the client has sent more than was read, as far as known.
     pub(super) fn has_more(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.state();
         state.reader.is_unfinished() || matches!(state.poll_fill(cx), Poll::Ready(Ok(1..)))
     }
 
-    /// The same of a refused head, for the answer to it.
+    /// Reads facts of a refused head, for the answer to it.
     pub(super) fn of_refused<T>(&self, read: impl FnOnce(&RequestReader) -> T) -> T {
         read(&self.state().reader)
     }
 
-    /// Ends all reading; what is left to read from.
+    /// Ends all reading and returns the socket's read half.
     pub(super) fn close(&self) -> Option<ReadHalf> {
         let mut state = self.state();
         state.turn += 1;
@@ -193,7 +191,7 @@ impl Inbound {
 }
 
 impl InboundState {
-    /// Reads what has come. While nothing has, there is no buffer.
+    /// Reads what has arrived. Holds no buffer while nothing has.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(socket) = &mut self.socket else {
             return Poll::Ready(Ok(0));

@@ -109,7 +109,7 @@ impl Sending {
     }
 }
 
-/// How a body is sent; `None` without one.
+/// How a body is framed; `None` without one.
 fn framing(client: &Fields, body: Option<&UploadBody>) -> Option<Framing> {
     let body = body?;
     let told = length(client).or_else(|| body.size_hint().exact());
@@ -119,7 +119,7 @@ fn framing(client: &Fields, body: Option<&UploadBody>) -> Option<Framing> {
     })
 }
 
-/// The length that the fields tell, if they do so in one way.
+/// The length that the fields declare, if unambiguous.
 fn length(fields: &Fields) -> Option<u64> {
     let mut lengths = fields.all(&CONTENT_LENGTH);
     let parse = |value| text(value)?.parse::<u64>().ok();
@@ -129,8 +129,8 @@ fn length(fields: &Fields) -> Option<u64> {
         .then_some(first)
 }
 
-/// A path as the target, and the host in its field (RFC 9112 §3.2). What we wait for is the answer: nothing asks the
-/// provider to go on first.
+/// The path as the target, and the host in its field (RFC 9112 §3.2). `Expect: 100-continue` is never sent: we wait for
+/// the answer itself.
 fn write_head(text: &mut Vec<u8>, ask: &Ask<'_>, framing: Option<Framing>) {
     text.extend_from_slice(ask.method.as_str().as_bytes());
     text.push(b' ');
