@@ -13,13 +13,13 @@ const MOST: usize = 4096;
 
 /// What a stream came to.
 #[derive(Debug, PartialEq, Eq)]
-struct Came {
+struct HeadOutcome {
     out: Vec<u8>,
     end: Result<(), UntranslatableAnswer>,
     is_over: bool,
 }
 
-type Direction = fn(&[u8], usize, &EchoedFields) -> Came;
+type Direction = fn(&[u8], usize, &EchoedFields) -> HeadOutcome;
 
 /// One input: which wire it is of, how large its pieces are, and a stream.
 pub fn run(bytes: &[u8]) {
@@ -132,7 +132,7 @@ fn has_first_a_failure(is_of_responses: bool, stream: &[u8]) -> bool {
 }
 
 /// A whole answer out of the same stream ends as it does.
-fn folds(is_of_responses: bool, stream: &[u8], came: &Came) {
+fn folds(is_of_responses: bool, stream: &[u8], came: &HeadOutcome) {
     let asked = EchoedFields::default();
     let folded = if is_of_responses {
         let mut fold = chat::ChatFold::new(&asked, MOST);
@@ -154,7 +154,7 @@ fn folds(is_of_responses: bool, stream: &[u8], came: &Came) {
     }
 }
 
-fn to_chat(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
+fn to_chat(stream: &[u8], size: usize, asked: &EchoedFields) -> HeadOutcome {
     let (mut out, mut end) = (Vec::new(), Ok(()));
     let mut turned = chat::ChatStream::new(asked, MOST);
     for piece in stream.chunks(size.max(1)) {
@@ -163,10 +163,10 @@ fn to_chat(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
     }
     end = end.and_then(|()| turned.end());
     let is_over = turned.is_over();
-    Came { out, end, is_over }
+    HeadOutcome { out, end, is_over }
 }
 
-fn to_responses(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
+fn to_responses(stream: &[u8], size: usize, asked: &EchoedFields) -> HeadOutcome {
     let (mut out, mut end) = (Vec::new(), Ok(()));
     let mut turned = responses::ResponsesStream::new(asked, MOST);
     for piece in stream.chunks(size.max(1)) {
@@ -175,5 +175,5 @@ fn to_responses(stream: &[u8], size: usize, asked: &EchoedFields) -> Came {
     }
     end = end.and_then(|()| turned.end(&mut out));
     let is_over = turned.is_over();
-    Came { out, end, is_over }
+    HeadOutcome { out, end, is_over }
 }

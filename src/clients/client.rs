@@ -88,7 +88,7 @@ pub struct InFlightPermit {
 
 /// A limit of a client is reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
+pub enum LimitReached {
     /// The client has as many requests in flight as it may.
     #[error("the client key {name} has {limit} requests in flight, which is its limit")]
     InFlight {
@@ -130,7 +130,7 @@ fn guess(estimated: u64) -> String {
     format!(", {estimated} of them by an estimate, since not every answer told its tokens")
 }
 
-impl Full {
+impl LimitReached {
     fn of(name: &str, reached: ReachedLimit) -> Self {
         let (name, wait) = (name.to_owned(), reached.wait);
         let requests = |name, limit, within| Self::Requests {
@@ -232,10 +232,10 @@ impl Client {
     ///
     /// # Errors
     /// When the limit on requests in flight, or another one, is reached. A refused request is not counted.
-    pub fn enter(self: &Arc<Self>, from: &str) -> Result<InFlightPermit, Full> {
+    pub fn enter(self: &Arc<Self>, from: &str) -> Result<InFlightPermit, LimitReached> {
         let permit = self.enter_uncounted()?;
         let taken = lock(&self.meter.allowance).take(&self.limits.rates, self.meter.times());
-        taken.map_err(|reached| Full::of(&self.name, reached))?;
+        taken.map_err(|reached| LimitReached::of(&self.name, reached))?;
         self.meter.requests.fetch_add(1, Ordering::Relaxed);
         self.meter.entered.fetch_add(1, Ordering::Relaxed);
         lock(&self.meter.last).note(self.meter.clock.now(), from);
@@ -246,14 +246,14 @@ impl Client {
     ///
     /// # Errors
     /// When the limit on requests in flight is reached.
-    pub fn enter_uncounted(self: &Arc<Self>) -> Result<InFlightPermit, Full> {
+    pub fn enter_uncounted(self: &Arc<Self>) -> Result<InFlightPermit, LimitReached> {
         let limit = self.limits.in_flight;
         let most = limit.map_or(u64::MAX, |limit| limit.get().into());
         let one_more = |under_way: u64| (under_way < most).then(|| under_way.saturating_add(1));
         let in_flight = &self.meter.in_flight;
         let taken = in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         if taken.is_err() {
-            return Err(Full::InFlight {
+            return Err(LimitReached::InFlight {
                 name: self.name.clone(),
                 limit: limit.map_or(u32::MAX, NonZeroU32::get),
             });

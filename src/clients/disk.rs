@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::ClientsError;
-use crate::files::{self, Desk, Locked, Spot, Temporary};
+use crate::files::{self, FileAccess, FileWorker, Locked, Temporary};
 
 /// In bytes; a larger file is refused.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -36,7 +36,7 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
         file: file.to_owned(),
         source,
     };
-    let found = Spot::of(file).and_then(|spot| Ok((spot.act(Path::metadata)?, spot)));
+    let found = FileAccess::of(file).and_then(|spot| Ok((spot.act(Path::metadata)?, spot)));
     let (metadata, spot) = match found {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return files::there_or_missing(file).map(|()| None).map_err(fault);
@@ -59,7 +59,7 @@ pub(super) fn read(file: &Path) -> Result<Option<(Vec<u8>, ClientsStamp)>, Clien
 
 /// Checks that the file is private to this user. Root may act for the owner of the folder.
 #[cfg(unix)]
-fn private(file: &Path, spot: &Spot, metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(file: &Path, spot: &FileAccess, metadata: &fs::Metadata) -> Result<(), ClientsError> {
     use std::os::unix::fs::MetadataExt;
     let ours = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
@@ -82,7 +82,7 @@ fn private(file: &Path, spot: &Spot, metadata: &fs::Metadata) -> Result<(), Clie
 
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "the same shape as on Unix")]
-fn private(_file: &Path, _spot: &Spot, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
+fn private(_file: &Path, _spot: &FileAccess, _metadata: &fs::Metadata) -> Result<(), ClientsError> {
     Ok(())
 }
 
@@ -113,7 +113,7 @@ impl PreparedClients {
 
 /// Makes the rename durable.
 pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
-    files::sync_folder_of(&Spot::of(file)?)
+    files::sync_folder_of(&FileAccess::of(file)?)
 }
 
 /// A held lock; dropping it releases it. The lock file stays.
@@ -127,7 +127,7 @@ impl Lock {
     ///
     /// Dropping the future early leaves the lock free.
     pub(super) async fn acquire(
-        file_work: &Desk,
+        file_work: &FileWorker,
         file: &Path,
         limit: Duration,
     ) -> Result<Self, ClientsError> {
@@ -138,7 +138,7 @@ impl Lock {
         };
         let opening = {
             let path = path.clone();
-            move || Spot::made(&path)?.open_lock()
+            move || FileAccess::made(&path)?.open_lock()
         };
         let opened = file_work.run(opening).await.and_then(|opened| opened);
         let file = opened.map_err(fault)?;

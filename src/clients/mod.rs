@@ -18,7 +18,7 @@ mod key;
 mod registry;
 
 pub use allowance::{AllowanceUse, ClientRates};
-pub use client::{Client, ClientUse, Full, InFlightPermit, KeyLimits};
+pub use client::{Client, ClientUse, InFlightPermit, KeyLimits, LimitReached};
 pub use error::ClientsError;
 pub use import::{Imported, LONGEST_KEY, Token, TokenOutcome};
 pub use key::{KEY_LENGTH, KEY_PREFIX, OwnMark};

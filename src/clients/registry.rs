@@ -21,7 +21,7 @@ use super::error::shortened;
 use super::import::{self, Imported, KnownClients, Token};
 use super::key::{self, Hash};
 use crate::clock::{Clock, LONGEST_NAP};
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::secret::Secret;
 
 /// How long to wait for another process's lock.
@@ -40,7 +40,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     keys: ArcSwap<ClientKeys>,
     /// Runs all file work except the first read.
-    file_work: Desk,
+    file_work: FileWorker,
     /// Held while the snapshot is brought up to date with the file, but never during a sync.
     following: Mutex<()>,
     /// Why the latest read failed, if it did.
@@ -48,7 +48,7 @@ struct Inner {
     /// The end of the day in this machine's time zone, in seconds since 1970; 0 until it is known.
     midnight: Arc<AtomicI64>,
     /// Runs the time zone look-up, which may hang.
-    time_zone: Desk,
+    time_zone: FileWorker,
 }
 
 /// Why the keys can't be read.
@@ -132,11 +132,11 @@ impl Registry {
                 file,
                 clock,
                 keys: ArcSwap::default(),
-                file_work: Desk::default(),
+                file_work: FileWorker::default(),
                 following: Mutex::new(()),
                 fault: ArcSwapOption::empty(),
                 midnight: Arc::default(),
-                time_zone: Desk::default(),
+                time_zone: FileWorker::default(),
             }),
         };
         registry.inner.reload()?;

@@ -212,7 +212,7 @@ async fn a_place_is_given_back_and_a_rotation_does_not_double_them() {
     let one = client.enter("127.0.0.1").unwrap();
     let two = client.enter("127.0.0.1").unwrap();
     let full = client.enter("127.0.0.1").unwrap_err();
-    let expected = Full::InFlight {
+    let expected = LimitReached::InFlight {
         name: "app".to_owned(),
         limit: 2,
     };
@@ -755,11 +755,17 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
         drop(client.enter("127.0.0.1").unwrap());
     }
     let full = client.enter("127.0.0.1").unwrap_err();
-    assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
+    assert!(
+        matches!(full, LimitReached::Requests { limit: 2, .. }),
+        "{full}"
+    );
     folder.clock.jump(Duration::from_mins(1));
     drop(client.enter("127.0.0.1").unwrap());
     let full = client.enter("127.0.0.1").unwrap_err();
-    assert!(matches!(full, Full::Requests { limit: 3, .. }), "{full}");
+    assert!(
+        matches!(full, LimitReached::Requests { limit: 3, .. }),
+        "{full}"
+    );
     assert!(full.wait().unwrap() > Duration::from_mins(1), "{full:?}");
     // hermesctl's own requests don't count as the app's.
     drop(client.enter_uncounted().unwrap());
@@ -768,7 +774,10 @@ async fn a_key_is_used_no_more_than_it_may_be_in_a_minute_and_a_day() {
     drop(client.enter("127.0.0.1").unwrap());
     client.spends(100, 30);
     let full = client.enter("127.0.0.1").unwrap_err();
-    assert!(matches!(full, Full::Tokens { limit: 100, .. }), "{full}");
+    assert!(
+        matches!(full, LimitReached::Tokens { limit: 100, .. }),
+        "{full}"
+    );
     assert!(full.to_string().contains("30 of them"), "{full}");
 }
 
@@ -803,7 +812,10 @@ async fn what_was_used_today_is_kept_with_the_key() {
         assert_eq!(registry.list()[0].today, Some(used));
         let client = registry.identify(key.expose().as_bytes()).unwrap();
         let full = client.enter("127.0.0.1").unwrap_err();
-        assert!(matches!(full, Full::Requests { limit: 2, .. }), "{full}");
+        assert!(
+            matches!(full, LimitReached::Requests { limit: 2, .. }),
+            "{full}"
+        );
     }
     // A new client under an old name starts fresh.
     again.revoke("app").await.unwrap();
@@ -864,7 +876,10 @@ async fn limits_change_and_the_key_stays() {
     // The slot already taken counts.
     let client = registry.identify(key.expose().as_bytes()).unwrap();
     let full = client.enter("127.0.0.1").unwrap_err();
-    assert!(matches!(full, Full::InFlight { limit: 1, .. }), "{full}");
+    assert!(
+        matches!(full, LimitReached::InFlight { limit: 1, .. }),
+        "{full}"
+    );
     drop(held);
     drop(client.enter("127.0.0.1").unwrap());
     let unknown = registry.change_limits("ap", |limits| limits).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, FileFlaw, Spot};
+use crate::files::{self, FileAccess, FileFlaw};
 
 /// What is read from the file, each with the names of the process's that win over it.
 const OF_FILE: [(&str, &[&str]); 2] = [
@@ -101,7 +101,7 @@ fn of_process(name: &str) -> Option<String> {
 /// user may have written it.
 fn text_of(file: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, String> {
     let unreadable = |error: std::io::Error| format!("{} can't be read ({error})", file.display());
-    let opened = Spot::of(file).and_then(|place| Ok((place.open()?, place)));
+    let opened = FileAccess::of(file).and_then(|place| Ok((place.open()?, place)));
     let (handle, place) = match opened {
         Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::files::{Locked, Spot};
+use crate::files::{FileAccess, Locked};
 
 /// A process that only checks holds the lock for less than this.
 const GLIMPSE: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub enum DaemonLockState {
 /// # Errors
 /// When the folder or the lock can't be made.
 pub async fn hold(state: &Path) -> io::Result<DaemonLockState> {
-    let mut lock = Spot::made(&file(state))?.open_lock()?;
+    let mut lock = FileAccess::made(&file(state))?.open_lock()?;
     for _ in 0..10 {
         match Locked::now(lock) {
             Ok(mut locked) => {
@@ -53,7 +53,7 @@ pub async fn hold(state: &Path) -> io::Result<DaemonLockState> {
 
 /// The daemon of the state folder; `None` if none lives, or it is unknown.
 pub fn daemon(state: &Path) -> Option<u32> {
-    let mut lock = Spot::of(&file(state)).ok()?.open().ok()?;
+    let mut lock = FileAccess::of(&file(state)).ok()?.open().ok()?;
     match lock.try_lock_shared() {
         Err(TryLockError::WouldBlock) => signed(&mut lock),
         Ok(()) | Err(TryLockError::Error(_)) => None,

@@ -27,7 +27,7 @@ use super::protocol::{
     Welcome,
 };
 use super::usage::{UsageQuery, UsageReport};
-use crate::files::Desk;
+use crate::files::FileWorker;
 
 /// How many clients may be connected at once.
 pub const MAX_CLIENTS: usize = 16;
@@ -255,7 +255,7 @@ pub async fn serve(
 /// Waits until the socket is gone. The check runs off the serving thread, because its folder may be on a file system
 /// that hangs; a hang does not count as gone.
 fn loss_of(listener: &ControlListener) -> impl Future<Output = ()> + use<> {
-    let (prod, mark, file_work) = (listener.prod(), listener.mark(), Desk::default());
+    let (prod, mark, file_work) = (listener.prod(), listener.mark(), FileWorker::default());
     async move {
         loop {
             tokio::select! {

@@ -1,10 +1,10 @@
 //! One renewal: lock, read again, adopt another program's renewal, or spend the token, persist the
 //! answer durably, and only then publish it.
 //!
-//! Pure: each turn returns the next step, a [`Deed`], and receives its result, an [`RenewalEvent`]. There is one
-//! deed at a time, and the next turn comes when it has ended. So a token is sent by [`Deed::Ask`] alone,
+//! Pure: each turn returns the next step, a [`RenewalAction`], and receives its result, an [`RenewalEvent`]. There is one
+//! deed at a time, and the next turn comes when it has ended. So a token is sent by [`RenewalAction::Ask`] alone,
 //! whose [`Ticket`](deed::Ticket) takes the journal's word that it may be spent, and a grant is unsaved from its receipt
-//! until [`Deed::Commit`] worked.
+//! until [`RenewalAction::Commit`] worked.
 
 mod cause;
 mod deed;
@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 pub(super) use self::cause::RenewalCause;
 use self::cause::RenewalTurn;
 pub(super) use self::deed::{
-    Commit, Deed, Leftovers, LockPatience, RenewalEvent, RenewalOutcome, RenewalStep,
+    Commit, Leftovers, LockPatience, RenewalAction, RenewalEvent, RenewalOutcome, RenewalStep,
 };
 pub(super) use self::failure::RenewalFailure;
 use self::failure::refused_as_granted;
@@ -91,9 +91,10 @@ impl Core {
                 self.status.renewing = true;
                 match found {
                     Ok(found) => self.opened(turn, found, seat),
-                    Err(reason) if self.knowledge.unsaved().is_some() => {
-                        Ok(NextPhase::Wait(Phase::Missing(reason), Deed::LookForStore))
-                    }
+                    Err(reason) if self.knowledge.unsaved().is_some() => Ok(NextPhase::Wait(
+                        Phase::Missing(reason),
+                        RenewalAction::LookForStore,
+                    )),
                     Err(reason) => {
                         self.no_login(NoLogin::Gone(reason), turn.now);
                         Ok(done(None))
@@ -143,7 +144,10 @@ impl Core {
             unentered: None,
         });
         if self.knowledge.is_unentered() {
-            return Ok(NextPhase::Wait(Phase::Entering(opened), Deed::ReadJournal));
+            return Ok(NextPhase::Wait(
+                Phase::Entering(opened),
+                RenewalAction::ReadJournal,
+            ));
         }
         self.entered_with(turn, opened)
     }
@@ -161,7 +165,7 @@ impl Core {
             return self.start(turn, *opened);
         }
         let unfinished = self.knowledge.is_suspect(&opened.login);
-        let deed = Deed::ReadLeftovers { unfinished };
+        let deed = RenewalAction::ReadLeftovers { unfinished };
         Ok(NextPhase::Wait(Phase::Salvaging(opened), deed))
     }
 
@@ -211,10 +215,10 @@ impl Core {
     }
 
     /// Keeps the unsaved renewed login beside the journal.
-    fn keep_beside(&mut self) -> Option<Deed> {
+    fn keep_beside(&mut self) -> Option<RenewalAction> {
         let kept = self.knowledge.unsaved()?.to_keep();
         self.knowledge.on(LoginEvent::KeptBeside);
-        Some(Deed::KeepBeside(kept))
+        Some(RenewalAction::KeepBeside(kept))
     }
 
     fn start(&mut self, turn: RenewalTurn<'_>, opened: Opened) -> PhaseResult {
@@ -352,7 +356,7 @@ impl Core {
                 }
                 kept.map(|kept| {
                     self.knowledge.on(LoginEvent::KeptBeside);
-                    Deed::KeepBeside(kept)
+                    RenewalAction::KeepBeside(kept)
                 })
             }
             Err(error) => {
@@ -421,7 +425,7 @@ impl Core {
         if again && self.timing.paced(turn.now).is_some() {
             return Err(refused_as_granted());
         }
-        Ok(work.doing(Doing::Preparing(renewal), Deed::Prepare))
+        Ok(work.doing(Doing::Preparing(renewal), RenewalAction::Prepare))
     }
 
     /// Whether what was found under the locks is another login than the one that a person means; its file.

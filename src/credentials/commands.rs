@@ -11,7 +11,7 @@ use super::merge;
 use super::no_login::NO_LOGIN;
 use super::refresh_token::same;
 use super::refreshed::Refreshed;
-use super::standing::Standing;
+use super::standing::Availability;
 use super::status::RenewalResult;
 use super::store::{
     Added, Change, Extent, LoginDestination, LoginStore, LoginUpdate, NewRow, Occasion, Removed,
@@ -279,7 +279,7 @@ impl Keeper {
         self.core.forget_login();
         self.core.start_anew();
         // Requests wait for the look, which may not know yet what comes next.
-        self.decide(|core, now| core.publish(Standing::Pending, now));
+        self.decide(|core, now| core.publish(Availability::Pending, now));
         // The user knows.
         self.core.told.hush = true;
         self.look().await;

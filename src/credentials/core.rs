@@ -17,9 +17,9 @@ use super::knowledge::{Knowledge, LoginEvent};
 use super::no_login::{NO_LOGIN, NoLogin};
 use super::notice::NoticeKind;
 use super::schedule::Window;
-use super::standing::Standing;
+use super::standing::Availability;
 use super::status::{
-    KeeperStatus, LoginFault, RenewalResult, StandingKind, StatusEvent, StoredLogin,
+    AvailabilityKind, KeeperStatus, LoginFault, RenewalResult, StatusEvent, StoredLogin,
 };
 use super::store::{StoreContents, StoreError};
 use super::timing::{AttemptFailure, KeeperTask, Timing};
@@ -32,13 +32,13 @@ use crate::secret::Secret;
 pub(super) struct Core {
     /// What the provider's logins mean. Only the shell asks its network.
     pub(super) adapter: Arc<dyn Adapter>,
-    pub(super) habits: Habits,
+    pub(super) habits: KeeperOptions,
     pub(super) knowledge: Knowledge,
     pub(super) timing: Timing,
     pub(super) told: LastNotice,
     pub(super) status: KeeperStatus,
     /// What was published last.
-    standing: Standing,
+    standing: Availability,
     stored: bool,
     /// The login behind the credential that is published.
     pub(super) taken: Option<Arc<Login>>,
@@ -51,7 +51,7 @@ pub(super) struct Core {
 
 /// How a keeper was set up.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Habits {
+pub(super) struct KeeperOptions {
     /// About how long before its end a credential is renewed.
     pub(super) lead: Duration,
     pub(super) initiative: Initiative,
@@ -73,7 +73,7 @@ pub(super) enum Effect {
 /// What requests go by.
 #[derive(Debug)]
 pub(super) struct Publication {
-    pub(super) standing: Standing,
+    pub(super) standing: Availability,
     /// No attempt before this time.
     pub(super) retry_at: Option<DateTime<Utc>>,
     /// When the credential was granted, if it was granted to this process.
@@ -107,7 +107,7 @@ pub(super) struct LastNotice {
 
 impl Core {
     /// `stored` if the login is in a store.
-    pub(super) fn new(adapter: Arc<dyn Adapter>, habits: Habits, stored: bool) -> Self {
+    pub(super) fn new(adapter: Arc<dyn Adapter>, habits: KeeperOptions, stored: bool) -> Self {
         Self {
             adapter,
             habits,
@@ -118,7 +118,7 @@ impl Core {
             timing: Timing::default(),
             told: LastNotice::default(),
             status: KeeperStatus::starting(),
-            standing: Standing::Starting,
+            standing: Availability::Starting,
             attempt: None,
             effects: Vec::new(),
         }
@@ -130,7 +130,7 @@ impl Core {
     }
 
     /// What was published last.
-    pub(super) fn standing(&self) -> &Standing {
+    pub(super) fn standing(&self) -> &Availability {
         &self.standing
     }
 
@@ -142,21 +142,21 @@ impl Core {
     /// The credential in use.
     pub(super) fn credential(&self) -> Option<&Credential> {
         match &self.standing {
-            Standing::Credential(credential) => Some(credential),
-            Standing::Starting
-            | Standing::Pending
-            | Standing::LoginNeeded(_)
-            | Standing::Unreadable(_) => None,
+            Availability::Credential(credential) => Some(credential),
+            Availability::Starting
+            | Availability::Pending
+            | Availability::LoginNeeded(_)
+            | Availability::Unreadable(_) => None,
         }
     }
 
     pub(super) fn why_no_login(&self) -> Option<String> {
         match &self.standing {
-            Standing::LoginNeeded(reason) => Some(reason.to_string()),
-            Standing::Starting
-            | Standing::Credential(_)
-            | Standing::Pending
-            | Standing::Unreadable(_) => None,
+            Availability::LoginNeeded(reason) => Some(reason.to_string()),
+            Availability::Starting
+            | Availability::Credential(_)
+            | Availability::Pending
+            | Availability::Unreadable(_) => None,
         }
     }
 
@@ -227,7 +227,7 @@ impl Core {
         self.timing.mirror_at((torn || kept).then_some(now));
         if kept && self.knowledge.is_stale(&login) {
             // The newer one is brought in at once: nothing has ended.
-            return self.publish(Standing::Pending, now);
+            return self.publish(Availability::Pending, now);
         }
         self.take(&login, now);
     }
@@ -338,8 +338,8 @@ impl Core {
             self.note_stale(now);
         }
         match credential {
-            Some(credential) => self.publish(Standing::Credential(Arc::new(credential)), now),
-            None => self.publish(Standing::Pending, now),
+            Some(credential) => self.publish(Availability::Credential(Arc::new(credential)), now),
+            None => self.publish(Availability::Pending, now),
         }
     }
 
@@ -374,17 +374,17 @@ impl Core {
         };
         let old = self.standing.clone();
         // The store does not record why a login ended.
-        let known = matches!(&old, Standing::LoginNeeded(known) if known.starts_with(reason));
+        let known = matches!(&old, Availability::LoginNeeded(known) if known.starts_with(reason));
         if known {
             return self.publish(old, now);
         }
-        let first = matches!(old, Standing::Starting) && reason.starts_with(NO_LOGIN);
+        let first = matches!(old, Availability::Starting) && reason.starts_with(NO_LOGIN);
         if reason != NO_LOGIN {
             self.note("login_needed", reason.to_owned(), now);
         }
         let is_missed = !(self.habits.has_others && matches!(why, NoLogin::Gone(_)));
         if first && self.habits.optional || !is_missed {
-            return self.publish(Standing::LoginNeeded(reason.into()), now);
+            return self.publish(Availability::LoginNeeded(reason.into()), now);
         }
         if !self.told.end {
             if first {
@@ -401,22 +401,22 @@ impl Core {
             // No command reports it, so `proxy status` does.
             self.note("key_missing", format!("{reason}; {advice}"), now);
         }
-        self.publish(Standing::LoginNeeded(reason.into()), now);
+        self.publish(Availability::LoginNeeded(reason.into()), now);
     }
 
     /// Publishes to requests what there is for them.
-    pub(super) fn publish(&mut self, standing: Standing, now: DateTime<Utc>) {
-        if !matches!(standing, Standing::Credential(_)) {
+    pub(super) fn publish(&mut self, standing: Availability, now: DateTime<Utc>) {
+        if !matches!(standing, Availability::Credential(_)) {
             self.taken = None;
         }
         let granted_at = match &standing {
-            Standing::Credential(credential) => self.timing.granted_at(&credential.bearer),
-            Standing::Starting
-            | Standing::Pending
-            | Standing::LoginNeeded(_)
-            | Standing::Unreadable(_) => None,
+            Availability::Credential(credential) => self.timing.granted_at(&credential.bearer),
+            Availability::Starting
+            | Availability::Pending
+            | Availability::LoginNeeded(_)
+            | Availability::Unreadable(_) => None,
         };
-        if self.told.end && matches!(standing, Standing::Credential(_)) {
+        if self.told.end && matches!(standing, Availability::Credential(_)) {
             self.told.end = false;
             if let Remedy::Advice(_) = self.adapter.remedy() {
                 self.status.last_error = None;
@@ -440,11 +440,11 @@ impl Core {
 
     fn describe(&mut self, now: DateTime<Utc>) {
         let kind = match &self.standing {
-            Standing::Starting => StandingKind::Starting,
-            Standing::Credential(_) => StandingKind::Ready,
-            Standing::Pending => StandingKind::Expired,
-            Standing::LoginNeeded(_) => StandingKind::LoginNeeded,
-            Standing::Unreadable(_) => StandingKind::Unreadable,
+            Availability::Starting => AvailabilityKind::Starting,
+            Availability::Credential(_) => AvailabilityKind::Ready,
+            Availability::Pending => AvailabilityKind::Expired,
+            Availability::LoginNeeded(_) => AvailabilityKind::LoginNeeded,
+            Availability::Unreadable(_) => AvailabilityKind::Unreadable,
         };
         let credential = self.credential().cloned();
         let next = self.timing.next();
@@ -452,7 +452,7 @@ impl Core {
         self.status.base_url = credential.as_ref().map(|known| known.base_url.to_string());
         self.status.kind = credential.as_ref().map(|known| known.kind);
         self.status.expires_at = credential.and_then(|known| known.expires_at);
-        let renews = kind != StandingKind::LoginNeeded && !self.is_final;
+        let renews = kind != AvailabilityKind::LoginNeeded && !self.is_final;
         self.status.next_renewal = next.filter(|_| renews);
         self.status.unsaved = self.knowledge.unsaved().is_some();
         self.describe_login(now);
@@ -525,7 +525,7 @@ impl Core {
     /// By other terms: what failed by the former ones may work by these; the floor between rotations stays.
     pub(super) fn go_on(&mut self, now: DateTime<Utc>) {
         self.timing.worked(now);
-        let ended = matches!(self.standing, Standing::LoginNeeded(_));
+        let ended = matches!(self.standing, Availability::LoginNeeded(_));
         if !ended && self.knowledge.unsaved().is_none() && self.why_stale().is_none() {
             self.status.last_error = None;
         }
@@ -537,7 +537,7 @@ impl Core {
     /// Another program's login or rotation ends our own failures.
     pub(super) fn others_renewed(&mut self, now: DateTime<Utc>) {
         self.timing.others_renewed(now);
-        if matches!(self.standing, Standing::Credential(_)) {
+        if matches!(self.standing, Availability::Credential(_)) {
             self.status.renewal_ended(RenewalResult::Adopted, now);
             if self.why_stale().is_none() {
                 self.status.last_error = None;
@@ -552,7 +552,7 @@ impl Core {
             self.status.renewal_ended(what, now);
         }
         let mirrored = !self.timing.is_mirror_behind();
-        let ended = self.status.standing == StandingKind::LoginNeeded;
+        let ended = self.status.standing == AvailabilityKind::LoginNeeded;
         if !self.status.unsaved && mirrored && !ended && self.why_stale().is_none() {
             self.status.last_error = None;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StoreError;
-use crate::files::{self, Desk, Locked, Spot};
+use crate::files::{self, FileAccess, FileWorker, Locked};
 
 /// How often a held lock is tried again; Hermes Agent's own interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ impl FileLock {
     /// # Errors
     /// When the file can't be opened, or another process holds it for longer than `limit`.
     pub(super) async fn acquire(
-        desk: &Desk,
+        desk: &FileWorker,
         path: &Path,
         limit: Duration,
     ) -> Result<Self, StoreError> {
@@ -51,7 +51,7 @@ impl FileLock {
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    let file = Spot::of(path)?.open_lock()?;
+    let file = FileAccess::of(path)?.open_lock()?;
     // Hermes Agent locks the first byte there, and writes one into an empty file.
     #[cfg(windows)]
     if file.metadata()?.len() == 0 {
@@ -65,7 +65,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 /// # Errors
 /// When it can't be opened.
 pub(super) fn look(path: &Path) -> Result<(), StoreError> {
-    match Spot::of(path).and_then(|place| place.open_lock_there()) {
+    match FileAccess::of(path).and_then(|place| place.open_lock_there()) {
         Err(source) if source.kind() != ErrorKind::NotFound || leads_nowhere(path) => {
             Err(StoreError::Lock {
                 file: path.to_owned(),
@@ -101,7 +101,7 @@ mod tests {
     async fn a_second_holder_waits_and_then_gives_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth.lock");
-        let desk = Desk::default();
+        let desk = FileWorker::default();
         let held = FileLock::acquire(&desk, &path, Duration::ZERO)
             .await
             .unwrap();

@@ -15,10 +15,10 @@ use super::heartbeat::Pulse;
 use super::no_login::NO_LOGIN;
 use super::pool::Usable;
 use super::refreshed::Refreshed;
-use super::refused_paths::Trials;
-use super::settings::{Revision, Terms};
-use super::standing::{Snapshot, Standing};
-use super::status::{KeeperStatus, LoginFault, Renewals, StandingKind, StatusEvent};
+use super::refused_paths::PathRetries;
+use super::settings::{KeeperContext, Revision};
+use super::standing::{Availability, Snapshot};
+use super::status::{AvailabilityKind, KeeperStatus, LoginFault, Renewals, StatusEvent};
 use super::store::{Added, Extent, LoginDestination, LoginStore, NewRow, Removed, StoreError};
 use super::timing::{Doubt, SECONDS_OLD};
 use crate::backoff;
@@ -109,7 +109,7 @@ impl SharedCredential {
         Self {
             snapshot: ArcSwap::from_pointee(Snapshot {
                 generation: 0,
-                standing: Standing::Starting,
+                standing: Availability::Starting,
                 revision: first.number,
                 login: None,
                 retry_at: None,
@@ -119,7 +119,7 @@ impl SharedCredential {
             }),
             changed: watch::Sender::new(()),
             status: Mutex::new(KeeperStatus {
-                standing: StandingKind::Starting,
+                standing: AvailabilityKind::Starting,
                 renewing: false,
                 base_url: None,
                 kind: None,
@@ -148,7 +148,7 @@ pub struct CredentialHandle {
     pub(super) shared: Arc<SharedCredential>,
     pub(super) commands: mpsc::Sender<Command>,
     /// The paths that are refused with any token.
-    pub(super) trials: Arc<Trials>,
+    pub(super) trials: Arc<PathRetries>,
     pub(super) clock: Arc<dyn Clock>,
     /// Its login's place among the provider's.
     pub(super) place: usize,
@@ -333,13 +333,15 @@ impl CredentialHandle {
             &judged
         };
         match standing {
-            Standing::Credential(credential)
+            Availability::Credential(credential)
                 if credential.expires_at.is_none_or(|end| end > now) =>
             {
                 Usable::Now
             }
-            Standing::Credential(_) | Standing::Pending | Standing::Starting => Usable::Soon,
-            Standing::LoginNeeded(_) | Standing::Unreadable(_) => Usable::No,
+            Availability::Credential(_) | Availability::Pending | Availability::Starting => {
+                Usable::Soon
+            }
+            Availability::LoginNeeded(_) | Availability::Unreadable(_) => Usable::No,
         }
     }
 
@@ -460,9 +462,11 @@ impl CredentialHandle {
     /// Whether there has never been a login, as far as is known.
     pub fn is_unused(&self) -> bool {
         match &self.shared.snapshot.load().standing {
-            Standing::Starting => true,
-            Standing::LoginNeeded(reason) => **reason == *NO_LOGIN,
-            Standing::Credential(_) | Standing::Pending | Standing::Unreadable(_) => false,
+            Availability::Starting => true,
+            Availability::LoginNeeded(reason) => **reason == *NO_LOGIN,
+            Availability::Credential(_) | Availability::Pending | Availability::Unreadable(_) => {
+                false
+            }
         }
     }
 
@@ -480,7 +484,7 @@ impl CredentialHandle {
     /// The same login by other terms, as a reload has them. They hold for this handle at once, and for the
     /// keeper after its current step: a renewal under way ends as it began.
     #[must_use]
-    pub fn renewed(&self, terms: Terms) -> Self {
+    pub fn renewed(&self, terms: KeeperContext) -> Self {
         let mut revision = None;
         self.shared.terms.send_modify(|newest| {
             *newest = Arc::new(newest.next(terms));
@@ -587,8 +591,10 @@ impl CredentialHandle {
     /// Whether there is a login, as far as is known. No lock, no file.
     pub fn is_authenticated(&self) -> bool {
         match self.shared.snapshot.load().standing {
-            Standing::Credential(_) | Standing::Pending => true,
-            Standing::Starting | Standing::LoginNeeded(_) | Standing::Unreadable(_) => false,
+            Availability::Credential(_) | Availability::Pending => true,
+            Availability::Starting | Availability::LoginNeeded(_) | Availability::Unreadable(_) => {
+                false
+            }
         }
     }
 
@@ -608,7 +614,7 @@ impl CredentialHandle {
             .clone();
         let snapshot = self.shared.snapshot.load();
         if self.terms.number != snapshot.revision
-            && let Standing::Credential(credential) = self.seen(&snapshot)
+            && let Availability::Credential(credential) = self.seen(&snapshot)
         {
             status.base_url = Some(credential.base_url.to_string());
             status.kind = Some(credential.kind);
@@ -629,10 +635,10 @@ impl CredentialHandle {
             let at = unreadable.at;
             status.last_error = Some(StatusEvent { at, what });
         }
-        if status.standing == StandingKind::Ready
+        if status.standing == AvailabilityKind::Ready
             && status.expires_at.is_some_and(|end| end <= self.clock.now())
         {
-            status.standing = StandingKind::Expired;
+            status.standing = AvailabilityKind::Expired;
         }
         status
     }
@@ -641,7 +647,10 @@ impl CredentialHandle {
     /// time, or, for a login without a store, by these terms alone.
     pub async fn started(&self) {
         let mut changed = self.shared.changed.subscribe();
-        while matches!(self.seen(&self.shared.snapshot.load()), Standing::Starting) {
+        while matches!(
+            self.seen(&self.shared.snapshot.load()),
+            Availability::Starting
+        ) {
             if changed.changed().await.is_err() {
                 return;
             }
@@ -649,7 +658,7 @@ impl CredentialHandle {
     }
 
     /// A snapshot's content by this handle's terms.
-    fn seen(&self, snapshot: &Snapshot) -> Standing {
+    fn seen(&self, snapshot: &Snapshot) -> Availability {
         if snapshot.revision == self.terms.number {
             return snapshot.standing.clone();
         }
@@ -667,7 +676,7 @@ impl CredentialHandle {
             &judged
         };
         match standing {
-            Standing::Credential(credential)
+            Availability::Credential(credential)
                 if credential.expires_at.is_none_or(|end| end > now) =>
             {
                 CurrentCredential::Lease(Lease {
@@ -676,12 +685,16 @@ impl CredentialHandle {
                     place: self.place,
                 })
             }
-            Standing::LoginNeeded(reason) => CurrentCredential::Refused(self.login_needed(reason)),
-            Standing::Unreadable(reason) => CurrentCredential::Refused(NoCredential::Unavailable {
-                message: format!("the credential store can't be read: {reason}"),
-                retry_after: self.limit(),
-            }),
-            Standing::Credential(_) | Standing::Pending | Standing::Starting => {
+            Availability::LoginNeeded(reason) => {
+                CurrentCredential::Refused(self.login_needed(reason))
+            }
+            Availability::Unreadable(reason) => {
+                CurrentCredential::Refused(NoCredential::Unavailable {
+                    message: format!("the credential store can't be read: {reason}"),
+                    retry_after: self.limit(),
+                })
+            }
+            Availability::Credential(_) | Availability::Pending | Availability::Starting => {
                 match snapshot.retry_at {
                     Some(at) if is_beyond(at, now, self.limit()) => {
                         CurrentCredential::Refused(self.unavailable(clock::until(at, now)))

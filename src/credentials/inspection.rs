@@ -9,7 +9,7 @@ use super::login_name::MAIN;
 use super::store::{self, LoginStore, StoreContents, StoreFiles, read_object};
 use super::{StoreError, file_lock, grant, remedy, write};
 use crate::clock;
-use crate::files::{self, Spot};
+use crate::files::{self, FileAccess};
 use crate::provider::{Adapter, Assessment, Login, Merge, Renewal};
 
 /// Everything that the files show about one provider's login.
@@ -211,7 +211,7 @@ pub fn lock_of(store: &Path) -> PathBuf {
 
 /// The temporary files that a killed process left beside `store`; during a write, one.
 pub fn temporaries(store: &Path) -> Vec<PathBuf> {
-    let Ok(place) = Spot::of(store) else {
+    let Ok(place) = FileAccess::of(store) else {
         return Vec::new();
     };
     let leftovers = files::leftovers(&place).into_iter();
@@ -228,7 +228,7 @@ pub fn copies(store: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// If it can't be opened, or is not a regular file.
 pub fn open_lock(file: &Path) -> std::io::Result<Option<std::fs::File>> {
-    match Spot::of(file).and_then(|place| place.open_lock_there()) {
+    match FileAccess::of(file).and_then(|place| place.open_lock_there()) {
         Err(error)
             if error.kind() == std::io::ErrorKind::NotFound && !file_lock::leads_nowhere(file) =>
         {

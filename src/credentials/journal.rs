@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use super::spent_tokens::Spent;
 use super::store::{LARGEST, StoreError};
 use super::write;
-use crate::files::{self, Spot};
+use crate::files::{self, FileAccess};
 use crate::provider::{Layout, Login};
 use crate::secret::Secret;
 
@@ -217,7 +217,7 @@ impl RefreshJournal {
     /// the files' contents are found by token.
     fn others(&self, ending: &str) -> Vec<PathBuf> {
         let prefix = format!("{}-", self.layout.key());
-        let Ok(place) = Spot::of(&self.file) else {
+        let Ok(place) = FileAccess::of(&self.file) else {
             return Vec::new();
         };
         let entries = place.act(|path| {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::RenewalCause;
-use super::core::{Core, Effect, Habits, Publication};
+use super::core::{Core, Effect, KeeperOptions, Publication};
 use super::fault_code;
 use super::handle::{Command, CredentialHandle, Ruling, SharedCredential};
 use super::heartbeat::Heart;
@@ -27,13 +27,13 @@ use super::login_sight::LoginSight;
 use super::no_login::{NO_LOGIN, SUPPRESSED};
 use super::notice::{LoginNotice, NoticeKind};
 use super::pool::Strategy;
-use super::settings::{Revision, Terms};
-use super::standing::{Snapshot, Standing};
+use super::settings::{KeeperContext, Revision};
+use super::standing::{Availability, Snapshot};
 use super::status::KeeperStatus;
 use super::store::{LoginStore, Occasion, Roster, StoreContents, StoreError};
 use super::timing::{Doubt, Proof, RefusalAction};
 use crate::clock::{self, Clock};
-use crate::files::{Desk, quoted};
+use crate::files::{FileWorker, quoted};
 use crate::provider::{Adapter, Login};
 use crate::secret::Secret;
 
@@ -78,7 +78,7 @@ pub struct Keeper {
     /// The number of those that it goes by.
     pub(super) revision: u64,
     /// The reading of a key that is in no store.
-    pub(super) desk: Desk,
+    pub(super) desk: FileWorker,
     /// The owner of the logins in rows of the pool; the keeper of the block alone reports them.
     pub(super) rows: Option<Arc<dyn RowOwner>>,
     /// The registry of the provider's other logins.
@@ -133,7 +133,7 @@ impl Keeper {
         let store = adapter
             .layout()
             .map(|layout| LoginStore::new(files, layout));
-        let terms = Terms {
+        let terms = KeeperContext {
             adapter,
             settings,
             optional: false,
@@ -145,7 +145,7 @@ impl Keeper {
     /// A keeper of the login in this place of a store, which is the `place`th of the provider's.
     pub(super) fn of(
         store: Option<LoginStore>,
-        terms: Terms,
+        terms: KeeperContext,
         clock: Arc<dyn Clock>,
         place: usize,
     ) -> (Self, CredentialHandle) {
@@ -165,7 +165,7 @@ impl Keeper {
             terms: first.clone(),
         };
         let terms = shared.terms.subscribe();
-        let habits = Habits {
+        let habits = KeeperOptions {
             lead: settings.refresh_lead,
             initiative: settings.initiative,
             optional,
@@ -185,7 +185,7 @@ impl Keeper {
             stop: CancellationToken::new(),
             terms,
             revision: first.number,
-            desk: Desk::default(),
+            desk: FileWorker::default(),
             rows: None,
             peers: None,
             naming: None,
@@ -370,7 +370,9 @@ impl Keeper {
         } = publication;
         let old = self.shared.snapshot.load_full();
         let same = match (&old.standing, &standing) {
-            (Standing::Credential(old), Standing::Credential(new)) => old.bearer.same(&new.bearer),
+            (Availability::Credential(old), Availability::Credential(new)) => {
+                old.bearer.same(&new.bearer)
+            }
             _ => false,
         };
         if !same && self.naming.is_some() && self.sight.looked {
@@ -525,7 +527,7 @@ impl Keeper {
     /// current one, someone else's newer one is adopted or a refresh is sent, once.
     async fn rejected(&mut self, generation: u64, doubt: Doubt) -> Ruling {
         let snapshot = self.shared.snapshot.load_full();
-        let Standing::Credential(credential) = &snapshot.standing else {
+        let Availability::Credential(credential) = &snapshot.standing else {
             return Ruling::Dealt;
         };
         if snapshot.generation != generation {
@@ -562,7 +564,7 @@ impl Keeper {
         }
         let known = {
             let snapshot = self.shared.snapshot.load();
-            let started = !matches!(snapshot.standing, Standing::Starting);
+            let started = !matches!(snapshot.standing, Availability::Starting);
             started.then_some(snapshot.generation)
         };
         let mut found = store.work(LoginStore::peek).await;
@@ -665,7 +667,10 @@ impl Keeper {
             let snapshot = self.shared.snapshot.load();
             let standing = &snapshot.standing;
             snapshot.revision != self.revision
-                || matches!(standing, Standing::Starting | Standing::LoginNeeded(_))
+                || matches!(
+                    standing,
+                    Availability::Starting | Availability::LoginNeeded(_)
+                )
         };
         if self.sight.unread.is_some() || self.core.knowledge.is_unentered() || changed {
             self.look().await;

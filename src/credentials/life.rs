@@ -14,7 +14,7 @@ use super::fault_code::DEFECT;
 use super::handle::Command;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
-use super::standing::Standing;
+use super::standing::Availability;
 use super::timing::AttemptFailure;
 
 /// Why a login that makes the keeper fail can't be used.
@@ -104,7 +104,7 @@ impl Keeper {
                 let (reason, remedy) = (UNUSABLE.to_owned(), core.adapter.remedy());
                 core.tell(NoticeKind::Ended { reason, remedy });
             }
-            core.publish(Standing::LoginNeeded(UNUSABLE.into()), now);
+            core.publish(Availability::LoginNeeded(UNUSABLE.into()), now);
         });
     }
 }

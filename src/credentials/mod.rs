@@ -62,9 +62,9 @@ pub use self::notice::{Audience, LoginNotice, NoticeKind};
 pub use self::pool::{Called, LoginPool, NotCalled, PoolEntry, Strategy};
 pub use self::refreshed::Refreshed;
 pub use self::remedy::remedy;
-pub use self::settings::Terms;
+pub use self::settings::KeeperContext;
 pub use self::status::{
-    Hindrance, KeeperStatus, LoginFault, RenewalResult, Renewals, StandingKind, StatusEvent,
+    AvailabilityKind, Hindrance, KeeperStatus, LoginFault, RenewalResult, Renewals, StatusEvent,
     StoredLogin, UnreadableStore,
 };
 pub use self::store::{

@@ -28,11 +28,11 @@ const PATHS: usize = 256;
 
 /// What is known of a provider's paths.
 #[derive(Debug, Default)]
-pub(super) struct Trials(Mutex<BTreeMap<Box<str>, Trial>>);
+pub(super) struct PathRetries(Mutex<BTreeMap<Box<str>, PathRetry>>);
 
 /// What is known of one.
 #[derive(Debug, Clone, Copy, Default)]
-struct Trial {
+struct PathRetry {
     /// No rotation from here to here.
     closed: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Refused replays, each with another token.
@@ -92,7 +92,7 @@ impl RefusalStreak {
     }
 }
 
-impl Trials {
+impl PathRetries {
     /// Whether a 401 on this path causes no rotation now.
     pub(super) fn is_closed(&self, path: &str, now: DateTime<Utc>) -> bool {
         let closed = lock(&self.0).get(path).and_then(|trial| trial.closed);
@@ -147,7 +147,7 @@ impl Trials {
         pause
     }
 
-    fn edit(&self, path: &str, change: impl FnOnce(&mut Trial)) {
+    fn edit(&self, path: &str, change: impl FnOnce(&mut PathRetry)) {
         let mut trials = lock(&self.0);
         if !trials.contains_key(path) && trials.len() >= PATHS {
             trials.clear();
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_path_is_closed_for_thirty_seconds_then_for_twice_as_long_up_to_an_hour() {
-        let trials = Trials::default();
+        let trials = PathRetries::default();
         let (mut now, mut lengths) = (start(), Vec::new());
         for generation in 0..9 {
             trials.begin(CHAT, now);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_replay_that_is_taken_opens_the_path_unless_the_same_token_was_refused() {
-        let trials = Trials::default();
+        let trials = PathRetries::default();
         trials.begin(CHAT, start());
         assert!(trials.is_closed(CHAT, after(29)) && !trials.is_closed(CHAT, after(30)));
         trials.taken(CHAT, 1);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn no_more_paths_are_remembered_than_a_provider_has() {
-        let trials = Trials::default();
+        let trials = PathRetries::default();
         for number in 0..1000 {
             trials.begin(&format!("/{number}"), start());
         }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::core::{Core, Habits};
+use super::core::{Core, KeeperOptions};
 use super::keeper::Keeper;
-use super::settings::Terms;
+use super::settings::KeeperContext;
 
 impl Keeper {
     /// Continues by the newest terms. All knowledge of the login stays.
@@ -14,14 +14,14 @@ impl Keeper {
             return;
         }
         self.revision = newest.number;
-        let Terms {
+        let KeeperContext {
             adapter,
             settings,
             optional,
             strategy: _,
         } = newest.terms.clone();
         self.core.adapter = adapter;
-        self.core.habits = Habits {
+        self.core.habits = KeeperOptions {
             lead: settings.refresh_lead,
             initiative: settings.initiative,
             // That a row has no login is its own affair.

@@ -228,7 +228,7 @@ mod tests {
         };
         for make in ["mkdir", "mkfifo", "ln -s gone/folder/lock"] {
             run(&format!("{make} {}", file.display()));
-            let open = || crate::files::Spot::of(&file)?.open_lock();
+            let open = || crate::files::FileAccess::of(&file)?.open_lock();
             let source = open().unwrap_err();
             let error = StoreError::Lock {
                 file: file.clone(),

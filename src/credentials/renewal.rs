@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::attempt::{
-    Commit, Deed, Leftovers, LockPatience, RenewalCause, RenewalEvent, RenewalFailure,
+    Commit, Leftovers, LockPatience, RenewalAction, RenewalCause, RenewalEvent, RenewalFailure,
     RenewalOutcome, RenewalStep,
 };
 use super::journal::UnsavedLogin;
@@ -147,25 +147,29 @@ impl Keeper {
 
     async fn perform(
         &mut self,
-        deed: Deed,
+        deed: RenewalAction,
         store: &LoginStore,
         files: &mut Transaction,
     ) -> RenewalEvent {
         match deed {
-            Deed::LookForStore => RenewalEvent::StoreMissing(self.is_store_missing().await),
-            Deed::ReadJournal => {
+            RenewalAction::LookForStore => {
+                RenewalEvent::StoreMissing(self.is_store_missing().await)
+            }
+            RenewalAction::ReadJournal => {
                 let read = self.read_journal().await;
                 RenewalEvent::JournalRead(read.map(|(begun, _)| begun))
             }
-            Deed::ReadLeftovers { unfinished } => {
+            RenewalAction::ReadLeftovers { unfinished } => {
                 RenewalEvent::Leftovers(self.leftovers(files, unfinished).await)
             }
-            Deed::KeepBeside(kept) => {
+            RenewalAction::KeepBeside(kept) => {
                 self.keep_beside(store, kept).await;
                 RenewalEvent::KeptBeside
             }
-            Deed::Prepare => RenewalEvent::Prepared(files.work(Transaction::prepare).await),
-            Deed::Note(token, now) => {
+            RenewalAction::Prepare => {
+                RenewalEvent::Prepared(files.work(Transaction::prepare).await)
+            }
+            RenewalAction::Note(token, now) => {
                 let Some(journal) = self.core.knowledge.journal().cloned() else {
                     return RenewalEvent::Noted(Ok(()));
                 };
@@ -178,21 +182,21 @@ impl Keeper {
                     }
                 }))
             }
-            Deed::Ask(ticket) => {
+            RenewalAction::Ask(ticket) => {
                 let adapter = self.core.adapter.clone();
                 let answer = adapter.renew(ticket.login(), ticket.renewal()).await;
                 RenewalEvent::Answered(answer, self.proof())
             }
-            Deed::Commit(commit) => {
+            RenewalAction::Commit(commit) => {
                 let written = self.commit(files, *commit).await;
                 RenewalEvent::Committed(written, files.found().cloned())
             }
-            Deed::ReadAgain(pause) => {
+            RenewalAction::ReadAgain(pause) => {
                 tokio::time::sleep(pause).await;
                 let read = files.work(Transaction::read_again).await;
                 RenewalEvent::ReadAgain(read, files.found().cloned())
             }
-            Deed::Tidy => {
+            RenewalAction::Tidy => {
                 self.tidy().await.ok();
                 RenewalEvent::Tidied
             }

@@ -11,12 +11,12 @@ use chrono::{DateTime, Utc};
 
 use super::keeper_settings::KeeperSettings;
 use super::pool::Strategy;
-use super::standing::{Snapshot, Standing};
+use super::standing::{Availability, Snapshot};
 use crate::provider::{Adapter, Assessment};
 
 /// By what a login is kept.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct KeeperContext {
     /// What knows the provider.
     pub adapter: Arc<dyn Adapter>,
     /// Durations, and the receiver of notices.
@@ -31,17 +31,17 @@ pub struct Terms {
 #[derive(Debug)]
 pub(super) struct Revision {
     pub(super) number: u64,
-    pub(super) terms: Terms,
+    pub(super) terms: KeeperContext,
 }
 
 impl Revision {
     /// The terms that a keeper begins with.
-    pub(super) fn first(terms: Terms) -> Self {
+    pub(super) fn first(terms: KeeperContext) -> Self {
         Self { number: 0, terms }
     }
 
     /// Those that follow these.
-    pub(super) fn next(&self, terms: Terms) -> Self {
+    pub(super) fn next(&self, terms: KeeperContext) -> Self {
         Self {
             number: self.number.saturating_add(1),
             terms,
@@ -49,15 +49,15 @@ impl Revision {
     }
 
     /// The content of a snapshot that was made by other terms, by these terms.
-    pub(super) fn judge(&self, snapshot: &Snapshot, now: DateTime<Utc>) -> Standing {
-        let Standing::Credential(known) = &snapshot.standing else {
+    pub(super) fn judge(&self, snapshot: &Snapshot, now: DateTime<Utc>) -> Availability {
+        let Availability::Credential(known) = &snapshot.standing else {
             return snapshot.standing.clone();
         };
         let Some(login) = &snapshot.login else {
             // A login outside the stores is read by the keeper alone. A key goes to the host that
             // it is for.
             return if snapshot.revision < self.number {
-                Standing::Starting
+                Availability::Starting
             } else {
                 snapshot.standing.clone()
             };
@@ -71,13 +71,13 @@ impl Revision {
                     credential.issued_at = known.issued_at;
                     credential.expires_at = known.expires_at;
                 }
-                Standing::Credential(Arc::new(credential))
+                Availability::Credential(Arc::new(credential))
             }
             // The keeper reports why.
             Assessment::Login {
                 credential: None, ..
             }
-            | Assessment::NoLogin { .. } => Standing::Pending,
+            | Assessment::NoLogin { .. } => Availability::Pending,
         }
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     fn revision(number: u64, place: &'static str) -> Revision {
         Revision {
             number,
-            terms: Terms {
+            terms: KeeperContext {
                 adapter: Arc::new(At(ProviderName::new("test").unwrap(), place)),
                 settings: KeeperSettings {
                     refresh_lead: Duration::from_mins(5),
@@ -177,7 +177,7 @@ mod tests {
         credential.expires_at = Some(end);
         Snapshot {
             generation: 7,
-            standing: Standing::Credential(Arc::new(credential)),
+            standing: Availability::Credential(Arc::new(credential)),
             revision,
             login: login.map(Arc::new),
             retry_at: None,
@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn a_credential_by_other_terms_is_judged_anew_and_a_key_waits_for_its_reading() {
         let now: DateTime<Utc> = "2026-11-29T12:00:00Z".parse().unwrap();
-        let place = |standing: Standing| {
-            let Standing::Credential(one) = standing else {
+        let place = |standing: Availability| {
+            let Availability::Credential(one) = standing else {
                 return None;
             };
             Some((one.base_url.to_string(), one.expires_at))
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(place(other), Some(("http://127.0.0.1:2".to_owned(), None)));
         // The new host gets no key that was for the former one.
         let unread = newer.judge(&snapshot(0, None, now), now);
-        assert!(matches!(unread, Standing::Starting), "{unread:?}");
+        assert!(matches!(unread, Availability::Starting), "{unread:?}");
         // A request from before the reload keeps to its own configuration, or gets a key for its host.
         let older = revision(1, "http://127.0.0.1:2");
         let before = older.judge(&snapshot(2, Some("a"), now), now);

@@ -13,7 +13,7 @@ use crate::provider::{Credential, Login};
 pub(super) struct Snapshot {
     /// Counts credentials: a refusal names the generation that it is about.
     pub(super) generation: u64,
-    pub(super) standing: Standing,
+    pub(super) standing: Availability,
     /// The terms by which it was made.
     pub(super) revision: u64,
     /// The login behind a credential, for readers with other terms; `None` if it is in no store.
@@ -30,7 +30,7 @@ pub(super) struct Snapshot {
 
 /// Whether there is something to send upstream.
 #[derive(Debug, Clone)]
-pub(super) enum Standing {
+pub(super) enum Availability {
     Starting,
     /// Valid until its `expires_at`, which the reader compares with the clock.
     Credential(Arc<Credential>),

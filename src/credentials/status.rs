@@ -10,7 +10,7 @@ use crate::provider::BearerKind;
 #[derive(Debug, Clone)]
 pub struct KeeperStatus {
     /// Whether requests can be served.
-    pub standing: StandingKind,
+    pub standing: AvailabilityKind,
     /// Whether a renewal is under way.
     pub renewing: bool,
     /// Where requests go.
@@ -76,7 +76,7 @@ impl KeeperStatus {
     /// Nothing is known yet.
     pub(super) fn starting() -> Self {
         Self {
-            standing: StandingKind::Starting,
+            standing: AvailabilityKind::Starting,
             renewing: false,
             base_url: None,
             kind: None,
@@ -182,7 +182,7 @@ impl KeeperStatus {
 
 /// Whether requests can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StandingKind {
+pub enum AvailabilityKind {
     /// The store has not been read yet.
     Starting,
     /// There is a valid credential.
@@ -195,7 +195,7 @@ pub enum StandingKind {
     Unreadable,
 }
 
-impl StandingKind {
+impl AvailabilityKind {
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Starting,

@@ -351,7 +351,7 @@ async fn a_login_that_the_keeper_fails_over_is_none_until_the_store_changes() {
     };
     write(world.home.path(), "odd", world.clock.now());
     let state = || world.handle.status().standing;
-    let needed = super::StandingKind::LoginNeeded;
+    let needed = super::AvailabilityKind::LoginNeeded;
     world.until("it is none", || state() == needed).await;
     assert!(world.handle.keeper_is_well());
     assert!(matches!(
@@ -366,7 +366,9 @@ async fn a_login_that_the_keeper_fails_over_is_none_until_the_store_changes() {
     assert!(world.handle.refresh().await.is_some());
     write(world.home.path(), "good", world.clock.now());
     world
-        .until("another login", || state() == super::StandingKind::Ready)
+        .until("another login", || {
+            state() == super::AvailabilityKind::Ready
+        })
         .await;
     assert!(world.handle.status().last_error.is_none());
     assert_eq!(heard("Restored"), 1);
@@ -699,7 +701,7 @@ async fn a_login_that_is_in_memory_only_is_written_though_its_journal_can_not_be
     let store = world.home.path().join("auth.json");
     std::fs::write(&store, "{}").unwrap();
     let standing = || world.handle.status().standing;
-    let gone = || standing() == super::StandingKind::LoginNeeded;
+    let gone = || standing() == super::AvailabilityKind::LoginNeeded;
     world.until("the logout", gone).await;
     let path = crate::secret::Secret::new(store.to_string_lossy().into_owned());
     let entry = format!("state/journal/test-{}.json", path.fingerprint());

@@ -10,7 +10,7 @@ use super::fault_code::UNREADABLE;
 use super::keeper::Keeper;
 use super::notice::NoticeKind;
 use super::remedy::remedy;
-use super::standing::Standing;
+use super::standing::Availability;
 use super::status::{LoginFault, StatusEvent, UnreadableStore};
 use super::store::StoreError;
 
@@ -55,7 +55,7 @@ impl Keeper {
         let credential = self.core.credential();
         let lives = credential.map(|credential| credential.expires_at.is_none_or(|end| end > now));
         if !mirrored && !lives.unwrap_or(false) {
-            self.decide(|core, now| core.publish(Standing::Unreadable(reason.into()), now));
+            self.decide(|core, now| core.publish(Availability::Unreadable(reason.into()), now));
         }
     }
 
@@ -74,7 +74,10 @@ impl Keeper {
         });
         let told = std::mem::take(&mut self.core.told.unreadable);
         let standing = self.core.standing();
-        let serves = matches!(standing, Standing::Credential(_) | Standing::Pending);
+        let serves = matches!(
+            standing,
+            Availability::Credential(_) | Availability::Pending
+        );
         if told && serves {
             self.tell(NoticeKind::Restored);
         }

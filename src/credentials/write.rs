@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::StoreError;
 use super::store::LARGEST;
-use crate::files::{self, Spot, Temporary};
+use crate::files::{self, FileAccess, Temporary};
 
 /// A new version may be this much larger than the old one.
 const GROWTH: u64 = 16 * 1024;
@@ -52,7 +52,7 @@ impl PreparedStore {
     /// # Errors
     /// When the folder takes no file of that size.
     pub(super) fn look(store: &Path) -> Result<(), StoreError> {
-        let room = match Spot::of(store) {
+        let room = match FileAccess::of(store) {
             Ok(place) => files::has_room(&place, next_size(&place)),
             // A folder that is missing is made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -98,13 +98,13 @@ impl PreparedStore {
 }
 
 /// How large the next version of a file may get, in bytes.
-fn next_size(place: &Spot) -> u64 {
+fn next_size(place: &FileAccess) -> u64 {
     let old = place.act(Path::metadata);
     let size = old.map_or(0, |metadata| metadata.len());
     size.saturating_add(GROWTH)
 }
 
-fn write_in_place(place: &Spot, content: &[u8]) -> io::Result<()> {
+fn write_in_place(place: &FileAccess, content: &[u8]) -> io::Result<()> {
     let mut file = place.open_to_write()?;
     file.write_all(content)?;
     file.set_len(content.len() as u64)?;
@@ -129,20 +129,20 @@ fn is_mount_point(_target: &Path) -> bool {
 /// The objects in the temporary files beside `store` that were written completely, and then not
 /// renamed.
 pub(super) fn unfinished(store: &Path) -> Vec<Map<String, Value>> {
-    Spot::of(store).map_or_else(|_| Vec::new(), |place| whole(files::leftovers(&place)))
+    FileAccess::of(store).map_or_else(|_| Vec::new(), |place| whole(files::leftovers(&place)))
 }
 
 /// The same of those that were written for the login with this tag, or for no login in particular.
 pub(super) fn unfinished_of(store: &Path, tag: &str) -> Vec<Map<String, Value>> {
     let tag = Some(tag);
-    Spot::of(store).map_or_else(
+    FileAccess::of(store).map_or_else(
         |_| Vec::new(),
         |place| whole(files::leftovers_of(&place, tag)),
     )
 }
 
-fn whole(leftovers: Vec<Spot>) -> Vec<Map<String, Value>> {
-    let read = |place: Spot| {
+fn whole(leftovers: Vec<FileAccess>) -> Vec<Map<String, Value>> {
+    let read = |place: FileAccess| {
         let bytes = files::read_opened(place.open().ok()?, LARGEST + GROWTH).ok()?;
         // What was there to make room comes after the content.
         let last = bytes.iter().rposition(|byte| *byte != 0)?;
@@ -172,7 +172,7 @@ pub(super) fn copies(store: &Path) -> Vec<PathBuf> {
 
 /// Removes our temporary files beside a file: those with this tag, and those without any.
 pub(super) fn clear_leftovers(file: &Path, tag: Option<&str>) {
-    if let Ok(place) = Spot::of(file) {
+    if let Ok(place) = FileAccess::of(file) {
         files::clear_leftovers(&place, tag);
     }
 }

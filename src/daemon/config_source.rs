@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::clients;
-use super::providers::{Fleet, FleetError};
+use super::providers::{FleetError, ServedProviders};
 use super::start_error::StartError;
 use crate::clients::Registry;
 use crate::clock::{Clock, SystemClock};
@@ -39,7 +39,8 @@ pub(super) fn check(origin: &ConfigSource, loaded: &Loaded) -> Result<(), StartE
     let files = store_files(&origin.environment, &loaded.config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let clients = Registry::open(clients::file(&files), clock.clone())?;
-    let fleet = Fleet::new(files, clock, Initiative::Waits, None).for_clients(clients.clone());
+    let fleet =
+        ServedProviders::new(files, clock, Initiative::Waits, None).for_clients(clients.clone());
     let checked = fleet.check(&loaded.config);
     checked.map_err(|error| placed(error, loaded.file.as_deref(), &loaded.lines))?;
     check_keys(loaded.config.listeners.iter(), &clients)

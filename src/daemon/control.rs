@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::clients;
 use super::config_source::{self, ConfigSource};
-use super::flights;
+use super::in_flight;
 use super::logging::Tail;
 use super::logins::{self, LoginSessions};
 use super::logout;
@@ -232,7 +232,7 @@ impl Handler for ControlHandler {
     async fn in_flight(&self, query: InFlightQuery) -> Result<InFlightReport, ControlError> {
         let is_counted = self.usage.book().is_some();
         let now = self.clock.now();
-        Ok(flights::report(
+        Ok(in_flight::report(
             self.ledger.flights(),
             query,
             now,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::log_lines::{Attempt, LogLines, WriteProgress};
 use super::log_queue::{LogSink, Taken};
-use crate::files::Spot;
+use crate::files::FileAccess;
 use crate::paths::older_log;
 
 /// The size limit in bytes. With the rotated file, the log takes up to twice as much. A request takes some 250 bytes,
@@ -47,7 +47,7 @@ impl LogFile {
     /// bytes again.
     fn turn(&mut self) {
         self.size = 0;
-        let place = Spot::of_itself(&self.path);
+        let place = FileAccess::of_itself(&self.path);
         let moved = place.and_then(|place| place.act(|path| fs::rename(path, older_log(path))));
         if moved.is_ok() {
             self.open_again();
@@ -155,7 +155,7 @@ impl LogSink for LogFile {
 
 /// Opens for appending. In a user's folder, root writes as that user.
 fn append(path: &Path) -> io::Result<(File, Metadata)> {
-    let file = Spot::made(path)?.open_to_append()?;
+    let file = FileAccess::made(path)?.open_to_append()?;
     let attributes = file.metadata()?;
     Ok((file, attributes))
 }

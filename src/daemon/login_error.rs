@@ -4,7 +4,7 @@ use super::providers::ProviderReport;
 use crate::config::ProviderName;
 use crate::control::protocol::{ControlError, ErrorCode, LoginSession};
 use crate::credentials::{CredentialHandle, StoreError, UnreadableStore, remedy};
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::provider::{Adapter, BearerKind, DeviceError};
 
 /// Our own store holds one login per provider.
@@ -109,7 +109,9 @@ pub(super) async fn unusable(what: &str, error: StoreError) -> ControlError {
     let message = format!("The login can't be {what}: {}.", error.cause());
     let hint = hint(&error);
     // Looking up a file's owner may block on a file system that hangs.
-    let asked = Desk::default().run(move || remedy(&error, None)).await;
+    let asked = FileWorker::default()
+        .run(move || remedy(&error, None))
+        .await;
     let hint = match asked.ok().flatten() {
         Some(command) => format!("Run `{command}`, then try again."),
         None => hint.to_owned(),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::providers::ProviderReport;
 use crate::control::protocol::{ProviderState, QuotaStatus, QuotaWindow, RefreshResult, Timestamp};
-use crate::credentials::{self, StandingKind};
+use crate::credentials::{self, AvailabilityKind};
 use crate::provider::{self};
 
 /// The used part of a login's quota, as far as the provider has reported it.
@@ -52,12 +52,12 @@ fn quota_status(quota: provider::Quota, now: DateTime<Utc>) -> QuotaStatus {
 /// A login's state, in the protocol's words.
 pub(super) fn state(status: &credentials::KeeperStatus) -> ProviderState {
     match status.standing {
-        StandingKind::Starting => ProviderState::Starting,
-        StandingKind::Ready => ProviderState::Ready,
-        StandingKind::Expired if status.renewing => ProviderState::Refreshing,
-        StandingKind::Expired => ProviderState::Unavailable,
-        StandingKind::LoginNeeded => ProviderState::LoginNeeded,
-        StandingKind::Unreadable => ProviderState::StoreUnreadable,
+        AvailabilityKind::Starting => ProviderState::Starting,
+        AvailabilityKind::Ready => ProviderState::Ready,
+        AvailabilityKind::Expired if status.renewing => ProviderState::Refreshing,
+        AvailabilityKind::Expired => ProviderState::Unavailable,
+        AvailabilityKind::LoginNeeded => ProviderState::LoginNeeded,
+        AvailabilityKind::Unreadable => ProviderState::StoreUnreadable,
     }
 }
 

@@ -37,7 +37,9 @@ use crate::control::protocol::{
     LoginPage, LoginPaste, LoginPasteTaken, LoginPending, LoginProgress, LoginSession, LoginWay,
     RefreshOutcome, Timestamp,
 };
-use crate::credentials::{Added, CredentialHandle, LoginDestination, RenewalResult, StandingKind};
+use crate::credentials::{
+    Added, AvailabilityKind, CredentialHandle, LoginDestination, RenewalResult,
+};
 use crate::provider::{
     self, Adapter, BrowserLogin, DeviceCode, DeviceError, DeviceLogin, Grant, Layout, PAGE_LIFE,
     Poll, PollPace,
@@ -477,7 +479,7 @@ async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLog
             return None;
         }
     }
-    if handle.status().standing == StandingKind::Expired {
+    if handle.status().standing == AvailabilityKind::Expired {
         // It may have been revoked long ago without anyone noticing.
         let refreshed = handle.refresh().await?;
         if matches!(
@@ -489,7 +491,10 @@ async fn existing(report: &ProviderReport, separate: bool) -> Option<ExistingLog
     }
     let status = handle.status();
     let login = status.login?;
-    let works = matches!(status.standing, StandingKind::Ready | StandingKind::Expired);
+    let works = matches!(
+        status.standing,
+        AvailabilityKind::Ready | AvailabilityKind::Expired
+    );
     if !works || separate && !login.own {
         return None;
     }

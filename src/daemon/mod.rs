@@ -29,7 +29,7 @@ mod clients;
 mod config_source;
 mod control;
 mod descriptors;
-mod flights;
+mod in_flight;
 #[cfg(target_os = "linux")]
 mod journal;
 mod log_file;

@@ -10,7 +10,7 @@ use super::logout;
 use super::providers::ProviderReport;
 use crate::control::pools::{Cooldown, LoginEntry, LoginResetReport, PoolStatus};
 use crate::control::protocol::{ControlError, ErrorCode, LogoutReport, Timestamp};
-use crate::credentials::{Called, MAIN, NotCalled, PoolEntry, StandingKind};
+use crate::credentials::{AvailabilityKind, Called, MAIN, NotCalled, PoolEntry};
 use crate::files::quoted;
 use crate::provider::Layout;
 
@@ -67,7 +67,7 @@ pub(super) fn status(report: &ProviderReport) -> Option<PoolStatus> {
             .map(|login| label(login).unwrap_or_else(|| MAIN.to_owned()))
             .collect()
     };
-    let has_ended = |login: &&PoolEntry| login.status.standing == StandingKind::LoginNeeded;
+    let has_ended = |login: &&PoolEntry| login.status.standing == AvailabilityKind::LoginNeeded;
     let mut ended = entries.iter().filter(has_ended);
     let only = ended.next().filter(|_| ended.next().is_none());
     Some(PoolStatus {

@@ -18,8 +18,8 @@ use crate::config::{
     Config, PoolStrategy, Provider, ProviderName, Routing, Timeouts, Variables, is_at_or_below,
 };
 use crate::credentials::{
-    self, Audience, Initiative, KeeperSettings, KeeperStatus, LoginPool, StoreFiles, Strategy,
-    Terms,
+    self, Audience, Initiative, KeeperContext, KeeperSettings, KeeperStatus, LoginPool, StoreFiles,
+    Strategy,
 };
 use crate::provider::{self, Adapter, Layout};
 use crate::proxy::{self, Counters, GatewayRules, PathCounters, Upstream, UpstreamClient};
@@ -115,7 +115,7 @@ fn check_routes<'a>(
 
 /// The providers that are served.
 #[derive(Debug)]
-pub(super) struct Fleet {
+pub(super) struct ServedProviders {
     files: StoreFiles,
     clock: Arc<dyn Clock>,
     initiative: Initiative,
@@ -141,7 +141,7 @@ struct FleetMember {
 /// What can be built of a provider before anything of it runs.
 struct ProviderPlan {
     recipe: Recipe,
-    terms: Terms,
+    terms: KeeperContext,
     tls: provider::Tls,
 }
 
@@ -184,7 +184,7 @@ pub(super) struct ProviderReport {
     pub(super) upstream: Arc<Upstream>,
 }
 
-impl Fleet {
+impl ServedProviders {
     /// No provider yet; `files` has their logins.
     pub(super) fn new(
         files: StoreFiles,
@@ -342,7 +342,7 @@ impl Fleet {
         let adapter = provider::build(name, settings, tls.clone(), variables)?;
         Ok(ProviderPlan {
             recipe: Recipe::new(settings, timeouts, variables),
-            terms: Terms {
+            terms: KeeperContext {
                 adapter,
                 settings: KeeperSettings {
                     refresh_lead: settings.refresh_lead,

@@ -15,7 +15,7 @@ use super::control::{ControlHandler, ReloadRequest, StopKind};
 use super::logging::Logging;
 use super::logins::LoginSessions;
 use super::notices::Notices;
-use super::providers::{self, Fleet};
+use super::providers::{self, ServedProviders};
 use super::signals::{Signal, Signals};
 use super::start_error::StartError;
 use super::usage::Counting;
@@ -30,10 +30,10 @@ use crate::control::endpoint::{ControlListener, Endpoint};
 use crate::control::protocol::{CommandLine, ControlError, ErrorCode, ReloadReport};
 use crate::control::server;
 use crate::credentials::{Initiative, StoreFiles};
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::hooks;
 use crate::paths::Environment;
-use crate::proxy::{self, Bound, ConnectionService, Gateway, Places, Port, Refusals};
+use crate::proxy::{self, Bound, ConnectionService, ConnectionSlots, Gateway, Port, Refusals};
 use crate::usage::UsageWriter;
 
 /// After the drain, connections have this long to notice that they are cut.
@@ -46,14 +46,14 @@ struct RunningDaemon {
     origin: ConfigSource,
     config: Config,
     log: Logging,
-    fleet: Fleet,
+    fleet: ServedProviders,
     notices: Notices,
     gateway: Arc<Gateway>,
     clients: Registry,
     view: Arc<ArcSwap<View>>,
     answers: Arc<ControlHandler>,
     /// What a reload reads.
-    desk: Desk,
+    desk: FileWorker,
     /// Has the control socket looked after.
     control: Arc<Notify>,
     /// Has the port's Unix sockets looked after.
@@ -94,7 +94,7 @@ pub(super) async fn run(
     let files = store_files(&origin.environment, &config)?;
     warn_of_faults(&files, &config).await;
     let clients = stops.clients(&files, clock.clone())?;
-    let mut fleet = Fleet::new(
+    let mut fleet = ServedProviders::new(
         files,
         clock.clone(),
         Initiative::Keeps,
@@ -147,7 +147,7 @@ pub(super) async fn run(
         clients,
         view,
         answers,
-        desk: Desk::default(),
+        desk: FileWorker::default(),
         control: prod,
         sockets,
     };
@@ -228,7 +228,7 @@ async fn warn_of_faults(files: &StoreFiles, config: &Config) {
     }
     let home = files.home().to_owned();
     let read = move || crate::provider::file_faults(&Variables::read(&home));
-    let faults = Desk::default().run(read).await.unwrap_or_default();
+    let faults = FileWorker::default().run(read).await.unwrap_or_default();
     for fault in faults {
         tracing::warn!(fault, "an address of a provider can't be used");
     }
@@ -293,7 +293,7 @@ impl RunningDaemon {
         let (origin, files) = (self.origin.clone(), self.fleet.files().clone());
         let work = move || {
             let loaded = origin.load()?;
-            Fleet::read_ahead(&files, &loaded.config);
+            ServedProviders::read_ahead(&files, &loaded.config);
             Ok(loaded)
         };
         let loaded: Result<_, StartError> = self.desk.run(work).await.map_err(|error| {
@@ -318,7 +318,7 @@ impl RunningDaemon {
             set.map_err(|error| invalid(&StartError::Logging(error)))?;
         }
         // No request meets a provider that was added and has not read its store yet.
-        Fleet::started(&changed, providers::LOOK).await;
+        ServedProviders::started(&changed, providers::LOOK).await;
         self.notices
             .replace(hooks::HookSettings::new(&loaded.config));
         self.gateway.replace(self.fleet.rules(&loaded.config));
@@ -385,7 +385,7 @@ impl Stops {
     fn service(&self, gateway: Arc<Gateway>, connections: usize) -> ConnectionService {
         ConnectionService {
             gateway,
-            places: Places::new(descriptors::places(connections)),
+            places: ConnectionSlots::new(descriptors::places(connections)),
             drain: self.drain.clone(),
             abort: self.abort.clone(),
             look: Arc::default(),
@@ -458,7 +458,7 @@ impl Stops {
     }
 
     /// Lets running requests finish for as long as `grace`; a second signal ends that.
-    async fn drain(&self, signals: &mut Signals, grace: Duration, places: &Places) {
+    async fn drain(&self, signals: &mut Signals, grace: Duration, places: &ConnectionSlots) {
         tracing::info!(grace_seconds = grace.as_secs(), "stopping");
         self.drain.cancel();
         self.connections.close();

@@ -11,7 +11,7 @@ use super::clients;
 use super::config_source::{ConfigSource, store_files};
 use super::control::ControlHandler;
 use super::logins::LoginSessions;
-use super::providers::Fleet;
+use super::providers::ServedProviders;
 use super::start_error::StartError;
 use super::usage::Counting;
 use super::view::View;
@@ -28,7 +28,7 @@ pub(super) async fn serve(origin: ConfigSource, loaded: Loaded) -> Result<(), St
     let config = loaded.config;
     let files = store_files(&origin.environment, &config)?;
     let clients = Registry::open(clients::file(&files), clock.clone())?;
-    let mut fleet = Fleet::new(files, clock.clone(), Initiative::Waits, None);
+    let mut fleet = ServedProviders::new(files, clock.clone(), Initiative::Waits, None);
     fleet.start(&config, None).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     // There is no reload here: the sender's other end is gone.

@@ -11,11 +11,11 @@ use crate::config;
 use crate::control::protocol::{ControlError, ErrorCode};
 use crate::control::usage::{UsageBy, UsageQuery, UsageReport, UsageRow, UsageSums};
 use crate::credentials::StoreFiles;
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::proxy::Ledger;
 use crate::usage::{
-    self, Book, CountedSince, CountsReport, CountsSums, FILE, GroupBy, Query, UsageSettings,
-    UsageWriter,
+    self, CountedSince, CountsReport, CountsSums, FILE, GroupBy, Query, UsageCounter,
+    UsageSettings, UsageWriter,
 };
 
 /// The default range, in days.
@@ -28,7 +28,7 @@ pub(super) struct Counting {
     /// Whether the configuration wants requests counted.
     is_enabled: bool,
     /// Where requests are counted, if they are.
-    book: Option<Book>,
+    book: Option<UsageCounter>,
 }
 
 impl Counting {
@@ -56,7 +56,7 @@ impl Counting {
             file: counting.file.clone(),
             days: config.keep_days,
         };
-        match Book::start(settings, clock) {
+        match UsageCounter::start(settings, clock) {
             Ok((book, keeper)) => {
                 ledger.counts_in(book.clone());
                 let book = Some(book);
@@ -73,7 +73,7 @@ impl Counting {
     async fn look(&self, query: Query, now: DateTime<Utc>) -> Result<CountsReport, String> {
         let file = self.file.clone();
         let look = move || usage::look(&file, query, now);
-        let looked = Desk::default().run(look).await;
+        let looked = FileWorker::default().run(look).await;
         looked.unwrap_or_else(|error| Err(error.to_string()))
     }
 
@@ -85,7 +85,7 @@ impl Counting {
     }
 
     /// Where requests are counted, if they are.
-    pub(super) fn book(&self) -> Option<&Book> {
+    pub(super) fn book(&self) -> Option<&UsageCounter> {
         self.book.as_ref()
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::providers::{Fleet, ProviderReport};
+use super::providers::{ProviderReport, ServedProviders};
 use crate::config::{self, ProviderName};
 
 /// What changes with a reload.
@@ -22,7 +22,7 @@ pub(super) struct View {
 impl View {
     /// At the start, with the configuration's file and digest.
     pub(super) fn new(
-        fleet: &Fleet,
+        fleet: &ServedProviders,
         config: &config::Config,
         config_file: Option<PathBuf>,
         config_digest: Option<String>,

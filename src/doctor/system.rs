@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::files::Spot;
+use crate::files::FileAccess;
 
 /// The time limit of a system tool for a diagnosis: its silence is not an answer.
 pub const QUESTION: Duration = Duration::from_secs(4);
@@ -32,7 +32,7 @@ pub(super) struct Attributes {
 
 /// Opens a file for reading. A pipe in its place is an error and is not waited for.
 pub(super) fn open(file: &Path) -> io::Result<File> {
-    Spot::of(file)?.open()
+    FileAccess::of(file)?.open()
 }
 
 /// Reads a file of text.

@@ -45,12 +45,12 @@ use self::windows as platform;
 
 /// A file's place. The file need not be there.
 #[derive(Debug, Clone)]
-pub struct Spot {
+pub struct FileAccess {
     target: PathBuf,
     reach: Option<platform::FileReach>,
 }
 
-impl Spot {
+impl FileAccess {
     /// The place of `file`. A link is followed.
     ///
     /// # Errors

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use super::Spot;
+use super::FileAccess;
 
 /// Whether a file of this many bytes can be made at `place`. What this does not see, such as a
 /// quota, shows when the file is made.
 ///
 /// # Errors
 /// When the folder can't be written, or its disk is full.
-pub fn has_room(place: &Spot, bytes: u64) -> io::Result<()> {
+pub fn has_room(place: &FileAccess, bytes: u64) -> io::Result<()> {
     place.act(|path| {
         let folder = path.parent().filter(|folder| folder.is_dir());
         // A folder that is missing is made.

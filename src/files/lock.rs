@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Desk;
+use super::FileWorker;
 
 /// A locked file; dropping it unlocks it. Closing it alone would not: a child that another thread is starting holds
 /// a copy of the descriptor until its program runs, and the lock with it (`flock(2)`).
@@ -58,7 +58,7 @@ impl Drop for Locked {
 /// # Errors
 /// When locks don't work there, or the file system hangs.
 pub async fn lock(
-    file_work: &Desk,
+    file_work: &FileWorker,
     mut file: File,
     limit: Duration,
     poll: Duration,

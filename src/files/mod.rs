@@ -15,18 +15,18 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-pub use access::{FileFlaw, Spot};
+pub use access::{FileAccess, FileFlaw};
 pub use advice::{chmod_private, chown_to, quoted};
 pub use disk_space::has_room;
 pub use lock::{Locked, lock};
-pub use offload::{Desk, LIMIT};
+pub use offload::{FileWorker, LIMIT};
 
 /// A temporary file beside its target. Dropping it removes it.
 #[derive(Debug)]
 pub struct Temporary {
     file: NamedTempFile,
     /// After the file, whose path leads through it.
-    place: Spot,
+    place: FileAccess,
 }
 
 /// A temporary file that could not be renamed, and why.
@@ -55,7 +55,7 @@ impl Temporary {
     /// As [`Temporary::beside`].
     pub fn tagged(file: &Path, tag: Option<&str>) -> io::Result<Self> {
         there_or_missing(file)?;
-        let place = Spot::made(file)?;
+        let place = FileAccess::made(file)?;
         let prefix = temporary_prefix(place.target(), tag)
             .ok_or_else(|| io::Error::new(ErrorKind::NotFound, "it has no folder"))?;
         clear_leftovers(&place, tag);
@@ -74,7 +74,7 @@ impl Temporary {
     }
 
     /// The target, which is not a link.
-    pub fn place(&self) -> &Spot {
+    pub fn place(&self) -> &FileAccess {
         &self.place
     }
 
@@ -147,7 +147,7 @@ fn temporary_prefix(target: &Path, tag: Option<&str>) -> Option<OsString> {
 
 /// Removes our temporary files beside a file that a killed process left: those with this tag, and those without
 /// any. The caller holds the lock, so no other process uses them.
-pub fn clear_leftovers(place: &Spot, tag: Option<&str>) {
+pub fn clear_leftovers(place: &FileAccess, tag: Option<&str>) {
     for leftover in leftovers_of(place, tag) {
         // A leftover that can't be removed does no harm.
         leftover.act(|path| fs::remove_file(path)).ok();
@@ -155,12 +155,12 @@ pub fn clear_leftovers(place: &Spot, tag: Option<&str>) {
 }
 
 /// Our temporary files beside a file, with any tag.
-pub fn leftovers(place: &Spot) -> Vec<Spot> {
+pub fn leftovers(place: &FileAccess) -> Vec<FileAccess> {
     named(place, |_| true)
 }
 
 /// Those with this tag, and those without any.
-pub fn leftovers_of(place: &Spot, tag: Option<&str>) -> Vec<Spot> {
+pub fn leftovers_of(place: &FileAccess, tag: Option<&str>) -> Vec<FileAccess> {
     named(place, |rest| match rest.split_once('.') {
         Some((its, _)) => tag == Some(its),
         None => true,
@@ -168,7 +168,7 @@ pub fn leftovers_of(place: &Spot, tag: Option<&str>) -> Vec<Spot> {
 }
 
 /// Our temporary files beside a file whose remaining name is `wanted`.
-fn named(place: &Spot, wanted: impl Fn(&str) -> bool) -> Vec<Spot> {
+fn named(place: &FileAccess, wanted: impl Fn(&str) -> bool) -> Vec<FileAccess> {
     let Some(prefix) = temporary_prefix(place.target(), None) else {
         return Vec::new();
     };
@@ -217,7 +217,7 @@ pub fn there_or_missing(file: &Path) -> io::Result<()> {
 /// # Errors
 /// When one can't be made.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
-    Spot::made(&folder.join("x")).map(drop)
+    FileAccess::made(&folder.join("x")).map(drop)
 }
 
 /// Reads a small file whole.
@@ -225,7 +225,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// The system's error, or if it is not a regular file or larger than `largest`.
 pub fn read(file: &Path, largest: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    read_opened(Spot::of(file)?.open()?, largest)
+    read_opened(FileAccess::of(file)?.open()?, largest)
 }
 
 /// Reads an open file whole.
@@ -249,7 +249,7 @@ pub fn read_opened(file: File, largest: u64) -> io::Result<zeroize::Zeroizing<Ve
 /// # Errors
 /// The system's; not when there is none.
 pub fn remove(file: &Path) -> io::Result<()> {
-    let removed = Spot::of(file).and_then(|place| place.act(|path| fs::remove_file(path)));
+    let removed = FileAccess::of(file).and_then(|place| place.act(|path| fs::remove_file(path)));
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,
@@ -261,7 +261,7 @@ pub fn remove(file: &Path) -> io::Result<()> {
 /// # Errors
 /// When the folder can't be opened or synced.
 #[cfg(unix)]
-pub fn sync_folder_of(place: &Spot) -> io::Result<()> {
+pub fn sync_folder_of(place: &FileAccess) -> io::Result<()> {
     let folder = place.act(|path| File::open(path.parent().unwrap_or_else(|| Path::new("."))));
     match folder {
         Ok(folder) => sync(&folder),
@@ -276,7 +276,7 @@ pub fn sync_folder_of(place: &Spot) -> io::Result<()> {
 /// # Errors
 /// None.
 #[cfg(not(unix))]
-pub fn sync_folder_of(_place: &Spot) -> io::Result<()> {
+pub fn sync_folder_of(_place: &FileAccess) -> io::Result<()> {
     Ok(())
 }
 

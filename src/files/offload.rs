@@ -17,18 +17,18 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// Does one piece of file work at a time. While one hangs, no other is begun, so that a hung file system
 /// takes one thread and not all of them. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
-pub struct Desk(Arc<DeskState>);
+pub struct FileWorker(Arc<FileWorkerState>);
 
 #[derive(Debug)]
-struct DeskState {
+struct FileWorkerState {
     turn: Arc<Semaphore>,
     /// The piece that has the turn took too long.
     late: AtomicBool,
 }
 
-impl Default for Desk {
+impl Default for FileWorker {
     fn default() -> Self {
-        Self(Arc::new(DeskState {
+        Self(Arc::new(FileWorkerState {
             turn: Arc::new(Semaphore::new(1)),
             late: AtomicBool::new(false),
         }))
@@ -36,9 +36,9 @@ impl Default for Desk {
 }
 
 /// The queues of folders that several parts of the program use.
-static SHARED: Mutex<BTreeMap<PathBuf, Weak<DeskState>>> = Mutex::new(BTreeMap::new());
+static SHARED: Mutex<BTreeMap<PathBuf, Weak<FileWorkerState>>> = Mutex::new(BTreeMap::new());
 
-impl Desk {
+impl FileWorker {
     /// The queue of this folder, shared by the whole process: if the folder hangs, it blocks one thread.
     pub fn of(folder: &Path) -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_hangs_is_given_up_and_takes_one_thread_however_often_it_is_asked_for() {
-        let desk = Desk::default();
+        let desk = FileWorker::default();
         let (release, wait) = mpsc::channel::<()>();
         let limit = Duration::from_millis(50);
         let hung = desk.run_within(limit, move || wait.recv().ok()).await;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::files::Desk;
+use crate::files::FileWorker;
 
 /// As much of what a program says is logged.
 const LONGEST_SAYING: u64 = 200;
@@ -79,7 +79,7 @@ impl Drop for ProcessGroup {
 /// # Errors
 /// [`CommandFault`] says what to do about it.
 pub(super) async fn run(
-    launcher: &Desk,
+    launcher: &FileWorker,
     line: &[String],
     json: &str,
     hidden: &[String],

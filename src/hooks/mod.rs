@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 pub use self::notice::{HookNotice, QuotaNotice};
 pub use crate::config::HookEvent;
 use crate::config::{Config, Hook, HookAction, KeySource, ProviderKind};
-use crate::files::Desk;
+use crate::files::FileWorker;
 
 /// Notices that wait while hooks are running; what comes then is only logged.
 const QUEUE: usize = 32;
@@ -120,7 +120,7 @@ async fn run(
 ) {
     let work = async {
         // A program on a file system that hangs keeps one thread, and no other hook from starting.
-        let mut launchers: Vec<Desk> = Vec::new();
+        let mut launchers: Vec<FileWorker> = Vec::new();
         loop {
             let next = tokio::select! {
                 notice = notices.recv() => notice,
@@ -132,7 +132,7 @@ async fn run(
             };
             let Some(notice) = next else { return };
             let settings = settings.load_full();
-            launchers.resize_with(settings.hooks.len(), Desk::default);
+            launchers.resize_with(settings.hooks.len(), FileWorker::default);
             tell_all(&settings, &launchers, &notice).await;
         }
     };
@@ -146,7 +146,7 @@ async fn run(
     }
 }
 
-async fn tell_all(settings: &HookSettings, launchers: &[Desk], notice: &HookNotice) {
+async fn tell_all(settings: &HookSettings, launchers: &[FileWorker], notice: &HookNotice) {
     let json = notice.to_json();
     let hooks = settings.hooks.iter().zip(launchers).enumerate();
     let wanting = hooks.filter(|(_, (hook, _))| hook.events.contains(&notice.event));
@@ -162,7 +162,7 @@ async fn tell_all(settings: &HookSettings, launchers: &[Desk], notice: &HookNoti
 
 /// How a program is started.
 struct Started<'a> {
-    launcher: &'a Desk,
+    launcher: &'a FileWorker,
     hidden: &'a [String],
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::config::KeySource;
-use crate::files::{self, FileFlaw, Spot};
+use crate::files::{self, FileAccess, FileFlaw};
 use crate::secret::Secret;
 
 /// The longest key; a longer file does not hold one.
@@ -87,7 +87,7 @@ fn text_of(file: &Path) -> Result<String, NoKey> {
             NoKey::Unread(reason)
         }
     };
-    let spot = Spot::of(file).map_err(unread)?;
+    let spot = FileAccess::of(file).map_err(unread)?;
     let opened = spot.open().map_err(unread)?;
     // Another user's key would send the user's prompts to that account.
     match spot.flaw(&opened, &opened.metadata().map_err(unread)?) {

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::clock;
 use crate::config::{AllowedPath, Flow, OAuth2, ProviderName};
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::secret::Secret;
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -134,7 +134,7 @@ impl Generic {
         let Some(file) = self.settings.client_secret_file.clone() else {
             return Ok(None);
         };
-        let read = Desk::default()
+        let read = FileWorker::default()
             .run(move || key_file::read_file(&file))
             .await;
         let read = read.map_err(|error| error.to_string());

@@ -47,10 +47,10 @@ const SHARE: usize = 4;
 
 /// The slots for connections.
 #[derive(Debug)]
-pub struct Places {
+pub struct ConnectionSlots {
     count: usize,
     number: AtomicU64,
-    lobby: Arc<Lobby>,
+    lobby: Arc<SlotQueue>,
     /// When a newcomer last had to wait, in milliseconds since `opened`; 0 means never.
     full_at: AtomicU64,
     pressure: Mutex<Pressure>,
@@ -67,7 +67,7 @@ struct Pressure {
 
 /// The state that all slots share.
 #[derive(Debug)]
-struct Lobby {
+struct SlotQueue {
     /// The number of slots.
     count: usize,
     /// Requests in flight to providers.
@@ -85,7 +85,7 @@ struct Lobby {
 /// A connection's slot, freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
-    places: Arc<Places>,
+    places: Arc<ConnectionSlots>,
     number: u64,
     seat: Arc<SlotUse>,
 }
@@ -93,7 +93,7 @@ pub(super) struct ConnectionSlot {
 /// A request in flight to a provider, counted until this is dropped.
 #[derive(Debug)]
 #[must_use = "the request counts until this is dropped"]
-pub(super) struct Asking(Arc<Lobby>);
+pub(super) struct Asking(Arc<SlotQueue>);
 
 /// Why a connection must make way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub(super) enum EvictionReason {
 /// What a connection does in its slot.
 #[derive(Debug)]
 pub(super) struct SlotUse {
-    lobby: Arc<Lobby>,
+    lobby: Arc<SlotQueue>,
     /// Whether the guard has accepted a request of this connection.
     is_known: AtomicBool,
     /// Since when it has had no accepted request in flight, in milliseconds since `opened` plus one; 0 while it has
@@ -124,13 +124,13 @@ pub(super) struct SlotUse {
     opened: Instant,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// This many slots.
     pub fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             count,
             number: AtomicU64::new(0),
-            lobby: Arc::new(Lobby::new(count)),
+            lobby: Arc::new(SlotQueue::new(count)),
             full_at: AtomicU64::new(0),
             pressure: Mutex::default(),
             opened: Instant::now(),
@@ -305,7 +305,7 @@ impl Pressure {
     }
 }
 
-impl Lobby {
+impl SlotQueue {
     fn new(count: usize) -> Self {
         Self {
             count,
@@ -397,7 +397,7 @@ impl SlotUse {
     }
 
     /// The state of a connection that waits for its first request.
-    fn new(lobby: Arc<Lobby>, opened: Instant) -> Self {
+    fn new(lobby: Arc<SlotQueue>, opened: Instant) -> Self {
         lobby.strangers.fetch_add(1, Ordering::Relaxed);
         Self {
             lobby,

@@ -47,10 +47,13 @@ pub enum Length {
 /// A request's head, and what follows from it.
 #[derive(Debug)]
 pub struct Head {
+    /// The method, as it was sent.
     pub method: Method,
     /// The target, which is a path.
     pub uri: Uri,
+    /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
+    /// The fields, where they were read.
     pub headers: Fields,
 }
 

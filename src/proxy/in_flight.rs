@@ -19,7 +19,7 @@ const SECONDS: i64 = 60;
 
 /// The requests of this daemon that are in flight to a provider.
 #[derive(Debug)]
-pub struct Flights {
+pub struct InFlightRequests {
     table: Mutex<InFlightTable>,
     clock: Box<dyn Clock>,
 }
@@ -141,7 +141,7 @@ pub struct InFlight {
     pub tokens: Option<u64>,
 }
 
-impl Default for Flights {
+impl Default for InFlightRequests {
     fn default() -> Self {
         Self {
             table: Mutex::default(),
@@ -150,7 +150,7 @@ impl Default for Flights {
     }
 }
 
-impl Flights {
+impl InFlightRequests {
     /// A request is in flight, until it is told to end.
     pub(super) fn begin(&self, flight: TrackedRequest) -> InFlightEntry {
         let flight = Arc::new(flight);
@@ -369,7 +369,7 @@ mod tests {
     use super::*;
     use crate::clock::fake::JumpingClock;
 
-    fn flights(clock: &Arc<JumpingClock>) -> Flights {
+    fn flights(clock: &Arc<JumpingClock>) -> InFlightRequests {
         #[derive(Debug)]
         struct Shared(Arc<JumpingClock>);
 
@@ -378,9 +378,9 @@ mod tests {
                 self.0.now()
             }
         }
-        Flights {
+        InFlightRequests {
             clock: Box::new(Shared(clock.clone())),
-            ..Flights::default()
+            ..InFlightRequests::default()
         }
     }
 
@@ -391,7 +391,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rows_are_used_again_and_listed_in_the_order_of_their_start() {
-        let flights = Flights::default();
+        let flights = InFlightRequests::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut entries: Vec<_> = [4, 1, 3, 0, 2]

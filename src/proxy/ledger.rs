@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use hyper::Method;
 use tokio::time::Instant;
 
-use super::in_flight::Flights;
+use super::in_flight::InFlightRequests;
 use super::recent_failures::{Failures, RecentFailure};
 use super::record::{RequestEnd, RequestRecord, RequestTarget};
 use super::refusal_log::{Refusals, RefusedRequest};
 use super::tally::PathCounters;
-use crate::clients::{Client, Full, InFlightPermit};
-use crate::usage::Book;
+use crate::clients::{Client, InFlightPermit, LimitReached};
+use crate::usage::UsageCounter;
 
 /// As much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 200;
@@ -23,8 +23,8 @@ const LONGEST_PATH: usize = 200;
 pub struct Ledger {
     refusals: Arc<Refusals>,
     failures: Arc<Failures>,
-    flights: Flights,
-    usage: OnceLock<Book>,
+    flights: InFlightRequests,
+    usage: OnceLock<UsageCounter>,
 }
 
 /// The one line. A refusal that was only counted is logged at debug level.
@@ -50,17 +50,17 @@ impl Ledger {
     }
 
     /// The requests in flight to providers.
-    pub fn flights(&self) -> &Flights {
+    pub fn flights(&self) -> &InFlightRequests {
         &self.flights
     }
 
     /// Counts usage in `book` from now on. Only the first call has an effect.
-    pub fn counts_in(&self, book: Book) {
+    pub fn counts_in(&self, book: UsageCounter) {
         self.usage.set(book).ok();
     }
 
     /// Where usage is counted, if it is.
-    pub(super) fn usage(&self) -> Option<&Book> {
+    pub(super) fn usage(&self) -> Option<&UsageCounter> {
         self.usage.get()
     }
 
@@ -73,7 +73,7 @@ impl Ledger {
         client: &Arc<Client>,
         from: &str,
         is_own: bool,
-    ) -> Result<InFlightPermit, Full> {
+    ) -> Result<InFlightPermit, LimitReached> {
         if is_own {
             client.enter_uncounted()
         } else {

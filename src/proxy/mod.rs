@@ -61,10 +61,10 @@ mod translation;
 mod upload;
 mod upstream;
 
-pub use self::admission::Places;
+pub use self::admission::ConnectionSlots;
 pub use self::bind::Inherited;
 pub use self::gateway::{Gateway, GatewayRules, Upstream, draw_mark};
-pub use self::in_flight::{First, Flights, InFlight, InFlightSnapshot, Minute};
+pub use self::in_flight::{First, InFlight, InFlightRequests, InFlightSnapshot, Minute};
 pub use self::judge::{Exporter, Judge, Judgement, ProviderTrouble};
 pub use self::ledger::Ledger;
 pub use self::listener::{Bound, CannotBind, ConnectionService, Port, bind_all, open};

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::ServiceError;
-use crate::files::Spot;
+use crate::files::FileAccess;
 
 /// The file's content; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
@@ -35,7 +35,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<bool, ServiceError> {
     if read(path)?.as_deref() == Some(bytes) {
         return Ok(false);
     }
-    let written = Spot::of_itself(path).and_then(|place| {
+    let written = FileAccess::of_itself(path).and_then(|place| {
         place.act(|path| {
             let mut beside = path.as_os_str().to_owned();
             beside.push(".new");
@@ -56,7 +56,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<bool, ServiceError> {
 
 /// Removes the file. Whether it was there.
 pub(super) fn remove(path: &Path) -> Result<bool, ServiceError> {
-    let removed = Spot::of_itself(path).and_then(|place| place.act(|path| fs::remove_file(path)));
+    let removed =
+        FileAccess::of_itself(path).and_then(|place| place.act(|path| fs::remove_file(path)));
     match removed {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

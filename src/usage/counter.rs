@@ -49,7 +49,7 @@ pub struct EndedRequest<'r> {
 
 /// The counts of this daemon. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Book {
+pub struct UsageCounter {
     pub(super) shared: Arc<SharedBook>,
     clock: Arc<dyn Clock>,
 }
@@ -86,7 +86,7 @@ pub(super) struct Today {
     rows: HashSet<UsageKey<()>>,
 }
 
-impl Book {
+impl UsageCounter {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let shared = SharedBook {
             state: Mutex::default(),
@@ -262,9 +262,9 @@ mod tests {
     use super::*;
     use crate::clock::fake::JumpingClock;
 
-    fn book() -> (Book, Arc<JumpingClock>) {
+    fn book() -> (UsageCounter, Arc<JumpingClock>) {
         let clock = Arc::new(JumpingClock::at("2026-11-30T12:00:00Z"));
-        (Book::new(clock.clone()), clock)
+        (UsageCounter::new(clock.clone()), clock)
     }
 
     fn ended<'r>(provider: &'r Arc<str>, path: &'r Arc<str>, model: &'r str) -> EndedRequest<'r> {

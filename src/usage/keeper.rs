@@ -12,7 +12,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::counter::{Book, MOST_WAITING, SharedBook};
+use super::counter::{MOST_WAITING, SharedBook, UsageCounter};
 use super::key::Quarter;
 use super::report::{CountsQuery, CountsReport, Query};
 use super::rows::UsageRows;
@@ -56,7 +56,7 @@ pub struct Health {
     pub dropped: u64,
 }
 
-/// The thread that writes a [`Book`]'s counts.
+/// The thread that writes a [`UsageCounter`]'s counts.
 #[derive(Debug)]
 pub struct UsageWriter {
     shared: Arc<SharedBook>,
@@ -64,7 +64,7 @@ pub struct UsageWriter {
 }
 
 struct Worker {
-    book: Book,
+    book: UsageCounter,
     settings: UsageSettings,
     store: Option<UsageStore>,
     /// What was taken and is not written.
@@ -73,7 +73,7 @@ struct Worker {
     told: bool,
 }
 
-impl Book {
+impl UsageCounter {
     /// Counts from now on, and has a thread keep the counts. The file is made with the first ones.
     ///
     /// # Errors

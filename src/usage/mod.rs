@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a request ─► Meter (model, login; `scan` finds the answer's tokens as it passes, `decode` in a compressed one)
-//!     its end ─► Book: rows in memory, bounded, whatever names come
+//!     its end ─► UsageCounter: rows in memory, bounded, whatever names come
 //!                  └─► `keeper`, a thread ─► `store`, SQLite ─► Report
 //! ```
 //!
@@ -22,7 +22,7 @@ mod store;
 mod tokens;
 mod totals;
 
-pub use self::counter::{Book, EndedRequest};
+pub use self::counter::{EndedRequest, UsageCounter};
 pub use self::estimate::EstimatedBody;
 pub use self::keeper::{FILE, Health, UsageSettings, UsageWriter, look};
 pub use self::label::Label;

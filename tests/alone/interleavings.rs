@@ -28,8 +28,8 @@ use futures_util::StreamExt;
 use hermes_proxy::clock::{self, Clock};
 use hermes_proxy::config::{AllowedPath, ProviderName};
 use hermes_proxy::credentials::{
-    CredentialHandle, Extent, Initiative, Keeper, KeeperSettings, Lease, StoreError, StoreFiles,
-    Strategy as Order, Terms,
+    CredentialHandle, Extent, Initiative, Keeper, KeeperContext, KeeperSettings, Lease, StoreError,
+    StoreFiles, Strategy as Order,
 };
 use hermes_proxy::provider::{
     Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, Merge, Remedy,
@@ -453,7 +453,7 @@ impl World {
                 self.refuse(&self.first).await;
             }
             Event::Reload => {
-                let terms = Terms {
+                let terms = KeeperContext {
                     adapter: self.portal.clone(),
                     settings: settings(),
                     optional: false,

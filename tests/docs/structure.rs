@@ -400,7 +400,7 @@ const SURFACES: &[&str] = &[
 /// What a judgement is made of.
 const JUDGED: &[&str] = &[
     "ProviderState::",
-    "StandingKind::",
+    "AvailabilityKind::",
     ".client_keys",
     ".client_keys_fault",
     ".clock_ahead",

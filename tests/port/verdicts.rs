@@ -15,15 +15,15 @@ use hermes_proxy::config::{
     UserAgent,
 };
 use hermes_proxy::credentials::{
-    Initiative, KeeperSettings, LoginPool, StoreFiles, Strategy, Terms,
+    Initiative, KeeperContext, KeeperSettings, LoginPool, StoreFiles, Strategy,
 };
 use hermes_proxy::provider::{
     Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, ProviderReply,
     Remedy, Renewal, TokenError, Verdict, client_config,
 };
 use hermes_proxy::proxy::{
-    ConnectionService, Counters, Gateway, GatewayRules, ModelListCache, Places, Port, Upstream,
-    UpstreamClient, bind_all, draw_mark, open,
+    ConnectionService, ConnectionSlots, Counters, Gateway, GatewayRules, ModelListCache, Port,
+    Upstream, UpstreamClient, bind_all, draw_mark, open,
 };
 use hermes_proxy::secret::Secret;
 use support::client;
@@ -141,7 +141,7 @@ impl World {
             renewals: AtomicU64::new(0),
         });
         let files = files_in(home.path());
-        let terms = Terms {
+        let terms = KeeperContext {
             adapter: adapter.clone(),
             settings: settings(),
             optional: false,
@@ -189,7 +189,7 @@ impl World {
         let clients = Registry::open(home.path().join("clients.json"), clock).unwrap();
         let service = ConnectionService {
             gateway: Arc::new(Gateway::new(rules, clients)),
-            places: Places::new(16),
+            places: ConnectionSlots::new(16),
             drain: stop.child_token(),
             abort: stop.child_token(),
             tracker: TaskTracker::new(),

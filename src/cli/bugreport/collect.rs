@@ -16,7 +16,7 @@ use crate::config::{self, Setting, Variables};
 use crate::control::protocol::ClientList;
 use crate::control::protocol::calls;
 use crate::doctor::{self, QUESTION, Questions};
-use crate::files::Spot;
+use crate::files::FileAccess;
 use crate::paths::Environment;
 use crate::redact::Redactor;
 use crate::tools::ProgramCall;
@@ -139,7 +139,7 @@ fn keys_of_providers(settings: &[Setting], redactor: &mut Redactor) {
             }
             "api_key_file" => {
                 let mut text = String::new();
-                let opened = Spot::of(Path::new(&value)).and_then(|place| place.open());
+                let opened = FileAccess::of(Path::new(&value)).and_then(|place| place.open());
                 let read = opened.and_then(|file| file.take(LARGEST).read_to_string(&mut text));
                 // What can't be read is not in the report either.
                 read.ok();

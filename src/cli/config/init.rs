@@ -11,7 +11,7 @@ use super::place::ConfigLocation;
 use super::render;
 use super::view::WrittenConfig;
 use crate::config;
-use crate::files::{self, Spot};
+use crate::files::{self, FileAccess};
 
 const STARTER: &str = include_str!("starter.toml");
 
@@ -118,7 +118,7 @@ pub(in crate::cli) fn append(file: &Path, table: &str) -> io::Result<Appended> {
     } else {
         "\n\n"
     };
-    let mut opened = Spot::of_itself(file)?.open_to_append()?;
+    let mut opened = FileAccess::of_itself(file)?.open_to_append()?;
     let before = opened.metadata()?.len();
     opened.write_all(format!("{gap}{table}").as_bytes())?;
     files::sync(&opened)?;
@@ -129,7 +129,7 @@ pub(in crate::cli) fn append(file: &Path, table: &str) -> io::Result<Appended> {
 }
 
 fn create(file: &Path, text: &str) -> io::Result<()> {
-    let mut new = Spot::of_itself(file)?.create()?;
+    let mut new = FileAccess::of_itself(file)?.create()?;
     new.write_all(text.as_bytes())?;
     files::sync(&new)
 }
@@ -139,7 +139,7 @@ fn put_aside(file: &Path) -> io::Result<Option<PathBuf>> {
     if fs::symlink_metadata(file).is_err() {
         return Ok(None);
     }
-    let place = Spot::of_itself(file)?;
+    let place = FileAccess::of_itself(file)?;
     let names = std::iter::once(String::from(".bak")).chain((1..).map(|n| format!(".bak{n}")));
     for end in names.take(1000) {
         let mut name = file.file_name().unwrap_or_default().to_owned();

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 /// What is to be done next.
 #[derive(Debug)]
-pub(in crate::credentials) enum Deed {
+pub(in crate::credentials) enum RenewalAction {
     /// Whether there is a store at all: [`RenewalEvent::StoreMissing`].
     LookForStore,
     /// Read the journal of the login in use: [`RenewalEvent::JournalRead`].
@@ -121,7 +121,7 @@ pub(in crate::credentials) struct Leftovers {
 /// The next phase.
 #[derive(Debug)]
 pub(in crate::credentials) enum RenewalStep {
-    Do(Deed),
+    Do(RenewalAction),
     End(Result<RenewalOutcome, RenewalFailure>),
 }
 

@@ -15,7 +15,7 @@ use super::super::status::RenewalResult;
 use super::super::store::{Change, StoreError};
 use super::super::timing::{Proof, Receipt};
 use super::cause::RenewalTurn;
-use super::deed::{Commit, Deed, RenewalOutcome, Ticket};
+use super::deed::{Commit, RenewalAction, RenewalOutcome, Ticket};
 use super::failure::RenewalFailure;
 use super::phase::{AccessToken, Doing, LockedLogin, NextPhase, PhaseResult, Rejection, done};
 use crate::clock;
@@ -40,7 +40,7 @@ impl Core {
         work.doubted = self.knowledge.is_suspect(&work.login);
         if renewal != Renewal::Refresh {
             let ticket = Ticket::mint(work.login.clone());
-            return Ok(work.doing(Doing::Asking, Deed::Ask(ticket)));
+            return Ok(work.doing(Doing::Asking, RenewalAction::Ask(ticket)));
         }
         match work.login.refresh_token() {
             Some(token) if self.knowledge.noted(&work.login).is_none() => {
@@ -48,7 +48,7 @@ impl Core {
                     token: token.fingerprint(),
                     started_at: now,
                 };
-                Ok(work.doing(Doing::Noting(entry), Deed::Note(token, now)))
+                Ok(work.doing(Doing::Noting(entry), RenewalAction::Note(token, now)))
             }
             _ => self.send(work),
         }
@@ -64,7 +64,7 @@ impl Core {
             .noted(&work.login)
             .ok_or(RenewalFailure::Defect)?;
         let ticket = Ticket::refresh(work.login.clone(), noted);
-        Ok(work.doing(Doing::Asking, Deed::Ask(ticket)))
+        Ok(work.doing(Doing::Asking, RenewalAction::Ask(ticket)))
     }
 
     /// The token endpoint has answered, or not.
@@ -114,7 +114,10 @@ impl Core {
                     self.knowledge.on(LoginEvent::Reused(&work.dead));
                 }
                 let [first, ..] = DOUBT;
-                Ok(work.doing(Doing::Doubting(1, rejection), Deed::ReadAgain(first)))
+                Ok(work.doing(
+                    Doing::Doubting(1, rejection),
+                    RenewalAction::ReadAgain(first),
+                ))
             }
         }
     }
@@ -198,7 +201,7 @@ impl Core {
         }
         if let Some(pause) = DOUBT.get(looks) {
             let doing = Doing::Doubting(looks.saturating_add(1), rejection);
-            return Ok(work.doing(doing, Deed::ReadAgain(*pause)));
+            return Ok(work.doing(doing, RenewalAction::ReadAgain(*pause)));
         }
         let old = work.login.clone();
         work.login.end(&LoginEndReason {
@@ -214,7 +217,7 @@ impl Core {
             change: Change::Quarantined,
             dead: work.dead.clone(),
         };
-        let deed = Deed::Commit(Box::new(commit));
+        let deed = RenewalAction::Commit(Box::new(commit));
         Ok(work.doing(Doing::Ending(rejection), deed))
     }
 

@@ -6,7 +6,7 @@ use super::super::journal::JournalEntry;
 use super::super::status::RenewalResult;
 use super::super::store::{Change, StoreContents, StoreError};
 use super::cause::RenewalCause;
-use super::deed::{Commit, Deed, RenewalOutcome};
+use super::deed::{Commit, RenewalAction, RenewalOutcome};
 use super::failure::RenewalFailure;
 use crate::provider::{Login, Merge, Renewal};
 use crate::secret::Secret;
@@ -117,7 +117,7 @@ pub(super) type PhaseResult = Result<NextPhase, RenewalFailure>;
 
 #[derive(Debug)]
 pub(super) enum NextPhase {
-    Wait(Phase, Deed),
+    Wait(Phase, RenewalAction),
     Done(RenewalOutcome),
 }
 
@@ -136,11 +136,11 @@ pub(super) fn tidied(turn: PhaseResult) -> PhaseResult {
         Err(trouble) => Err(trouble),
         wait @ Ok(NextPhase::Wait(..)) => return wait,
     };
-    Ok(NextPhase::Wait(Phase::Tidying(result), Deed::Tidy))
+    Ok(NextPhase::Wait(Phase::Tidying(result), RenewalAction::Tidy))
 }
 
 impl LockedLogin {
-    pub(super) fn doing(self: Box<Self>, doing: Doing, deed: Deed) -> NextPhase {
+    pub(super) fn doing(self: Box<Self>, doing: Doing, deed: RenewalAction) -> NextPhase {
         NextPhase::Wait(Phase::Working(self, doing), deed)
     }
 
@@ -162,6 +162,6 @@ impl LockedLogin {
             change: Change::Rotated,
             dead: Vec::new(),
         };
-        self.doing(doing, Deed::Commit(Box::new(commit)))
+        self.doing(doing, RenewalAction::Commit(Box::new(commit)))
     }
 }

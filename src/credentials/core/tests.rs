@@ -10,8 +10,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::super::attempt::RenewalEvent as Came;
-use super::super::attempt::{Commit, Deed, Leftovers, RenewalCause, RenewalOutcome, RenewalStep};
+use super::super::attempt::RenewalEvent;
+use super::super::attempt::{
+    Commit, Leftovers, RenewalAction, RenewalCause, RenewalOutcome, RenewalStep,
+};
 use super::super::journal::{Chore, RefreshJournal};
 use super::super::knowledge::{LoginFile, LoginState};
 use super::super::spent_tokens::Spent;
@@ -264,7 +266,7 @@ struct World {
 }
 
 fn core() -> Core {
-    let habits = Habits {
+    let habits = KeeperOptions {
         lead: Duration::from_mins(5),
         initiative: Initiative::Keeps,
         optional: false,
@@ -357,7 +359,7 @@ impl World {
             let Effect::Publish(publication) = effect else {
                 continue;
             };
-            let Standing::Credential(credential) = publication.standing else {
+            let Availability::Credential(credential) = publication.standing else {
                 continue;
             };
             let bearer = token_number(credential.bearer.expose());
@@ -527,85 +529,89 @@ impl World {
         self.now = clock::after(self.now, Duration::from_millis(1));
     }
 
-    fn perform(&mut self, deed: Deed) -> Result<Came, Killed> {
+    fn leftovers(&mut self, unfinished: bool) -> RenewalEvent {
+        let begun = self.temporary.clone().filter(|_| unfinished);
+        RenewalEvent::Leftovers(match self.choices.trouble(1) {
+            0 => Ok(Leftovers {
+                kept: self.kept.clone(),
+                begun: None,
+                logins: begun.into_iter().collect(),
+                mirrors: Vec::new(),
+            }),
+            _ => Err(io_error()),
+        })
+    }
+
+    fn perform(&mut self, deed: RenewalAction) -> Result<RenewalEvent, Killed> {
         self.story.push(name(&deed).to_owned());
         self.pass();
         // The daemon may be killed before or after each deed, while the store is written, and between the ledger and
         // the end of the journal's entry.
-        let thrice = matches!(deed, Deed::Commit(_) | Deed::Tidy);
+        let thrice = matches!(deed, RenewalAction::Commit(_) | RenewalAction::Tidy);
         let killed = self.choices.trouble(if thrice { 3 } else { 2 });
-        if let (3, Deed::Tidy) = (killed, &deed) {
+        if let (3, RenewalAction::Tidy) = (killed, &deed) {
             self.ledger = self.core.knowledge.spent().written();
             return Err(Killed);
         }
         if killed == 1 {
             return Err(Killed);
         }
-        if let (3, Deed::Commit(commit)) = (killed, &deed) {
+        if let (3, RenewalAction::Commit(commit)) = (killed, &deed) {
             self.temporary = Some(commit.login.clone());
             self.temporary_noted = self.entry.is_some();
             return Err(Killed);
         }
         let came = match deed {
-            Deed::LookForStore => Came::StoreMissing(Ok(self.store.is_none())),
-            Deed::ReadJournal => {
+            RenewalAction::LookForStore => RenewalEvent::StoreMissing(Ok(self.store.is_none())),
+            RenewalAction::ReadJournal => {
                 self.tidy();
-                Came::JournalRead(match self.choices.trouble(1) {
+                RenewalEvent::JournalRead(match self.choices.trouble(1) {
                     0 => Ok(self.entry.clone()),
                     _ => Err(io_error()),
                 })
             }
-            Deed::ReadLeftovers { unfinished } => Came::Leftovers(match self.choices.trouble(1) {
-                0 => Ok(Leftovers {
-                    kept: self.kept.clone(),
-                    begun: None,
-                    logins: self
-                        .temporary
-                        .clone()
-                        .filter(|_| unfinished)
-                        .into_iter()
-                        .collect(),
-                    mirrors: Vec::new(),
-                }),
-                _ => Err(io_error()),
-            }),
-            Deed::KeepBeside(kept) => {
+            RenewalAction::ReadLeftovers { unfinished } => self.leftovers(unfinished),
+            RenewalAction::KeepBeside(kept) => {
                 if self.choices.trouble(1) == 0 {
                     self.kept = Some(kept);
                 }
-                Came::KeptBeside
+                RenewalEvent::KeptBeside
             }
-            Deed::Prepare => Came::Prepared(match self.choices.trouble(1) {
+            RenewalAction::Prepare => RenewalEvent::Prepared(match self.choices.trouble(1) {
                 0 => {
                     self.temporary = None;
                     Ok(())
                 }
                 _ => Err(io_error()),
             }),
-            Deed::Note(token, started_at) => Came::Noted(match self.choices.trouble(2) {
-                0 => {
-                    let token = token.fingerprint();
-                    self.entry = Some(JournalEntry { token, started_at });
-                    self.unnoted = false;
-                    Ok(())
-                }
-                // Its folder is full, and the refresh continues.
-                1 => {
-                    self.unnoted = true;
-                    Ok(())
-                }
-                // It hangs.
-                _ => Err(io_error()),
-            }),
-            Deed::Ask(ticket) => Came::Answered(self.ask(ticket.login()), self.proof()),
-            Deed::Commit(commit) => {
-                self.backup = self.store.clone().or(self.backup.take());
-                Came::Committed(self.commit(&commit), self.found())
+            RenewalAction::Note(token, started_at) => {
+                RenewalEvent::Noted(match self.choices.trouble(2) {
+                    0 => {
+                        let token = token.fingerprint();
+                        self.entry = Some(JournalEntry { token, started_at });
+                        self.unnoted = false;
+                        Ok(())
+                    }
+                    // Its folder is full, and the refresh continues.
+                    1 => {
+                        self.unnoted = true;
+                        Ok(())
+                    }
+                    // It hangs.
+                    _ => Err(io_error()),
+                })
             }
-            Deed::ReadAgain(_) => Came::ReadAgain(Ok(()), self.found()),
-            Deed::Tidy => {
+            RenewalAction::Ask(ticket) => {
+                RenewalEvent::Answered(self.ask(ticket.login()), self.proof())
+            }
+            RenewalAction::Commit(commit) => {
+                self.backup = self.store.clone().or(self.backup.take());
+                RenewalEvent::Committed(self.commit(&commit), self.found())
+            }
+            RenewalAction::ReadAgain(_) => RenewalEvent::ReadAgain(Ok(()), self.found()),
+            RenewalAction::Tidy => {
                 self.tidy();
-                Came::Tidied
+                RenewalEvent::Tidied
             }
         };
         if killed == 2 { Err(Killed) } else { Ok(came) }
@@ -616,7 +622,7 @@ impl World {
         cause: RenewalCause,
     ) -> Result<Result<RenewalOutcome, RenewalFailure>, Killed> {
         drop(self.core.begin(cause));
-        let mut event = Came::Locked(self.found().ok_or(NO_LOGIN));
+        let mut event = RenewalEvent::Locked(self.found().ok_or(NO_LOGIN));
         for _ in 0..100 {
             let step = self.core.on(event, seat, self.now);
             self.effects();
@@ -820,18 +826,18 @@ impl World {
     }
 }
 
-fn name(deed: &Deed) -> &'static str {
+fn name(deed: &RenewalAction) -> &'static str {
     match deed {
-        Deed::LookForStore => "look for the store",
-        Deed::ReadJournal => "read the journal",
-        Deed::ReadLeftovers { .. } => "read what is left",
-        Deed::KeepBeside(_) => "keep it beside the journal",
-        Deed::Prepare => "prepare",
-        Deed::Note(..) => "note",
-        Deed::Ask(_) => "ask",
-        Deed::Commit(_) => "commit",
-        Deed::ReadAgain(_) => "read again",
-        Deed::Tidy => "tidy",
+        RenewalAction::LookForStore => "look for the store",
+        RenewalAction::ReadJournal => "read the journal",
+        RenewalAction::ReadLeftovers { .. } => "read what is left",
+        RenewalAction::KeepBeside(_) => "keep it beside the journal",
+        RenewalAction::Prepare => "prepare",
+        RenewalAction::Note(..) => "note",
+        RenewalAction::Ask(_) => "ask",
+        RenewalAction::Commit(_) => "commit",
+        RenewalAction::ReadAgain(_) => "read again",
+        RenewalAction::Tidy => "tidy",
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::handle::{Command, CredentialHandle};
 use super::super::refreshed::Refreshed;
-use super::super::status::StandingKind;
+use super::super::status::AvailabilityKind;
 use super::super::store::{Added, Meant, NewRow, RowPlace, StoreError};
 use super::member::PoolMember;
 use crate::provider::Grant;
@@ -31,7 +31,7 @@ impl Called {
 
     /// Whether only a new login helps.
     pub fn has_ended(&self) -> bool {
-        self.0.login.status().standing == StandingKind::LoginNeeded
+        self.0.login.status().standing == AvailabilityKind::LoginNeeded
     }
 
     /// Its row, as it was seen last.

@@ -13,7 +13,7 @@ const REMEMBERED: usize = 1024;
 
 /// Whose tokens are whose, as far as this process has seen.
 #[derive(Debug, Default)]
-pub(super) struct Kin {
+pub(super) struct TokenOwners {
     /// Fingerprints of tokens, and the row that had them first; `None` for the block. The most recent comes last.
     held: VecDeque<(String, Option<RowPlace>)>,
     /// Rows that were twins when they were there last, with their owners.
@@ -35,7 +35,7 @@ pub(super) struct Sorted {
     pub(super) doubts: Vec<String>,
 }
 
-impl Kin {
+impl TokenOwners {
     /// Separates the rows that are logins from those that are copies.
     pub(super) fn sort(&mut self, roster: &Roster) -> Sorted {
         let mut sorted = Sorted {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// Whose each row is: its own id, or that of its owner, which is empty for the block.
-    fn sorted(kin: &mut Kin, roster: &Roster) -> Vec<(String, String)> {
+    fn sorted(kin: &mut TokenOwners, roster: &Roster) -> Vec<(String, String)> {
         let sorted = kin.sort(roster);
         let own = sorted.rows.iter();
         let own = own.map(|row| (row.place.id.clone(), row.place.id.clone()));
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_twin_stays_one_whichever_of_both_is_rotated_alone() {
         for moves in ["owner", "twin"] {
-            let kin = &mut Kin::default();
+            let kin = &mut TokenOwners::default();
             let before = roster("r0", &[row("alias", "r0")]);
             assert_eq!(sorted(kin, &before), told(&[("alias", "")]));
             let (block, alias) = if moves == "owner" {
@@ -249,7 +249,7 @@ mod tests {
             let after = roster(block, &[row("alias", alias)]);
             assert_eq!(sorted(kin, &after), told(&[("alias", "")]), "{moves}");
             // Also in a row's own twin.
-            let kin = &mut Kin::default();
+            let kin = &mut TokenOwners::default();
             sorted(kin, &roster("", &[row("a", "r0"), row("b", "r0")]));
             let (one, other) = if moves == "owner" {
                 ("r1", "r0")
@@ -267,13 +267,13 @@ mod tests {
 
     #[test]
     fn a_twin_is_a_login_of_its_own_once_its_owner_is_gone_or_another_account_is_in_it() {
-        let kin = &mut Kin::default();
+        let kin = &mut TokenOwners::default();
         sorted(kin, &roster("r0", &[row("alias", "r0")]));
         assert_eq!(
             sorted(kin, &roster("", &[row("alias", "r0")])),
             told(&[("alias", "alias")])
         );
-        let kin = &mut Kin::default();
+        let kin = &mut TokenOwners::default();
         let whose = |mut row: RowSeen, who: &str| {
             row.origin.account = Some(who.to_owned());
             row
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_hidden_row_is_an_owner_still_and_is_not_forgotten_while_its_twin_is_there() {
-        let kin = &mut Kin::default();
+        let kin = &mut TokenOwners::default();
         let mut root = row("b", "r0");
         root.place.file = PathBuf::from("/root/auth.json");
         assert_eq!(
@@ -336,7 +336,7 @@ mod tests {
                 vec!["r0"],
             ),
         ] {
-            let kin = &mut Kin::default();
+            let kin = &mut TokenOwners::default();
             assert_eq!(kin.sort(&with_block(seconds, &rows)).doubts, doubted);
             // Later rotations are seen as they come.
             let block = with_block(seconds + 9, &rows);
@@ -355,7 +355,7 @@ mod tests {
         root.origin = at(9);
         let mut copy = row("b", "r0");
         copy.origin = at(5);
-        let kin = &mut Kin::default();
+        let kin = &mut TokenOwners::default();
         let both = Roster {
             hidden: vec![root.clone()],
             ..roster("", std::slice::from_ref(&copy))
@@ -364,12 +364,15 @@ mod tests {
             let sorted = kin.sort(&both);
             assert_eq!(sorted.twins[0].owner, Some(root.place.clone()));
         }
-        assert_eq!(Kin::default().sort(&both).rows, std::slice::from_ref(&root));
+        assert_eq!(
+            TokenOwners::default().sort(&both).rows,
+            std::slice::from_ref(&root)
+        );
     }
 
     #[test]
     fn another_login_in_the_block_leaves_the_former_one_to_the_row_that_has_it() {
-        let kin = &mut Kin::default();
+        let kin = &mut TokenOwners::default();
         sorted(kin, &roster("r0", &[row("alias", "r0")]));
         kin.block_was_replaced();
         let after = roster("n0", &[row("alias", "r0")]);

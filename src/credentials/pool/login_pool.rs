@@ -12,14 +12,14 @@ use tokio_util::task::TaskTracker;
 use super::super::handle::{CredentialHandle, Lease, NoCredential, NotReplaced, Replay};
 use super::super::keeper::Keeper;
 use super::super::login_name::RowNaming;
-use super::super::settings::Terms;
+use super::super::settings::KeeperContext;
 use super::super::status::KeeperStatus;
 use super::super::store::{LoginStore, Marking, Remark, StoreError, StoreFiles};
 use super::called::{Called, NotCalled};
 use super::cooldown::{CooldownReason, Rest};
 use super::entry::PoolEntry;
 use super::member::{Common, PoolMember};
-use super::members::{Estate, PoolLogins};
+use super::members::{LoginPoolState, PoolLogins};
 use super::strategy::{LoginView, Strategy, StrategyChoice, Usable};
 use crate::clock::{self, Clock};
 use crate::provider::Verdict;
@@ -31,7 +31,7 @@ pub struct LoginPool(Arc<PoolLogins>);
 impl LoginPool {
     /// The provider's logins in `files`; their keepers run on `tasks`.
     pub fn start(
-        terms: Terms,
+        terms: KeeperContext,
         files: StoreFiles,
         clock: Arc<dyn Clock>,
         tasks: &TaskTracker,
@@ -42,8 +42,8 @@ impl LoginPool {
         let stop = CancellationToken::new();
         let strategy = terms.strategy;
         let (mut keeper, login) = Keeper::of(store.clone(), terms.clone(), clock.clone(), 0);
-        let estate =
-            store.map(|store| Estate::begin(store, terms, clock, tasks.clone(), stop.clone()));
+        let estate = store
+            .map(|store| LoginPoolState::begin(store, terms, clock, tasks.clone(), stop.clone()));
         let first = Arc::new(PoolMember {
             login,
             common: Arc::new(Common {
@@ -77,7 +77,7 @@ impl LoginPool {
 
     /// The same logins by other terms, which hold for this pool's requests at once; see [`CredentialHandle::renewed`].
     #[must_use]
-    pub fn renewed(&self, terms: &Terms) -> Self {
+    pub fn renewed(&self, terms: &KeeperContext) -> Self {
         let Some(estate) = &self.0.estate else {
             return Self(Arc::new(self.0.renewed(terms)));
         };

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::handle::CredentialHandle;
 use super::super::login_name::{MAIN, RowNaming};
-use super::super::settings::Terms;
+use super::super::settings::KeeperContext;
 use super::super::store::{Meant, RowFacts, RowPlace, RowSeen, Twins};
 use super::cooldown::Rest;
 use super::entry::PoolEntry;
@@ -42,7 +42,7 @@ pub(super) struct Common {
 }
 
 impl PoolMember {
-    pub(super) fn renewed(&self, terms: &Terms) -> Self {
+    pub(super) fn renewed(&self, terms: &KeeperContext) -> Self {
         Self {
             login: self.login.renewed(terms.clone()),
             common: self.common.clone(),

@@ -13,12 +13,12 @@ use tokio_util::task::TaskTracker;
 
 use super::super::keeper::{Keeper, RowOwner};
 use super::super::login_name::{LoginName, RowNaming};
-use super::super::settings::Terms;
+use super::super::settings::KeeperContext;
 use super::super::store::{
     LoginStore, Marking, Meant, Occasion, Roster, RowPlace, RowSeen, StoreError,
 };
 use super::cooldown::Rest;
-use super::kin::{Kin, Sorted};
+use super::kin::{Sorted, TokenOwners};
 use super::member::{Common, PoolMember};
 use super::strategy::{Strategy, Usable};
 use crate::clock::Clock;
@@ -45,12 +45,12 @@ pub(super) struct PoolLogins {
     pub(super) turn: Arc<AtomicUsize>,
     /// Ends the keepers.
     pub(super) stop: CancellationToken,
-    pub(super) estate: Option<Arc<Estate>>,
+    pub(super) estate: Option<Arc<LoginPoolState>>,
 }
 
 impl PoolLogins {
     /// The same by other terms.
-    pub(super) fn renewed(&self, terms: &Terms) -> Self {
+    pub(super) fn renewed(&self, terms: &KeeperContext) -> Self {
         let first = Arc::new(self.first.renewed(terms));
         let all = self.all.load();
         let all = all.iter().map(|member| {
@@ -74,7 +74,7 @@ impl PoolLogins {
 
 /// A provider's current logins, and the marks that are written for them.
 #[derive(Debug)]
-pub(super) struct Estate {
+pub(super) struct LoginPoolState {
     /// The place of the block's login, whose files have all rows.
     store: LoginStore,
     clock: Arc<dyn Clock>,
@@ -87,19 +87,19 @@ pub(super) struct Estate {
 #[derive(Debug)]
 struct PoolState {
     /// By what new keepers begin.
-    terms: Terms,
+    terms: KeeperContext,
     /// The logins by the newest terms.
     view: Weak<PoolLogins>,
     /// Counts logins.
     next: usize,
-    kin: Kin,
+    kin: TokenOwners,
 }
 
-impl Estate {
+impl LoginPoolState {
     /// Begins with the block's login alone.
     pub(super) fn begin(
         store: LoginStore,
-        terms: Terms,
+        terms: KeeperContext,
         clock: Arc<dyn Clock>,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -117,7 +117,7 @@ impl Estate {
                 terms,
                 view: Weak::new(),
                 next: 1,
-                kin: Kin::default(),
+                kin: TokenOwners::default(),
             }),
         })
     }
@@ -128,7 +128,7 @@ impl Estate {
     }
 
     /// The logins by other terms; those that come later begin with them.
-    pub(super) fn renewed(&self, logins: &PoolLogins, terms: &Terms) -> Arc<PoolLogins> {
+    pub(super) fn renewed(&self, logins: &PoolLogins, terms: &KeeperContext) -> Arc<PoolLogins> {
         // No member comes or goes meanwhile.
         let mut state = self.lock();
         let logins = Arc::new(logins.renewed(terms));
@@ -174,7 +174,7 @@ impl Estate {
         let store = self.store.of_row(row.place.clone());
         let twins = store.twins().clone();
         // That a row has no login is its own affair.
-        let terms = Terms {
+        let terms = KeeperContext {
             optional: true,
             ..state.terms.clone()
         };
@@ -203,7 +203,7 @@ impl Estate {
     }
 }
 
-impl RowOwner for Estate {
+impl RowOwner for LoginPoolState {
     fn replaced(&self) {
         self.lock().kin.block_was_replaced();
     }
@@ -296,7 +296,7 @@ impl RowOwner for Estate {
     }
 }
 
-impl Estate {
+impl LoginPoolState {
     /// Takes the marks that the rows have.
     fn read_marks(&self, all: &[Arc<PoolMember>]) {
         let now = self.clock.now();

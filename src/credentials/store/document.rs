@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::version::LARGEST;
-use crate::files::{self, FileFlaw, Spot};
+use crate::files::{self, FileAccess, FileFlaw};
 use crate::provider::{Layout, Login};
 
 /// When a version of the store was written, by its own note.
@@ -136,7 +136,7 @@ pub(super) fn open(file: &Path) -> Result<Option<File>, StoreError> {
         file: file.to_owned(),
         source,
     };
-    let opened = Spot::of(file).and_then(|place| Ok((place.open()?, place)));
+    let opened = FileAccess::of(file).and_then(|place| Ok((place.open()?, place)));
     let (handle, place) = match opened {
         Ok(opened) => opened,
         Err(error) if error.kind() == ErrorKind::NotFound => {

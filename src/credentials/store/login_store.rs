@@ -21,7 +21,7 @@ use super::paths::StoreFiles;
 use super::pool;
 use super::row::RowPlace;
 use super::version::{StoreStamp, stamp};
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::provider::{Layout, Login};
 
 /// A provider's place in the store.
@@ -33,9 +33,9 @@ pub struct LoginStore {
     /// The row of the pool that holds the login; `None` if that is the provider's block.
     row: Option<Arc<RowPlace>>,
     /// All work on the files.
-    pub(super) desk: Desk,
+    pub(super) desk: FileWorker,
     /// The same on the journal's: all providers and all followers of a keeper have them in one folder.
-    notes: Desk,
+    notes: FileWorker,
     /// The refresh tokens that are spent.
     pub(super) spent: Spent,
     /// When it was read last, the login was one that the user has taken out.
@@ -71,14 +71,14 @@ impl LoginStore {
             files.global.clone_from(&files.own);
         }
         let mirror = layout.mirror_file().map(|name| files.shared.join(name));
-        let notes = Desk::of(&files.journal);
+        let notes = FileWorker::of(&files.journal);
         let spent = Spent::of(&files.spent(), layout.key());
         Self {
             files,
             layout,
             mirror,
             row: None,
-            desk: Desk::default(),
+            desk: FileWorker::default(),
             notes,
             spent,
             was_suppressed: Arc::default(),
@@ -92,7 +92,7 @@ impl LoginStore {
         Self {
             mirror: None,
             row: Some(Arc::new(row)),
-            desk: Desk::default(),
+            desk: FileWorker::default(),
             was_suppressed: Arc::default(),
             twins: Twins::default(),
             ..self.clone()

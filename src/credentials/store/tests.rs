@@ -19,7 +19,7 @@ use crate::credentials::attempt::RenewalCause;
 use crate::credentials::journal::{RefreshJournal, UnsavedLogin};
 use crate::credentials::knowledge::LoginEvent as Known;
 use crate::credentials::tests::{PATIENCE, files_in};
-use crate::credentials::{Initiative, Keeper, KeeperSettings, Strategy, Terms};
+use crate::credentials::{Initiative, Keeper, KeeperContext, KeeperSettings, Strategy};
 use crate::provider::{
     Adapter, Assessment, BaseUrl, BearerKind, Credential, Grant, Layout, Login, LoginEndReason,
     Remedy, Renewal, TokenError,
@@ -100,8 +100,8 @@ struct Home {
     keeper: Keeper,
 }
 
-fn terms(adapter: Arc<Accounts>) -> Terms {
-    Terms {
+fn terms(adapter: Arc<Accounts>) -> KeeperContext {
+    KeeperContext {
         adapter,
         settings: KeeperSettings {
             refresh_lead: Duration::from_mins(5),

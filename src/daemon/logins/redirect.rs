@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use url::{Host, Url};
 
 use crate::daemon::port_holder;
-use crate::files::Desk;
+use crate::files::FileWorker;
 use crate::provider::{BrowserAttempt, Callback, Redirect, Stray};
 use crate::proxy;
 
@@ -45,7 +45,7 @@ const CONNECTIONS: usize = 16;
 const REST: Duration = Duration::from_millis(100);
 
 /// The redirect URI of one login, and its listener.
-pub(super) struct WayBack {
+pub(super) struct LoginRedirect {
     /// The redirect URI.
     pub(super) uri: Url,
     /// The listener; `None` if it can't be opened.
@@ -84,7 +84,7 @@ pub(super) enum LoginResult {
 ///
 /// # Errors
 /// When every port is taken.
-pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
+pub(super) async fn open(redirect: &Redirect) -> io::Result<LoginRedirect> {
     match redirect {
         Redirect::AnyPort(path) => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -96,7 +96,7 @@ pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
                 port,
                 path: uri.path().to_owned(),
             };
-            Ok(WayBack {
+            Ok(LoginRedirect {
                 uri,
                 door: Some(door),
                 deaf: None,
@@ -115,7 +115,7 @@ pub(super) async fn open(redirect: &Redirect) -> io::Result<WayBack> {
                 }
                 Err((address, error)) => (None, Some(taken(address, &error).await)),
             };
-            Ok(WayBack {
+            Ok(LoginRedirect {
                 uri: uri.clone(),
                 door,
                 deaf,
@@ -156,7 +156,7 @@ fn is_taken(error: &io::Error) -> bool {
 async fn taken(address: SocketAddr, error: &io::Error) -> String {
     let holder = if is_taken(error) {
         // This reads the process table.
-        let asked = Desk::default()
+        let asked = FileWorker::default()
             .run(move || port_holder::name(address))
             .await;
         asked.ok().flatten()
@@ -178,7 +178,7 @@ impl RedirectListener {
         arrivals: &mpsc::Sender<RedirectAnswer>,
         tasks: &TaskTracker,
     ) {
-        let desk = Arc::new(Porter {
+        let desk = Arc::new(RedirectServer {
             attempt: attempt.clone(),
             arrivals: arrivals.clone(),
             port: self.port,
@@ -217,14 +217,14 @@ fn is_ours(stream: &TcpStream, remote: SocketAddr) -> bool {
 }
 
 /// Serves the connections of one listener.
-struct Porter {
+struct RedirectServer {
     attempt: Arc<BrowserAttempt>,
     arrivals: mpsc::Sender<RedirectAnswer>,
     port: u16,
     path: String,
 }
 
-impl Porter {
+impl RedirectServer {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         let service = service_fn(|request| {
             let desk = self.clone();

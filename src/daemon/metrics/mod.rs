@@ -15,11 +15,11 @@ use super::providers::ProviderReport;
 use crate::clients::Client;
 use crate::control::judge;
 use crate::control::protocol::{Severity, Status};
-use crate::credentials::{MAIN, PoolEntry, StandingKind};
+use crate::credentials::{AvailabilityKind, MAIN, PoolEntry};
 use crate::metrics::{self, Family, MetricsFormat, MetricsPage, Value};
 use crate::provider::ReportedWindow;
 use crate::proxy::{self, Amounts, Upstream};
-use crate::usage::Book;
+use crate::usage::UsageCounter;
 
 /// How many client keys have their own series.
 const MOST_CLIENTS: usize = 200;
@@ -174,7 +174,7 @@ fn add_logins(page: &mut MetricsPage, reports: &[&ProviderReport]) {
         .collect();
     let mut samples = page.family(&metrics::LOGIN_STATE);
     for (provider, login, status) in &all {
-        for state in StandingKind::ALL {
+        for state in AvailabilityKind::ALL {
             let labels = [
                 ("provider", *provider),
                 ("login", login),
@@ -300,7 +300,10 @@ fn add_findings(
 
 impl ControlHandler {
     fn add_tokens(&self, page: &mut MetricsPage, reports: &[&ProviderReport]) {
-        let mut all = self.usage.book().map_or_else(Vec::new, Book::totals);
+        let mut all = self
+            .usage
+            .book()
+            .map_or_else(Vec::new, UsageCounter::totals);
         all.retain(|total| {
             let mut open = reports.iter().map(|report| &report.upstream.label);
             open.any(|label| *label == total.provider)

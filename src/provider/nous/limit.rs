@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use crate::files::{self, Spot, Temporary};
+use crate::files::{self, FileAccess, Temporary};
 use crate::provider::{AnswerContext, ProviderReply, rate_limits};
 
 /// How often the file is read, in milliseconds, while requests come.
@@ -241,7 +241,7 @@ impl LimitState {
 
 /// The file's record, and when it was written by the file system.
 fn read(file: &Path) -> Option<(Value, i64)> {
-    let place = Spot::of(file).ok()?;
+    let place = FileAccess::of(file).ok()?;
     let handle = place.open().ok()?;
     let metadata = handle.metadata().ok()?;
     if place.flaw(&handle, &metadata).is_some() {

@@ -1,6 +1,6 @@
 use super::*;
 
-async fn takes(places: &Arc<Places>) -> Option<ConnectionSlot> {
+async fn takes(places: &Arc<ConnectionSlots>) -> Option<ConnectionSlot> {
     timeout(Duration::from_secs(10), places.take()).await.ok()
 }
 
@@ -11,7 +11,7 @@ async fn leaves(place: &ConnectionSlot) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_house_is_told_once_for_as_long_as_newcomers_wait_now_and_then() {
-    let places = Places::new(1);
+    let places = ConnectionSlots::new(1);
     let mut told = 0;
     for _ in 0..1000 {
         told += usize::from(places.is_newly_full());
@@ -24,7 +24,7 @@ async fn a_full_house_is_told_once_for_as_long_as_newcomers_wait_now_and_then() 
 
 #[tokio::test(start_paused = true)]
 async fn who_has_waited_longest_makes_way() {
-    let places = Places::new(3);
+    let places = ConnectionSlots::new(3);
     let second = takes(&places).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (first, third) = (takes(&places).await.unwrap(), takes(&places).await.unwrap());
@@ -45,7 +45,7 @@ async fn who_has_waited_longest_makes_way() {
 /// Sixteen places: two are kept, and strangers never have more than the others.
 #[tokio::test(start_paused = true)]
 async fn strangers_go_before_clients_that_were_let_in_and_some_places_are_kept_from_them() {
-    let places = Places::new(16);
+    let places = ConnectionSlots::new(16);
     let mut known = Vec::new();
     for _ in 0..2 {
         let place = takes(&places).await.unwrap();
@@ -102,7 +102,7 @@ async fn strangers_go_before_clients_that_were_let_in_and_some_places_are_kept_f
 #[tokio::test(start_paused = true)]
 async fn of_too_many_unfinished_heads_the_largest_and_oldest_goes() {
     const LARGE: usize = 64 * 1024;
-    let places = Places::new(1000);
+    let places = ConnectionSlots::new(1000);
     let honest = takes(&places).await.unwrap();
     honest.seat.holds_head(20_000, LARGE);
     let mut flood = Vec::new();
@@ -135,7 +135,7 @@ async fn of_too_many_unfinished_heads_the_largest_and_oldest_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_answered_stays_and_the_newcomer_waits() {
-    let places = Places::new(1);
+    let places = ConnectionSlots::new(1);
     let place = takes(&places).await.unwrap();
     place.seat.has_request();
     assert!(takes(&places).await.is_none());
@@ -145,7 +145,7 @@ async fn who_is_answered_stays_and_the_newcomer_waits() {
 /// Three bodies: one that never comes, one of a byte now and then, an honest one.
 #[tokio::test(start_paused = true)]
 async fn the_slowest_body_makes_way_and_an_honest_one_never() {
-    let places = Places::new(3);
+    let places = ConnectionSlots::new(3);
     let (silent, dripping, honest) = (
         takes(&places).await.unwrap(),
         takes(&places).await.unwrap(),
@@ -193,7 +193,7 @@ async fn the_slowest_body_makes_way_and_an_honest_one_never() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_nobody_takes_and_a_line_that_hangs_cost_no_place() {
-    let places = Places::new(2);
+    let places = ConnectionSlots::new(2);
     let (untaken, hanging) = (takes(&places).await.unwrap(), takes(&places).await.unwrap());
     for place in [&untaken, &hanging] {
         place.seat.has_request();
@@ -221,7 +221,7 @@ async fn a_body_that_nobody_takes_and_a_line_that_hangs_cost_no_place() {
 /// With 16 places, 14 of them for strangers, a thousand of them took 18 s at a quarter of a second each.
 #[tokio::test(start_paused = true)]
 async fn behind_a_thousand_who_ask_nothing_nobody_waits_for_long() {
-    let places = Places::new(16);
+    let places = ConnectionSlots::new(16);
     let tasks = tokio_util::task::TaskTracker::new();
     for _ in 0..3 {
         let began = Instant::now();
@@ -251,7 +251,7 @@ async fn behind_a_thousand_who_ask_nothing_nobody_waits_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_has_time_for_its_request() {
-    let places = Places::new(1);
+    let places = ConnectionSlots::new(1);
     let place = takes(&places).await.unwrap();
     let began = Instant::now();
     let newcomer = async { takes(&places).await };

@@ -10,7 +10,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use tokio::net::UnixListener;
 
 use crate::config::ListenAddress;
-use crate::files::Spot;
+use crate::files::FileAccess;
 
 /// How often another process may put a socket in the place of ours before it has it.
 const ATTEMPTS: usize = 3;
@@ -23,7 +23,7 @@ pub(in crate::proxy) struct SocketFile(SocketPath);
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct SocketPath {
     path: PathBuf,
-    spot: Spot,
+    spot: FileAccess,
     /// Device and inode.
     identity: (u64, u64),
 }
@@ -77,7 +77,7 @@ pub(super) fn address(address: &std::os::unix::net::SocketAddr) -> io::Result<Li
 pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     let is_new = !folder.exists();
-    let spot = Spot::of_itself(path)?;
+    let spot = FileAccess::of_itself(path)?;
     if is_new {
         // Who may use the socket must be able to reach it, whatever our umask.
         let others = [(0o060, 0o050), (0o006, 0o005)];

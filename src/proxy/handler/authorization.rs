@@ -23,7 +23,7 @@ use super::super::server::RequestBody;
 use super::super::{guard, headers};
 use super::list::merges;
 use super::{AdmittedRequest, IncomingClient, PAUSE, defect};
-use crate::clients::{Client, Full};
+use crate::clients::{Client, LimitReached};
 use crate::clock;
 use crate::config::{AllowedPath, BodyKind};
 
@@ -226,7 +226,7 @@ pub(super) fn take_places(
 }
 
 /// An app has as many requests under way as its key may, or has used it as much as it may.
-fn busy(full: &Full) -> ProxyError {
+fn busy(full: &LimitReached) -> ProxyError {
     let message = format!("hermes-proxyd: {full}; `hermesctl clients list` shows it");
     let wait = full.wait().unwrap_or(PAUSE);
     ProxyError::new(ErrorKind::TooManyRequests, message).retry_after(wait)

@@ -17,7 +17,7 @@ use super::super::socket::Socket;
 use super::connection_service::ConnectionService;
 use super::site::{LOOK, Site};
 use crate::config::Listener;
-use crate::files::Desk;
+use crate::files::FileWorker;
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -28,7 +28,7 @@ async fn made_again(path: Option<SocketPath>, site: &Site, look: &Notify) -> Acc
     let Some(path) = path else {
         return std::future::pending().await;
     };
-    let desk = Desk::default();
+    let desk = FileWorker::default();
     let address = &site.setting.address;
     // Said once while it lasts.
     let mut failed = None;

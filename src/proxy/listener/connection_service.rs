@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::admission::Places;
+use super::super::admission::ConnectionSlots;
 use super::super::gateway::Gateway;
 
 /// What the connections of all listeners share.
@@ -15,7 +15,7 @@ pub struct ConnectionService {
     /// The rules in force.
     pub gateway: Arc<Gateway>,
     /// Places for connections, over all listeners.
-    pub places: Arc<Places>,
+    pub places: Arc<ConnectionSlots>,
     /// No new connections and requests; those that run may finish.
     pub drain: CancellationToken,
     /// Everything ends at once.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::list::{FetchedList, LARGEST};
-use crate::files::{self, Desk, Spot, Temporary};
+use crate::files::{self, FileAccess, FileWorker, Temporary};
 use crate::provider::BaseUrl;
 
 /// A file that takes longer is left alone.
@@ -29,7 +29,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Disk {
     file: PathBuf,
-    desk: Desk,
+    desk: FileWorker,
     /// Whether there is a file, as far as is known.
     may_be_there: AtomicBool,
 }
@@ -37,7 +37,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(file: PathBuf) -> Self {
         Self {
-            desk: Desk::of(file.parent().unwrap_or(&file)),
+            desk: FileWorker::of(file.parent().unwrap_or(&file)),
             file,
             may_be_there: AtomicBool::new(true),
         }
@@ -106,7 +106,7 @@ fn write(file: &Path, line: &str, body: &[u8]) -> io::Result<()> {
 }
 
 fn read(file: &Path) -> Option<FetchedList> {
-    let place = Spot::of(file).ok()?;
+    let place = FileAccess::of(file).ok()?;
     let handle = place.open().ok()?;
     let metadata = handle.metadata().ok()?;
     if place.flaw(&handle, &metadata).is_some() {

@@ -17,7 +17,7 @@ use super::super::tally::{PathCounters, Streaming};
 use super::super::upload::Upload;
 use super::ended::{CountedRefusal, RequestEnd, RequestRecord, RequestTarget};
 use super::request_id::RequestId;
-use crate::clients::{Client, Full, InFlightPermit};
+use crate::clients::{Client, InFlightPermit, LimitReached};
 use crate::usage::{self, EndedRequest, EstimatedBody, UsageMeter};
 
 /// A request in flight. Dropping it makes and enters its record, so a request whose client has disconnected is
@@ -275,7 +275,7 @@ impl Underway {
         &mut self,
         client: &Arc<Client>,
         from: &str,
-    ) -> Result<(), Full> {
+    ) -> Result<(), LimitReached> {
         self.visit = Some(Ledger::admit(client, from, self.is_own)?);
         Ok(())
     }

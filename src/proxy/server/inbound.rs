@@ -87,7 +87,7 @@ pub(super) struct ResponseForm {
 }
 
 /// The result of waiting for a head.
-pub(super) enum Came {
+pub(super) enum HeadOutcome {
     Request(Box<(Head, RequestBody, ResponseForm)>),
     Violation(Violation),
     End,
@@ -112,15 +112,15 @@ impl Inbound {
     }
 
     /// The next request, as soon as its head is complete.
-    pub(super) fn poll_request(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Came> {
+    pub(super) fn poll_request(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<HeadOutcome> {
         let mut state = self.state();
         loop {
             match state.reader.head() {
-                Err(violation) => return Poll::Ready(Came::Violation(violation)),
+                Err(violation) => return Poll::Ready(HeadOutcome::Violation(violation)),
                 Ok(Some(head)) => {
                     state.seat.holds_head(0, state.reader.limit());
                     let request = Box::new(state.request(head, self));
-                    return Poll::Ready(Came::Request(request));
+                    return Poll::Ready(HeadOutcome::Request(request));
                 }
                 Ok(None) => {
                     let (size, limit) = (state.reader.head_size(), state.reader.limit());
@@ -129,7 +129,7 @@ impl Inbound {
             }
             match state.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Came::End),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(HeadOutcome::End),
                 Poll::Pending => return Poll::Pending,
             }
         }

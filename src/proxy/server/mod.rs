@@ -37,7 +37,7 @@ pub(super) use self::disconnect::Stop;
 use self::disconnect::{ConnectionEvent, EventSubscription};
 pub(super) use self::handle::ConnectionHandle;
 pub use self::inbound::{BodyError, RequestBody};
-use self::inbound::{Came, Inbound, ResponseForm};
+use self::inbound::{HeadOutcome, Inbound, ResponseForm};
 use self::lingering_close::CloseMode;
 use self::outbound::Outbound;
 use self::refusal::RefusalReporter;
@@ -222,13 +222,15 @@ impl ServerConnection<'_> {
             return Poll::Ready(NextRequest::Nothing(ending));
         }
         match self.inbound.poll_request(cx) {
-            Poll::Ready(Came::Request(request)) => {
+            Poll::Ready(HeadOutcome::Request(request)) => {
                 return Poll::Ready(NextRequest::Request(request));
             }
-            Poll::Ready(Came::Violation(violation)) => {
+            Poll::Ready(HeadOutcome::Violation(violation)) => {
                 return Poll::Ready(NextRequest::Refuse(violation.error()));
             }
-            Poll::Ready(Came::End) => return Poll::Ready(NextRequest::Nothing(CloseMode::InOrder)),
+            Poll::Ready(HeadOutcome::End) => {
+                return Poll::Ready(NextRequest::Nothing(CloseMode::InOrder));
+            }
             Poll::Pending => {}
         }
         let (is_in_head, is_first) = self.inbound.head_under_way();

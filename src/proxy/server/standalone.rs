@@ -7,7 +7,7 @@ use hyper::Response;
 use hyper::body::Body;
 use tokio_util::sync::CancellationToken;
 
-use super::super::admission::Places;
+use super::super::admission::ConnectionSlots;
 use super::super::framing::Head;
 use super::super::socket::Socket;
 use super::refusal::RefusalReporter;
@@ -32,7 +32,7 @@ pub async fn serve_alone<F, B>(
         head,
         timeouts: Timeouts::default(),
     };
-    let place = Places::new(1).take().await;
+    let place = ConnectionSlots::new(1).take().await;
     let handle = ConnectionHandle::new(place.seat());
     let teller = RefusalReporter {
         ledger: Arc::default(),

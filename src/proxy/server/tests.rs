@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::proxy::admission::Places;
+use crate::proxy::admission::ConnectionSlots;
 use crate::proxy::download::Aborted;
 use crate::proxy::error::ErrorFormat;
 use crate::proxy::record::RequestId;
@@ -58,7 +58,7 @@ where
         head: 64 * 1024,
         timeouts: Timeouts::default(),
     };
-    let places = Places::new(1);
+    let places = ConnectionSlots::new(1);
     let place = places.take().await;
     let handle = ConnectionHandle::new(place.seat());
     let teller = RefusalReporter {

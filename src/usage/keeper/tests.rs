@@ -12,13 +12,13 @@ const QUERY: Query = Query {
     since: CountedSince::Days(2),
 };
 
-fn start(file: PathBuf) -> (Book, UsageWriter) {
+fn start(file: PathBuf) -> (UsageCounter, UsageWriter) {
     let settings = UsageSettings { file, days: 400 };
-    Book::start(settings, Arc::new(SystemClock)).unwrap()
+    UsageCounter::start(settings, Arc::new(SystemClock)).unwrap()
 }
 
 /// A request whose answer reports this many tokens.
-fn enter(book: &Book, model: &str, tokens: u64) {
+fn enter(book: &UsageCounter, model: &str, tokens: u64) {
     let (provider, path) = (Arc::from("nous"), Arc::from("/chat/completions"));
     let mut meter = UsageMeter::new(true, None);
     meter.answered(b"application/json", std::iter::empty());
@@ -103,7 +103,7 @@ async fn a_file_that_is_damaged_while_it_is_in_use_is_set_aside() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_takes_too_long_is_told_while_it_lasts() {
-    let book = Book::new(Arc::new(SystemClock));
+    let book = UsageCounter::new(Arc::new(SystemClock));
     book.shared.lock().writes_since = Some(Instant::now());
     assert_eq!(book.health().fault, None);
     tokio::time::advance(LATE + Duration::from_secs(1)).await;
@@ -120,7 +120,7 @@ fn locks(file: &Path, sql: &str) -> rusqlite::Connection {
 }
 
 /// The final report, on a busy machine too.
-async fn answer(book: &Book) -> CountsReport {
+async fn answer(book: &UsageCounter) -> CountsReport {
     for _ in 0..20 {
         if let Ok(report) = book.ask(QUERY).await {
             return report;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::{UsageStoreFault, io};
-use crate::files::Spot;
+use crate::files::FileAccess;
 
 /// Counts up with each change of the tables.
 const VERSION: u32 = 1;
@@ -61,7 +61,7 @@ const TABLES: &str = "
 
 /// Whether the file, if there is one, is ours alone.
 pub(super) fn check(file: &Path) -> Result<(), UsageStoreFault> {
-    let opened = match Spot::of(file).and_then(|place| Ok((place.open()?, place))) {
+    let opened = match FileAccess::of(file).and_then(|place| Ok((place.open()?, place))) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         opened => opened,
     };
@@ -75,7 +75,7 @@ pub(super) fn check(file: &Path) -> Result<(), UsageStoreFault> {
 
 /// Opens the file, which is made where it is missing, and looks whether it is whole.
 pub(super) fn make(file: &Path) -> Result<Connection, UsageStoreFault> {
-    let made = Spot::made(file).and_then(|place| place.open_to_append());
+    let made = FileAccess::made(file).and_then(|place| place.open_to_append());
     let made = made.and_then(|made| closes(&made));
     made.map_err(|error| io(error, file))?;
     let fault = |error| UsageStoreFault::Sqlite(error, file.to_owned());

@@ -8,11 +8,11 @@ use crate::control::in_flight::{
     InFlightQuery, InFlightReport, LastHour, MOST, RequestInFlight, RequestPhase,
 };
 use crate::control::protocol::Timestamp;
-use crate::proxy::{First, Flights, InFlight};
+use crate::proxy::{First, InFlight, InFlightRequests};
 
 /// The requests in flight now.
 pub(super) fn report(
-    flights: &Flights,
+    flights: &InFlightRequests,
     query: InFlightQuery,
     now: DateTime<Utc>,
     usage_counted: bool,
