@@ -449,7 +449,7 @@ const MAY_EXPOSE: &[&str] = &[
     "clients/key.rs",
     "control/protocol/key.rs",
     "daemon/clients.rs",
-    "daemon/logins/visit.rs",
+    "daemon/logins/paste.rs",
     "doctor/ports.rs",
     "provider/browser.rs",
     "provider/jwt.rs",
