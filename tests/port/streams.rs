@@ -12,10 +12,12 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "real time")]
 
+use std::os::unix::process::CommandExt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mock_cloud::{Options, Raw, RawEnd, Script, Tls};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use support::app_wire::{Answer, Wire};
 use support::environment::{has, program};
@@ -341,12 +343,14 @@ async fn fetch_in_chromium_gets_the_last_event_of_a_cut_stream() {
             .arg("--disable-dev-shm-usage")
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(&origin)
+            // Its other processes write into its profile until they are gone, too.
+            .process_group(0)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn();
         let mut chromium = chromium.unwrap();
         let told = tokio::time::timeout(PATIENCE * 6, tells.recv()).await;
-        chromium.kill().unwrap();
+        kill_process_group(Pid::from_child(&chromium), Signal::KILL).unwrap();
         chromium.wait().unwrap();
         let told = told.expect("the page says nothing").unwrap();
         told.parse().unwrap_or_else(|_| panic!("{told}"))

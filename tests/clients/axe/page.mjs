@@ -22,9 +22,13 @@ const browser = spawn(
     "--force-color-profile=srgb", "--remote-debugging-port=0", `--user-data-dir=${profile}`,
     "--host-resolver-rules=MAP evil.example 127.0.0.1", "about:blank",
   ],
-  { stdio: ["ignore", "ignore", "pipe"] },
+  // A group of its own: Chromium's other processes write into its profile until they are gone, too.
+  { stdio: ["ignore", "ignore", "pipe"], detached: true },
 );
-process.on("exit", () => browser.kill("SIGKILL"));
+const closed = new Promise((done) => browser.on("exit", done));
+process.on("exit", () => {
+  try { process.kill(-browser.pid, "SIGKILL"); } catch { /* all of them are gone */ }
+});
 setTimeout(() => { throw new Error("Chromium takes too long"); }, patience).unref();
 
 const address = await new Promise((found, failed) => {
@@ -141,4 +145,6 @@ await stranger.go(`http://evil.example:${port}/`);
 const rebound = await stranger.ask("document.body.innerText");
 
 console.log(JSON.stringify({ looks, complaints: tab.complaints, before, after, isOpen, crossed, rebound }));
+call("Browser.close").catch(() => {});
+await closed;
 process.exit(0);
