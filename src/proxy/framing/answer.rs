@@ -6,9 +6,12 @@ use hyper::{Response, StatusCode, Version};
 
 use super::super::fields::FieldPlace;
 use super::body::BodyReader;
+use super::buffer::{make_room, take_free};
 use super::head::{self, ConnectionOptions, MOST_EMPTY_LINES};
 use super::lines::{self, LineProgress};
-use super::{BodyPiece, Length, MOST_FIELDS, Violation, make_room, reuse, take_free};
+use super::message::{BodyPiece, Length, MOST_FIELDS};
+use super::reuse;
+use super::violation::Violation;
 
 /// An answer's head, and what follows from it.
 #[derive(Debug)]

@@ -2,8 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::buffer::ROOM;
 use super::lines::{self, LineProgress};
-use super::{BodyPiece, Length, MOST_FIELDS, ROOM, Violation};
+use super::message::{BodyPiece, Length, MOST_FIELDS};
+use super::violation::Violation;
 
 /// Buffer space for a body of known length, in bytes.
 const LARGE_ROOM: usize = 64 * 1024;

@@ -10,7 +10,9 @@ use memchr::memchr;
 
 use super::super::fields::{FieldPlace, Fields};
 use super::lines::{self, LineProgress};
-use super::{Head, Length, MOST_FIELDS, RequestHead, Violation, reuse};
+use super::message::{Head, Length, MOST_FIELDS, RequestHead};
+use super::reuse;
+use super::violation::Violation;
 
 /// The longest method. IANA's longest, `UPDATEREDIRECTREF`, has 17 letters.
 const LONGEST_METHOD: usize = 20;

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::Violation;
+use super::violation::Violation;
 
 /// How much of the current line has been examined, so that no byte is examined again when more arrives.
 #[derive(Debug, Default)]

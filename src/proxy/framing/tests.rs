@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::*;
 
 /// Reads the bytes in pieces of these sizes, repeated: how many heads, whether one is incomplete, and the violation, in

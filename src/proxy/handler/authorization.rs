@@ -21,8 +21,10 @@ use super::super::record::Underway;
 use super::super::route::{self, Local, Route, RouteChoice};
 use super::super::server::RequestBody;
 use super::super::{guard, headers};
+use super::IncomingClient;
+use super::admitted::AdmittedRequest;
+use super::errors::{PAUSE, defect, too_large};
 use super::list::merges;
-use super::{AdmittedRequest, IncomingClient, PAUSE, defect};
 use crate::clients::{Client, LimitReached};
 use crate::clock;
 use crate::config::{AllowedPath, BodyKind};
@@ -347,12 +349,6 @@ fn acceptable_body(
     let message = "hermes-proxyd: a web page must send its request body with the content type \
                    application/json";
     Err(ProxyError::new(ErrorKind::UnsupportedMediaType, message))
-}
-
-pub(super) fn too_large(limit: u64) -> ProxyError {
-    let message =
-        format!("hermes-proxyd: the request body is larger than {limit} bytes (`limits.body`)");
-    ProxyError::new(ErrorKind::RequestTooLarge, message)
 }
 
 /// Tells a listed page's browser that it may send what it asked for (Fetch standard).

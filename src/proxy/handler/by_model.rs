@@ -21,16 +21,14 @@ use super::super::route::{self, Route, Serves};
 use super::super::server::RequestBody;
 use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
+use super::admitted::AdmittedRequest;
 use super::answer::refuse;
 use super::authorization::{limited, may_use};
+use super::errors::{PAUSE, defect, unclear, why};
 use super::exchange::upload_error;
 use super::forward::forward;
-use super::{AdmittedRequest, PAUSE, defect, goes_to};
 use crate::config::AllowedPath;
 use crate::usage::EstimatedBody;
-
-/// How to have a body forwarded without a look into it.
-const UNREAD: &str = "; with the base URL /NAME/v1 it goes to the provider NAME unread";
 
 /// Whether its app may ask for some models alone.
 fn is_limited(request: &AdmittedRequest<'_>) -> bool {
@@ -185,6 +183,14 @@ pub(super) fn hear(
     }
 }
 
+/// Records where a request goes.
+pub(super) fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Head) {
+    if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
+        underway.routed(&upstream.label, label, counters);
+        underway.metered(head, || kind(upstream, path, head));
+    }
+}
+
 /// What the body is, as far as its length says how many tokens it takes.
 pub(super) fn kind(upstream: &Upstream, path: usize, head: &Head) -> EstimatedBody {
     let fields = &head.headers;
@@ -320,22 +326,4 @@ async fn model(
             ProxyError::new(ErrorKind::Overloaded, message).retry_after(PAUSE)
         }
     })
-}
-
-/// Why a request's model matters, and what helps where that is a route.
-fn why(is_limited: bool) -> (&'static str, &'static str) {
-    if is_limited {
-        let why = "the client key is for some models alone, so whether this request is allowed depends on";
-        (why, "")
-    } else {
-        ("where this request goes depends on", UNREAD)
-    }
-}
-
-/// A body whose model can be read in two ways.
-pub(super) fn unclear(flaw: AmbiguousModel, is_limited: bool) -> ProxyError {
-    let (why, unread) = why(is_limited);
-    let message =
-        format!("hermes-proxyd: {why} its model, which its body does not tell: {flaw}{unread}");
-    ProxyError::new(ErrorKind::BadRequest, message)
 }

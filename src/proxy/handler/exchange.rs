@@ -16,9 +16,8 @@ use super::super::record::Underway;
 use super::super::translation::is_encoded;
 use super::super::upload::{Upload, UploadError};
 use super::super::upstream::SendError;
-use super::authorization::too_large;
+use super::errors::{defect, too_large, unclear};
 use super::quota_blame::{Blame, ErrorMark, LoginOutcome, blame};
-use super::{by_model, defect};
 use crate::config::AllowedPath;
 use crate::credentials::{Lease, NoCredential, NotReplaced};
 use crate::provider::{AnswerContext, ProviderReply, Verdict};
@@ -476,7 +475,7 @@ pub(super) fn upload_error(error: UploadError, upload: &Upload) -> ProxyError {
             "hermes-proxyd: the request body arrived too slowly (`timeouts.body`)",
         ),
         UploadError::Malformed(violation) => violation.error(),
-        UploadError::Unclear(flaw) => by_model::unclear(flaw, upload.is_alone()),
+        UploadError::Unclear(flaw) => unclear(flaw, upload.is_alone()),
         UploadError::Broken | UploadError::Superseded => ProxyError::new(
             ErrorKind::BadRequest,
             "hermes-proxyd: the request body was cut off",

@@ -17,9 +17,10 @@ use super::super::route;
 use super::super::server::ConnectionHandle;
 use super::super::translation::{self, AnswerTreatment, PathBridge, WholeAnswer, WholeReading};
 use super::super::upload::Upload;
+use super::admitted::AdmittedRequest;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
+use super::errors::defect;
 use super::exchange::{Exchange, With, no_login, upload_error};
-use super::{AdmittedRequest, defect};
 use crate::provider::Dialect;
 
 pub(super) async fn forward(

@@ -14,8 +14,9 @@ use super::super::models::{self, ModelsQuery, merged};
 use super::super::record::{RequestEnd, Underway};
 use super::super::route::{self, Serves};
 use super::super::server::RequestBody;
+use super::admitted::AdmittedRequest;
 use super::answer::whole;
-use super::{AdmittedRequest, defect};
+use super::errors::defect;
 use crate::clients::Client;
 
 /// Whether a request is for a list that everyone gets.

@@ -1,8 +1,10 @@
 //! One request, step by step.
 
+mod admitted;
 mod answer;
 mod authorization;
 mod by_model;
+mod errors;
 mod exchange;
 mod forward;
 mod incoming;
@@ -11,7 +13,6 @@ mod quota_blame;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -19,45 +20,26 @@ use hyper::Response;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue, ORIGIN, UPGRADE, WWW_AUTHENTICATE};
 
+use self::admitted::AdmittedRequest;
 use self::answer::{identify, refuse, whole};
 use self::authorization::{Decision, decide, limited, take_places};
 pub(super) use self::exchange::{Exchange, no_credential, no_login};
 use self::forward::forward;
 pub(super) use self::incoming::IncomingClient;
-use self::incoming::{about_peer, matters};
 use self::list::{from_list, is_kept, of_list};
 use super::answer_body::AnswerBody;
-use super::api_key::{self, Presented};
+use super::api_key;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::fields::Fields;
 use super::framing::Head;
-use super::gateway::{Gateway, GatewayRules, Upstream};
+use super::gateway::{Gateway, Upstream};
 use super::models::{self, ModelsQuery};
-use super::record::{CountedRefusal, RequestEnd, RequestId, Underway};
+use super::record::{RequestEnd, RequestId, Underway};
 use super::route::Local;
 use super::server::{ConnectionHandle, RequestBody};
-use super::translation::{BodyMemory, of_requests};
-use super::upload::{Upload, UploadLimits};
 use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
-
-/// The `Retry-After` for a limit of ours that is reached.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// A request that was let in, and the facts that decide on it.
-#[derive(Debug, Clone, Copy)]
-struct AdmittedRequest<'r> {
-    gateway: &'r Gateway,
-    rules: &'r GatewayRules,
-    entry: &'r IncomingClient,
-    connection: &'r ConnectionHandle,
-    /// The API key that it presents.
-    presented: Presented,
-    client: Option<&'r Arc<Client>>,
-    /// Whether hermesctl sent it.
-    is_own: bool,
-}
 
 /// Answers a request. Every path out of here writes one log line with the true outcome.
 pub(super) async fn handle(
@@ -159,12 +141,12 @@ async fn respond(
             whole(answer, underway, RequestEnd::Complete)
         }
         Ok(Decision::Models(upstream, path, wanted)) => {
-            goes_to(&mut underway, (upstream, path), &head);
+            by_model::goes_to(&mut underway, (upstream, path), &head);
             let reply = Box::pin(from_list(&request, &head, upstream, &wanted)).await;
             of_list(reply, underway)
         }
         Ok(Decision::Forward(upstream, path)) => {
-            goes_to(&mut underway, (upstream, path), &head);
+            by_model::goes_to(&mut underway, (upstream, path), &head);
             if !is_own && let Some(error) = limited(upstream, &head.method) {
                 return refuse(&error, underway, body.has_come());
             }
@@ -268,65 +250,6 @@ async fn show(
     page::response(pages.html(reader).await)
 }
 
-/// Records where a request goes.
-fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Head) {
-    if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
-        underway.routed(&upstream.label, label, counters);
-        underway.metered(head, || by_model::kind(upstream, path, head));
-    }
-}
-
-impl AdmittedRequest<'_> {
-    /// Whether its key, if it has one, allows this provider.
-    fn is_open(&self, upstream: &Upstream) -> bool {
-        let client = self.client;
-        client.is_none_or(|client| client.allows_provider(upstream.name.as_str()))
-    }
-
-    /// Records a refusal for the apps' owner.
-    fn turns_away(&self, error: &ProxyError, head: &Head, underway: &mut Underway) {
-        if self.is_own {
-            return;
-        }
-        let app = self
-            .client
-            .map_or(&*self.entry.from, |client| client.name());
-        let error = about_peer(error, self.entry);
-        let is_listed = guard::listed_origin(&head.headers, &self.rules.guard).is_some();
-        underway.refused(CountedRefusal {
-            kind: error.kind,
-            from: app.into(),
-            about: error.about.as_deref().map(Into::into),
-            matters: matters(head, error.kind, is_listed),
-        });
-    }
-
-    /// The memory account for bodies that are held whole.
-    fn memory(&self) -> BodyMemory {
-        BodyMemory {
-            total: self.rules.limits.replay_total,
-            used: self.gateway.replay_used.clone(),
-        }
-    }
-
-    /// Its body, if it has one.
-    fn upload(&self, body: RequestBody) -> Option<Upload> {
-        let limits = &self.rules.limits;
-        (!body.is_end_stream()).then(|| {
-            Upload::new(
-                body,
-                UploadLimits {
-                    size: limits.body,
-                    silence: self.rules.timeouts.body,
-                    replay: limits.replay_body,
-                    replay_total: of_requests(limits.replay_total).max(limits.replay_body),
-                    replay_used: self.gateway.replay_used.clone(),
-                },
-            )
-        })
-    }
-}
-
 /// Removes the mark of hermesctl's own requests; returns whether it was the right one.
 fn takes_mark(fields: &mut Fields, gateway: &Gateway) -> bool {
     let Some(mark) = fields.get(OWN_REQUEST) else {
@@ -335,11 +258,4 @@ fn takes_mark(fields: &mut Fields, gateway: &Gateway) -> bool {
     let is_own = gateway.own_mark().is_some_and(|own| own.is(mark));
     fields.remove(OWN_REQUEST);
     is_own
-}
-
-fn defect() -> ProxyError {
-    ProxyError::new(
-        ErrorKind::Internal,
-        "hermes-proxyd: a request could not be built",
-    )
 }

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::cache::FetchOutcome;
 use super::list::{FetchedList, LARGEST, has_more_than};
-use super::{PATH, no_list, too_slow};
+use super::query::PATH;
+use super::reply::{no_list, too_slow};
 use crate::proxy::aside::aside;
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::framing::Head;

@@ -12,13 +12,12 @@ use super::cache::{FetchOutcome, PendingList, pause};
 use super::fetch;
 use super::list::FetchedList;
 use super::query::PATH;
+use super::reply::FIRST;
 use crate::credentials::{Lease, NoCredential};
 use crate::proxy::error::ProxyError;
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::no_credential;
 
-/// How long a missing list is awaited. Open WebUI waits for ten seconds.
-pub(super) const FIRST: Duration = Duration::from_secs(8);
 /// A list that is much older than it should be goes out after this time, if no other one has come.
 const RENEWED: Duration = Duration::from_millis(1500);
 /// How long hermesctl waits for unknown lists.

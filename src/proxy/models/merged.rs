@@ -10,7 +10,9 @@ use hyper::Response;
 use super::list::model_in;
 use super::lookup::{self, ListLookup};
 use super::merged_list::{ListPart, ListRules, MergedList};
-use super::{ModelsQuery, ModelsReply, PATH, json, unknown};
+use super::own_list;
+use super::query::{ModelsQuery, PATH};
+use super::reply::{ModelsReply, json, unknown};
 use crate::clients::Client;
 use crate::config::ByPath;
 use crate::proxy::error::ProxyError;
@@ -60,7 +62,7 @@ pub(in crate::proxy) async fn reply(
         if let Some(refused) = refused {
             return ModelsReply::Error(refused);
         }
-        return super::reply(home, wanted, rules.models_cache).await;
+        return own_list::reply(home, wanted, rules.models_cache).await;
     }
     let at = |one: &Arc<Upstream>| Arc::ptr_eq(one, home);
     let at = rules.upstreams.iter().position(at).unwrap_or_default();

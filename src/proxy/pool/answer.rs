@@ -10,16 +10,12 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::broke_off::BrokeOff;
 use super::http1::Incoming;
 use super::http2::StreamPermit;
-
-/// The answer's body was cut off; the reason is not used.
-#[derive(Debug, thiserror::Error)]
-#[error("the provider's answer broke off")]
-pub(in crate::proxy) struct BrokeOff;
+use super::upload_task::UploadTask;
 
 /// The body of a provider's answer. Dropping it early cancels the request.
 #[derive(Debug)]
@@ -51,22 +47,6 @@ enum UpstreamBodyKind {
         has_all: bool,
         held: Option<(StreamPermit, Option<UploadTask>)>,
     },
-}
-
-/// The rest of an upload that continues next to its answer; it stops when this is dropped.
-#[derive(Debug)]
-pub(super) struct UploadTask(AbortHandle);
-
-impl UploadTask {
-    pub(super) fn new(task: AbortHandle) -> Self {
-        Self(task)
-    }
-}
-
-impl Drop for UploadTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl UpstreamBody {

@@ -2,43 +2,34 @@
 //! socket without a task. Its state is checked when needed: whether it is alive when a request takes it, and whether a
 //! request was sent or answered when it fails.
 
+mod connection;
 mod incoming;
 mod sending;
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use hyper::{Method, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::TaskTracker;
 
+pub(super) use self::connection::{Http1Connection, Http1Owner};
 pub(super) use self::incoming::Incoming;
 use self::incoming::{AnswerSource, IncomingReading, SharedConnection};
 use self::sending::{SendEnd, Sending};
-use super::answer::{UploadTask, UpstreamBody};
-use super::failure::Http1Error as Error;
-use super::{Ask, HEAD, MOST_INTERIM, UpstreamCause, UpstreamFailure, UpstreamOrigin};
-use crate::proxy::connector::Transport;
+use super::answer::UpstreamBody;
+use super::ask::Ask;
+use super::failure::{Http1Error as Error, UpstreamCause, UpstreamFailure};
+use super::limits::{HEAD, MOST_INTERIM};
+use super::upload_task::UploadTask;
 use crate::proxy::framing::{AnswerHead, AnswerReader};
 use crate::proxy::upload::UploadBody;
-
-/// A connection. Dropping it closes it.
-#[derive(Debug)]
-pub(super) struct Http1Connection {
-    stream: Transport,
-    /// Whether it has answered before, or existed before the request, so that it may have been closed unnoticed.
-    is_kept: bool,
-    /// Counts the connection while it exists.
-    _open: Arc<()>,
-}
 
 /// The right to use a connection. Dropped unused, it returns to the pool.
 #[derive(Debug)]
 pub(super) struct Http1Checkout {
     connection: Option<Http1Connection>,
-    origin: Weak<UpstreamOrigin>,
+    origin: Weak<dyn Http1Owner>,
 }
 
 /// A request in flight, until the head of its answer arrives.
@@ -50,67 +41,15 @@ struct Http1Exchange {
     was_heard: bool,
 }
 
-impl Http1Connection {
-    /// A new connection, counted by a clone of `open`. `is_wanted`: a request is waiting for it.
-    pub(super) fn new(stream: Transport, open: &Arc<()>, is_wanted: bool) -> Self {
-        Self {
-            stream,
-            is_kept: !is_wanted,
-            _open: open.clone(),
-        }
-    }
-
-    /// Whether nothing unexpected has arrived, the connection's end included. TLS consumes its own records.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        self.has_nothing() && !self.stream.has_unread()
-    }
-
-    /// The same, including data that the runtime has not reported yet; that may be meant for TLS, like a new
-    /// connection's session tickets.
-    async fn is_quiet_at_once(&mut self) -> bool {
-        let mut has_nothing = self.has_nothing();
-        if has_nothing && self.stream.has_unread() {
-            tokio::task::yield_now().await;
-            has_nothing = self.has_nothing();
-        }
-        has_nothing && !self.stream.has_unread()
-    }
-
-    /// Whether nothing can be read, as far as the runtime knows.
-    fn has_nothing(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut byte = [0];
-        let mut byte = ReadBuf::new(&mut byte);
-        let read = Pin::new(&mut self.stream).poll_read(&mut cx, &mut byte);
-        read.is_pending()
-    }
-
-    pub(super) fn check_out(self, origin: &Arc<UpstreamOrigin>) -> Http1Checkout {
-        Http1Checkout {
-            connection: Some(self),
-            origin: Arc::downgrade(origin),
-        }
-    }
-}
-
-impl Http1Connection {
-    /// Closes the sending side.
-    fn part(&mut self) {
-        // TLS has a closing message, sent if it can be written at once.
-        let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_shutdown(&mut cx) {
-            tracing::trace!(%error, "a connection to a provider was gone before it was closed");
-        }
-    }
-}
-
-impl Drop for Http1Connection {
-    fn drop(&mut self) {
-        self.part();
-    }
-}
-
 impl Http1Checkout {
+    /// The right to use this connection, which goes back to its owner.
+    pub(super) fn new(connection: Http1Connection, origin: Weak<dyn Http1Owner>) -> Self {
+        Self {
+            connection: Some(connection),
+            origin,
+        }
+    }
+
     /// Notes that it was idle, perhaps after being dialled for a request that another connection served: it may have
     /// been closed unnoticed.
     pub(super) fn has_idled(&mut self) {
@@ -148,7 +87,7 @@ impl Http1Checkout {
             was_heard: false,
         };
         match poll_fn(|cx| exchange.poll(cx)).await {
-            Ok(head) => Ok(exchange.answered(head, std::mem::take(&mut self.origin), tasks)),
+            Ok(head) => Ok(exchange.answered(head, self.origin.clone(), tasks)),
             Err(cause) => Err(UpstreamFailure {
                 cause,
                 unsent: exchange.connection.stream.written() == before,
@@ -206,7 +145,7 @@ impl Http1Exchange {
     fn answered(
         self,
         head: AnswerHead,
-        origin: Weak<UpstreamOrigin>,
+        origin: Weak<dyn Http1Owner>,
         tasks: &TaskTracker,
     ) -> Response<UpstreamBody> {
         let Self {

@@ -3,12 +3,13 @@
 
 mod driver;
 mod life;
+mod permit;
 mod shared;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -23,13 +24,14 @@ use tokio_util::task::TaskTracker;
 
 use self::driver::Driver;
 use self::life::Lived;
+pub(super) use self::permit::StreamPermit;
 use self::shared::UNSETTLED;
 pub(super) use self::shared::{Http2Owner, Http2Shared};
-use super::answer::{UploadTask, UpstreamBody};
-use super::{
-    Ask, FRESH, HEAD, IDLE, MOST_INTERIM, SETTLED, SILENCE, UpstreamCause, UpstreamFailure,
-    UpstreamOrigin,
-};
+use super::answer::UpstreamBody;
+use super::ask::Ask;
+use super::failure::{UpstreamCause, UpstreamFailure};
+use super::limits::{FRESH, HEAD, IDLE, MOST_INTERIM, SETTLED, SILENCE};
+use super::upload_task::UploadTask;
 use crate::proxy::connector::{ConnectError, Transport};
 use crate::proxy::upload::UploadBody;
 
@@ -44,16 +46,6 @@ const SEND_BUFFER: usize = 256 * 1024;
 pub(super) struct Http2Connection {
     sender: SendRequest<Bytes>,
     shared: Arc<Http2Shared>,
-}
-
-/// One of the streams that the peer allows.
-#[derive(Debug)]
-pub(super) struct StreamPermit {
-    sender: Option<SendRequest<Bytes>>,
-    shared: Arc<Http2Shared>,
-    /// The connection has answered, or was there before the request: its end may have come meanwhile.
-    is_kept: bool,
-    origin: Weak<UpstreamOrigin>,
 }
 
 /// Sends a client's body.
@@ -178,7 +170,7 @@ impl Http2Connection {
     }
 
     /// Takes one of its streams; `None` if it accepts no more requests.
-    pub(super) fn permit(&mut self, origin: &Arc<UpstreamOrigin>) -> Option<StreamPermit> {
+    pub(super) fn permit(&mut self, origin: Weak<dyn Http2Owner>) -> Option<StreamPermit> {
         if self.is_over() {
             return None;
         }
@@ -187,7 +179,7 @@ impl Http2Connection {
             sender: Some(self.sender.clone()),
             shared: self.shared.clone(),
             is_kept: self.shared.life.has_answered(),
-            origin: Arc::downgrade(origin),
+            origin,
         })
     }
 }
@@ -197,22 +189,6 @@ impl Drop for Http2Connection {
         self.shared.left.store(true, Ordering::Relaxed);
         // h2 does not notice by itself that nothing more will be sent.
         self.shared.driver.wake();
-    }
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        if self.shared.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut idle_since = self
-                .shared
-                .idle_since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *idle_since = Instant::now();
-        }
-        if let Some(origin) = self.origin.upgrade() {
-            origin.settle();
-        }
     }
 }
 

@@ -1,20 +1,19 @@
 //! The state of an origin: free connections, waiting requests, and dials in progress.
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
-use super::{
-    Checkout, ConnectError, DIALS, Demand, DialedConnection, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS,
-    IDLE, KnownProtocol, PAUSE, ProtocolChoice, SILENCE, UpstreamOrigin, handshake, http1, http2,
-};
-
-/// How long a request relies on a dial that began before it.
-const AHEAD: Duration = Duration::from_secs(1);
+use super::super::connector::ConnectError;
+use super::checkout::Checkout;
+use super::demand::Demand;
+use super::http1::{Http1Checkout, Http1Connection, Http1Owner};
+use super::http2::{Http2Connection, Http2Owner};
+use super::limits::{DIALS, FRESH, HTTP1_KEPT, HTTP2_CONNECTIONS, IDLE, PAUSE, SILENCE};
+use super::version::ProtocolChoice;
 
 /// The purpose of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +28,32 @@ pub(super) enum DialPurpose {
     Beside,
 }
 
+/// The protocol that an origin is known to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnownProtocol {
+    Http1,
+    /// With the last known stream limit.
+    Http2(usize),
+}
+
+/// What the state has its origin do.
+pub(super) trait OriginHandle: Http1Owner + Http2Owner + 'static {
+    /// Starts a dial, which has been counted.
+    fn dial(self: &Arc<Self>, dial: DialPurpose);
+
+    /// Looks at the waiting requests at this time.
+    fn settle_at(self: &Arc<Self>, until: Instant);
+
+    /// Starts the task that closes connections idle for too long.
+    fn keep_swept(self: &Arc<Self>);
+}
+
 #[derive(Debug)]
 pub(super) struct OriginState {
     pub(super) speaks: Option<KnownProtocol>,
     pub(super) choice: ProtocolChoice,
     /// HTTP/2 connections that accept requests.
-    pub(super) http2: Vec<http2::Http2Connection>,
+    pub(super) http2: Vec<Http2Connection>,
     /// Idle HTTP/1.1 connections, the last used one at the end.
     pub(super) idle: Vec<Idle>,
     /// Counts HTTP/1.1 connections: each holds a clone.
@@ -49,7 +68,7 @@ pub(super) struct OriginState {
 
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) connection: http1::Http1Connection,
+    pub(super) connection: Http1Connection,
     pub(super) since: Instant,
 }
 
@@ -61,9 +80,9 @@ pub(super) struct Waiter {
 
 impl OriginState {
     /// Takes a free connection.
-    pub(super) fn take(
+    pub(super) fn take<O: OriginHandle>(
         &mut self,
-        origin: &Arc<UpstreamOrigin>,
+        origin: &Arc<O>,
         repeatable: bool,
     ) -> Option<Checkout> {
         let now = Instant::now();
@@ -93,7 +112,7 @@ impl OriginState {
     /// it has not processed, and these are sent again; over HTTP/1.1 it says nothing. So if HTTP/2 is available, a
     /// request that must not be sent twice uses HTTP/1.1 only without such a pause.
     fn idle_limit(&self, repeatable: bool) -> Duration {
-        let can_take = |one: &http2::Http2Connection| one.has_room() && one.is_trusted();
+        let can_take = |one: &Http2Connection| one.has_room() && one.is_trusted();
         if repeatable {
             IDLE
         } else if self.http2.iter().any(can_take) {
@@ -104,9 +123,9 @@ impl OriginState {
     }
 
     /// The last used HTTP/1.1 connection, if it was used within `limit`.
-    fn take_http1(
+    fn take_http1<O: OriginHandle>(
         &mut self,
-        origin: &Arc<UpstreamOrigin>,
+        origin: &Arc<O>,
         limit: Duration,
         now: Instant,
     ) -> Option<Checkout> {
@@ -114,15 +133,17 @@ impl OriginState {
         let is_fresh = |idle: &mut Idle| now.duration_since(idle.since) < limit;
         let idle = self.idle.pop_if(is_fresh)?;
         self.demand.uses(self.in_use(), now);
-        Some(Checkout::Http1(idle.connection.check_out(origin)))
+        let owner: Weak<O> = Arc::downgrade(origin);
+        Some(Checkout::Http1(Http1Checkout::new(idle.connection, owner)))
     }
 
-    fn take_http2(&mut self, origin: &Arc<UpstreamOrigin>, now: Instant) -> Option<Checkout> {
+    fn take_http2<O: OriginHandle>(&mut self, origin: &Arc<O>, now: Instant) -> Option<Checkout> {
         // The first connections are filled first, so that the last ones become idle.
         let mut at = 0;
         while let Some(connection) = self.http2.get_mut(at) {
             if connection.has_room() && connection.is_known_alive(now) {
-                match connection.permit(origin) {
+                let owner: Weak<O> = Arc::downgrade(origin);
+                match connection.permit(owner) {
                     Some(slot) => return Some(Checkout::Http2(slot)),
                     None => drop(self.http2.remove(at)),
                 }
@@ -134,7 +155,7 @@ impl OriginState {
     }
 
     /// Starts the dials that waiting requests need.
-    pub(super) fn provide(&mut self, origin: &Arc<UpstreamOrigin>) {
+    pub(super) fn provide<O: OriginHandle>(&mut self, origin: &Arc<O>) {
         let waiting = self.waiters.len();
         if waiting == 0 {
             return;
@@ -167,47 +188,30 @@ impl OriginState {
     }
 
     /// Opens a connection for the next request, unless one exists or is being opened.
-    pub(super) fn open_ahead(&mut self, origin: &Arc<UpstreamOrigin>) {
+    pub(super) fn open_ahead<O: OriginHandle>(&mut self, origin: &Arc<O>) {
         self.http2.retain_mut(|connection| !connection.is_over());
         if self.dials == 0 && self.http1_open() == 0 && self.http2.is_empty() {
             self.dial(origin, DialPurpose::Ahead);
         }
     }
 
-    fn dial(&mut self, origin: &Arc<UpstreamOrigin>, dial: DialPurpose) {
+    fn dial<O: OriginHandle>(&mut self, origin: &Arc<O>, dial: DialPurpose) {
         match dial {
             DialPurpose::Wanted | DialPurpose::Ahead => self.dials += 1,
             DialPurpose::Beside => self.choice.dials(),
             DialPurpose::Doubted => {}
         }
-        let connecting = connect(origin, dial);
-        let weak = Arc::downgrade(origin);
-        origin.spawn(async move {
-            let (dial, result) = if dial == DialPurpose::Ahead {
-                ahead(&weak, connecting).await
-            } else {
-                (dial, connecting.await)
-            };
-            if let Some(origin) = weak.upgrade() {
-                origin.arrived(dial, result);
-            }
-        });
+        origin.dial(dial);
     }
 
     /// Suspends dialling for a while.
-    pub(super) fn pause(&mut self, origin: &Arc<UpstreamOrigin>) {
+    pub(super) fn pause<O: OriginHandle>(&mut self, origin: &Arc<O>) {
         let until = Instant::now() + PAUSE;
         self.pause = Some(until);
-        let weak = Arc::downgrade(origin);
-        origin.spawn(async move {
-            sleep_until(until).await;
-            if let Some(origin) = weak.upgrade() {
-                origin.settle();
-            }
-        });
+        origin.settle_at(until);
     }
 
-    pub(super) fn keep(&mut self, connection: http1::Http1Connection) {
+    pub(super) fn keep(&mut self, connection: Http1Connection) {
         let since = Instant::now();
         // This connection still counts as in use.
         let in_use = self.in_use();
@@ -230,21 +234,20 @@ impl OriginState {
 
     /// How many requests are in flight, over both protocols.
     fn under_way(&self) -> usize {
-        let streams = self.http2.iter().map(http2::Http2Connection::streams);
+        let streams = self.http2.iter().map(Http2Connection::streams);
         self.in_use() + streams.sum::<usize>()
     }
 
     /// Starts the task that closes connections idle for too long; it runs as long as there are any.
-    pub(super) fn sweep_later(&mut self, origin: &Arc<UpstreamOrigin>) {
+    pub(super) fn sweep_later<O: OriginHandle>(&mut self, origin: &Arc<O>) {
         if std::mem::replace(&mut self.sweeping, true) {
             return;
         }
-        let weak = Arc::downgrade(origin);
-        origin.spawn(sweep(weak));
+        origin.keep_swept();
     }
 
     /// Closes connections idle for too long; returns when to check again, if any remain.
-    fn sweep(&mut self) -> Option<Instant> {
+    pub(super) fn sweep(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.idle
             .retain_mut(|idle| now < idle.since + IDLE && idle.connection.is_quiet());
@@ -262,45 +265,5 @@ impl OriginState {
         let next = idle.chain(http2).min();
         self.sweeping = next.is_some();
         next
-    }
-}
-
-/// Dials and completes the handshake.
-fn connect(
-    origin: &Arc<UpstreamOrigin>,
-    dial: DialPurpose,
-) -> impl Future<Output = Result<DialedConnection, ConnectError>> + Send + use<> {
-    let (connector, target) = (origin.connector.clone(), origin.target.clone());
-    let (drivers, weak) = (origin.drivers.clone(), Arc::downgrade(origin));
-    async move {
-        if dial == DialPurpose::Beside {
-            let stream = connector.connect_by_http1(&target).await?;
-            return Ok(DialedConnection::Http1(stream));
-        }
-        let (stream, http2) = connector.connect(&target).await?;
-        handshake(stream, http2, weak, &drivers).await
-    }
-}
-
-/// A dial ahead of need; requests rely on it only for a moment.
-async fn ahead(
-    origin: &Weak<UpstreamOrigin>,
-    connecting: impl Future<Output = Result<DialedConnection, ConnectError>>,
-) -> (DialPurpose, Result<DialedConnection, ConnectError>) {
-    let mut connecting = pin!(connecting);
-    if let Ok(result) = timeout(AHEAD, &mut connecting).await {
-        return (DialPurpose::Ahead, result);
-    }
-    if let Some(origin) = origin.upgrade() {
-        origin.doubts();
-    }
-    (DialPurpose::Doubted, connecting.await)
-}
-
-async fn sweep(origin: Weak<UpstreamOrigin>) {
-    loop {
-        let next = origin.upgrade().and_then(|origin| origin.state().sweep());
-        let Some(next) = next else { return };
-        sleep_until(next).await;
     }
 }

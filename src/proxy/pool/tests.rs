@@ -11,6 +11,7 @@ use super::*;
 use crate::config::{BodyKind, UserAgent};
 use crate::proxy::fields::Fields;
 use crate::proxy::headers::{Onward, Passing};
+use crate::proxy::upload::UploadBody;
 
 /// A request causes a dial and is abandoned; the connection then waits for the next request. Bytes that the server
 /// sends on it in the meantime, as proxies do without a request, are not an answer to that request.

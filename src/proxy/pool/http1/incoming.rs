@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
-use super::super::answer::{BrokeOff, UploadTask};
-use super::super::{TURN, UpstreamOrigin};
-use super::Http1Connection;
+use super::super::broke_off::BrokeOff;
+use super::super::limits::TURN;
+use super::super::upload_task::UploadTask;
+use super::connection::{Http1Connection, Http1Owner};
 use crate::proxy::buffers;
 use crate::proxy::connector::Transport;
 use crate::proxy::framing::{AnswerReader, BodyPiece};
@@ -24,7 +25,7 @@ pub(in crate::proxy::pool) struct Incoming {
     reading: IncomingReading,
     /// Whether the connection may serve another request.
     persists: bool,
-    origin: Weak<UpstreamOrigin>,
+    origin: Weak<dyn Http1Owner>,
 }
 
 /// The source of an answer.
@@ -135,7 +136,7 @@ impl Incoming {
         line: AnswerSource,
         reading: IncomingReading,
         persists: bool,
-        origin: Weak<UpstreamOrigin>,
+        origin: Weak<dyn Http1Owner>,
     ) -> Self {
         let mut incoming = Self {
             line: Some(line),

@@ -8,7 +8,7 @@ use hyper::body::Body;
 use hyper::header::CONTENT_LENGTH;
 use tokio::io::AsyncWrite;
 
-use super::super::Ask;
+use super::super::ask::Ask;
 use crate::provider::BaseUrl;
 use crate::proxy::connector::Transport;
 use crate::proxy::fields::{Fields, text};
