@@ -68,10 +68,8 @@ pub fn owner(key: &str) -> Option<ProviderName> {
 
 /// The name of the provider whose login has this key, in any store.
 pub fn named(key: &str) -> Option<ProviderName> {
-    let layouts = [nous::LAYOUT, xai::LAYOUT, codex::LAYOUT];
-    let mut built_in = BUILT_IN.iter().zip(layouts);
-    let built_in = built_in.find(|(_, layout)| layout.key() == key);
-    match built_in {
+    let mut built_in = BUILT_IN.iter();
+    match built_in.find(|(_, layout)| layout.key() == key) {
         Some((built_in, _)) => ProviderName::new(built_in.name),
         None => owner(key),
     }
@@ -86,25 +84,34 @@ pub struct BuiltIn {
     pub display_name: &'static str,
 }
 
-/// Every built-in provider with a login.
-const BUILT_IN: [BuiltIn; 3] = [
-    BuiltIn {
-        name: "nous",
-        display_name: nous::DISPLAY_NAME,
-    },
-    BuiltIn {
-        name: "xai",
-        display_name: xai::DISPLAY_NAME,
-    },
-    BuiltIn {
-        name: "openai-codex",
-        display_name: codex::DISPLAY_NAME,
-    },
+/// Every built-in provider with a login, and the form of that.
+const BUILT_IN: [(BuiltIn, &dyn Layout); 3] = [
+    (
+        BuiltIn {
+            name: "nous",
+            display_name: nous::DISPLAY_NAME,
+        },
+        nous::LAYOUT,
+    ),
+    (
+        BuiltIn {
+            name: "xai",
+            display_name: xai::DISPLAY_NAME,
+        },
+        xai::LAYOUT,
+    ),
+    (
+        BuiltIn {
+            name: "openai-codex",
+            display_name: codex::DISPLAY_NAME,
+        },
+        codex::LAYOUT,
+    ),
 ];
 
 /// Every built-in provider with a login.
 pub fn built_in() -> impl Iterator<Item = BuiltIn> {
-    BUILT_IN.into_iter()
+    BUILT_IN.iter().map(|(built_in, _)| *built_in)
 }
 
 /// What of the variables that these kinds of providers honour can't be used, each as a sentence.

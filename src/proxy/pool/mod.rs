@@ -3,10 +3,10 @@
 //! # Design
 //!
 //! A [`ConnectionPool`] holds connections of one age by [`UpstreamOrigin`] (scheme, host and port). A request asks its
-//! origin for a [`Checkout`](checkout::Checkout): an HTTP/1.1 connection of its own,
-//! or one stream of an HTTP/2 connection. A free one is
-//! handed out at once; otherwise the request queues, and whatever becomes free goes to the head of the queue. A request
-//! is bound to a connection only with its checkout, so a connection that ends fails none of the waiting requests.
+//! origin for a [`Checkout`](checkout::Checkout): an HTTP/1.1 connection of its own, or one stream of an HTTP/2
+//! connection. A free one is handed out at once; otherwise the request queues, and whatever becomes free goes to the head
+//! of the queue. A request is bound to a connection only with its checkout, so a connection that ends fails none of the
+//! waiting requests.
 //!
 //! **HTTP/2.** A connection (`http2`) carries as many streams as the peer's `SETTINGS_MAX_CONCURRENT_STREAMS` allows,
 //! and one until its settings have arrived. When all streams are taken and requests wait, another connection is opened.
@@ -27,11 +27,10 @@
 //! HTTP/2 gets as many dials as the waiting requests need by the last known limit, HTTP/1.1 one per request. A failed
 //! dial fails all requests that waited for it, unless living connections will have capacity again.
 //!
-//! **Liveness.** An HTTP/2 connection that was silent for [`limits::SILENCE`] receives a PING before a request is
-//! sent on it.
-//! Without an answer within [`limits::SUSPICION`] it is suspect and another connection is opened; the first of the two that
-//! works is used. HTTP/1.1 has no PING, so a request that must not be sent twice takes no connection that was idle for
-//! [`FRESH`](limits::FRESH).
+//! **Liveness.** An HTTP/2 connection that was silent for [`limits::SILENCE`] receives a PING before a request is sent on
+//! it. Without an answer within [`limits::SUSPICION`] it is suspect and another connection is opened; the first of the two
+//! that works is used. HTTP/1.1 has no PING, so a request that must not be sent twice takes no connection that was idle
+//! for [`limits::FRESH`].
 //!
 //! **Resending.** A [`UpstreamFailure`] says whether a byte of the request can have been sent;
 //! [`super::upstream`] decides what follows.
