@@ -64,7 +64,7 @@ pub(super) struct Texts<T>(
 
 /// Lines such as the first, each of which the function understands.
 pub(super) struct NamedTexts(
-    pub(super) (&'static str, &'static str),
+    pub(super) &'static str,
     pub(super) fn(&str, &str) -> Result<String, Wrong>,
 );
 

@@ -204,16 +204,14 @@ impl<'a> TableReader<'a> {
         Some(items.iter().enumerate().filter_map(item).collect())
     }
 
-    /// Strings by names that the user gives, both of which `convert` understands; `None` when the key is absent.
+    /// Strings by names that the user gives, such as the example, both of which `convert` understands; `None` when the key is absent.
     pub(super) fn named_texts<T>(
         &self,
         key: &'static str,
-        example: (&str, &str),
+        example: &str,
         convert: impl Fn(&str, &str) -> Result<T, Wrong>,
     ) -> Option<Vec<(String, T)>> {
-        let (name, text) = example;
-        let example = format!("{name:?} = {text:?}");
-        let (place, value) = self.value(key, Takes::NamedTexts(example.clone()))?;
+        let (place, value) = self.value(key, Takes::NamedTexts(example.to_owned()))?;
         let expected = format!("lines such as {example} under [{key}]");
         let Some(table) = value.as_table() else {
             self.report.wrong_type(&place, &expected, value);

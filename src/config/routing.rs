@@ -43,7 +43,7 @@ table! {
         pub default_model: Option<String> = Optional(Text("grok-4", model_name)), or None, on reload;
         /// Other names for models, for apps with a fixed list: each line under `[aliases]` is such as
         /// "gpt-5-mini" = "xai/grok-4".
-        pub aliases: BTreeMap<String, String> = NamedTexts(("gpt-5-mini", "grok-4"), alias),
+        pub aliases: BTreeMap<String, String> = NamedTexts("\"gpt-5-mini\" = \"grok-4\"", alias),
             or BTreeMap::new(), on reload;
     }
 }

@@ -157,6 +157,15 @@ pub struct CredentialHandle {
     pub(super) terms: Arc<Revision>,
 }
 
+/// Tells a credential from those before and after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialStamp {
+    /// Which of the provider's logins it is of: its place among them.
+    pub login: usize,
+    /// How many of that login's were handed out before it.
+    pub generation: u64,
+}
+
 /// A credential that was valid when it was handed out, with its generation.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -241,9 +250,12 @@ impl Lease {
         &self.credential
     }
 
-    /// Which of the provider's logins it is of, and which of its credentials: their place and count.
-    pub fn stamp(&self) -> (usize, u64) {
-        (self.place, self.snapshot.generation)
+    /// Which of the provider's logins it is of, and which of its credentials.
+    pub fn stamp(&self) -> CredentialStamp {
+        CredentialStamp {
+            login: self.place,
+            generation: self.snapshot.generation,
+        }
     }
 
     /// The provider took this credential: it did what was asked.

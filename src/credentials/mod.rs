@@ -52,7 +52,9 @@ mod timing;
 mod unreadable;
 mod write;
 
-pub use self::handle::{CredentialHandle, Lease, NoCredential, NotReplaced, Replay};
+pub use self::handle::{
+    CredentialHandle, CredentialStamp, Lease, NoCredential, NotReplaced, Replay,
+};
 pub use self::keeper::Keeper;
 pub use self::keeper_settings::{Initiative, KeeperSettings};
 pub use self::leftover::remove_leftover;

@@ -71,6 +71,31 @@ pub struct Upstream {
     pub doubted: AtomicBool,
 }
 
+/// One path of a provider.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UpstreamPath<'u> {
+    pub(super) upstream: &'u Arc<Upstream>,
+    /// Its place among the provider's paths.
+    pub(super) index: usize,
+}
+
+impl<'u> UpstreamPath<'u> {
+    /// As the configuration allows it; `None` where the provider has no such path.
+    pub(super) fn allowed(self) -> Option<&'u AllowedPath> {
+        self.upstream.paths.get(self.index)
+    }
+
+    /// How its bodies differ from OpenAI's, if they do.
+    pub(super) fn dialect(self) -> Option<Dialect> {
+        self.upstream.dialect(self.index)
+    }
+
+    /// What it is served in terms of, if it is not the provider's own.
+    pub(super) fn bridge(self) -> Option<PathBridge> {
+        self.upstream.bridge(self.index)
+    }
+}
+
 impl Upstream {
     /// How the bodies of this path differ from OpenAI's, if they do.
     pub(super) fn dialect(&self, path: usize) -> Option<Dialect> {

@@ -116,7 +116,7 @@ pub fn admit<'h>(
             return Ok(preflight(Some(origin)));
         }
     }
-    host(headers, arrival, (rules, forwarded))?;
+    host(headers, arrival, rules, forwarded)?;
     let (origin, is_link) = match origin(headers, rules)? {
         RequestingPage::Listed(origin) => (Some(origin), false),
         RequestingPage::Link if *method == Method::GET => (None, true),
@@ -286,7 +286,8 @@ fn one_host(headers: &Fields) -> Result<&str, ProxyError> {
 fn host(
     headers: &Fields,
     arrival: &RequestContext,
-    (rules, forwarded): (&Guard, Option<&str>),
+    rules: &Guard,
+    forwarded: Option<&str>,
 ) -> Result<(), ProxyError> {
     let name = one_host(headers)?;
     // A web page has no key, so with one any name will do.

@@ -16,14 +16,28 @@ use super::route::Local;
 use crate::clients::Client;
 use crate::metrics::MetricsFormat;
 
+/// What a local answer depends on.
+#[derive(Debug)]
+pub(super) struct LocalRequest<'r> {
+    pub(super) gateway: &'r Gateway,
+    pub(super) rules: &'r GatewayRules,
+    /// The provider that it is about.
+    pub(super) upstream: Option<&'r Upstream>,
+    /// Whose key it has, if any.
+    pub(super) client: Option<&'r Client>,
+    /// Whether it lacks the key that is needed.
+    pub(super) is_stranger: bool,
+}
+
 /// Answers a local path. A stranger without a key gets one word.
-pub(super) fn answer(
-    local: Local,
-    fields: &Fields,
-    (gateway, rules): (&Gateway, &GatewayRules),
-    (upstream, client): (Option<&Upstream>, Option<&Client>),
-    is_stranger: bool,
-) -> Response<Bytes> {
+pub(super) fn answer(local: Local, fields: &Fields, request: &LocalRequest<'_>) -> Response<Bytes> {
+    let LocalRequest {
+        gateway,
+        rules,
+        upstream,
+        client,
+        is_stranger,
+    } = *request;
     let judgement = || {
         let alone = client.is_some_and(Client::is_limited);
         let judged = upstream.and_then(|upstream| gateway.judge(upstream.name.as_str(), alone));

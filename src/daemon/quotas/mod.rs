@@ -68,7 +68,7 @@ async fn ask(report: &ProviderReport, asked: &mut AskedByLogin, clock: &dyn Cloc
         leases.extend(upstream.credentials.lease().await.ok());
     }
     for lease in leases {
-        let login = lease.stamp().0;
+        let login = lease.stamp().login;
         let key = (upstream.name.clone(), login);
         let is_due = asked
             .get(&key)

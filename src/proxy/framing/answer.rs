@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode, Version};
 use super::super::fields::FieldPlace;
 use super::body::BodyReader;
 use super::buffer::{make_room, take_free};
-use super::head::{self, ConnectionOptions, MOST_EMPTY_LINES};
+use super::head::{self, ConnectionOptions, FieldLine, MOST_EMPTY_LINES};
 use super::lines::{self, LineProgress};
 use super::message::{BodyPiece, Length, MOST_FIELDS};
 use super::reuse;
@@ -228,7 +228,8 @@ impl AnswerHeadProgress {
         if self.fields.len() >= MOST_FIELDS {
             return Err(Violation::ManyFields);
         }
-        let (name, value, value_at) = head::name_and_value(text)?;
+        let read = head::field_line(text)?;
+        let FieldLine { name, value, .. } = read;
         let flaw = match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.hear_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.hear_encoding(value),
@@ -244,8 +245,7 @@ impl AnswerHeadProgress {
         if self.fields.capacity() == 0 {
             self.fields = reuse::places();
         }
-        self.fields
-            .push(head::place(self.at, (name, value, value_at))?);
+        self.fields.push(head::place(self.at, &read)?);
         Ok(())
     }
 

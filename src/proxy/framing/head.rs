@@ -188,7 +188,8 @@ impl RequestHeadProgress {
         if self.count > MOST_FIELDS {
             return Err(Violation::ManyFields);
         }
-        let (name, value, value_at) = name_and_value(text)?;
+        let read = field_line(text)?;
+        let FieldLine { name, value, .. } = read;
         // Without an early exit, which would double the cost per byte.
         let marks = name
             .iter()
@@ -230,7 +231,7 @@ impl RequestHeadProgress {
         if self.fields.capacity() == 0 {
             self.fields.reserve(USUAL);
         }
-        self.fields.push(place(self.at, (name, value, value_at))?);
+        self.fields.push(place(self.at, &read)?);
         Ok(())
     }
 
@@ -293,14 +294,22 @@ pub(super) fn read_fields(places: &[FieldPlace], bytes: &Bytes) -> Result<Header
     Ok(fields)
 }
 
-/// The ranges of the field in the line that begins there, as parsed by [`name_and_value`]. A head is never too large
-/// for them.
-pub(super) fn place(
-    line: usize,
-    (name, value, value_at): (&[u8], &[u8], usize),
-) -> Result<FieldPlace, Violation> {
-    let value_at = line + value_at;
-    let place = FieldPlace::new(line..line + name.len(), value_at..value_at + value.len());
+/// A field of a message, in the line that it was parsed from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FieldLine<'l> {
+    /// A token (RFC 9110 §5.1), in the case that it came in.
+    pub(super) name: &'l [u8],
+    /// Without the space around it.
+    pub(super) value: &'l [u8],
+    /// Where the value begins.
+    value_at: usize,
+}
+
+/// The ranges of the field in the line that begins there. A head is never too large for them.
+pub(super) fn place(line: usize, field: &FieldLine<'_>) -> Result<FieldPlace, Violation> {
+    let value_at = line + field.value_at;
+    let name_end = line + field.name.len();
+    let place = FieldPlace::new(line..name_end, value_at..value_at + field.value.len());
     place.ok_or(Violation::LargeHead)
 }
 
@@ -321,17 +330,17 @@ impl ConnectionOptions {
 
 /// Checks a trailer field. We ignore its value, but another program might not.
 pub(super) fn trailer(text: &[u8]) -> Result<(), Violation> {
-    let (name, _, _) = name_and_value(text)?;
-    meaning(name).map_or(Ok(()), |name| Err(Violation::Trailer(name)))
+    let field = field_line(text)?;
+    meaning(field.name).map_or(Ok(()), |name| Err(Violation::Trailer(name)))
 }
 
 /// Checks a trailer field that is dropped.
 pub(super) fn any_trailer(text: &[u8]) -> Result<(), Violation> {
-    name_and_value(text).map(|_| ())
+    field_line(text).map(|_| ())
 }
 
-/// A field's checked name, its value without surrounding space, and where the value begins.
-pub(super) fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Violation> {
+/// Parses a field.
+pub(super) fn field_line(text: &[u8]) -> Result<FieldLine<'_>, Violation> {
     if matches!(text.first(), Some(b' ' | b'\t')) {
         return Err(Violation::Folded);
     }
@@ -359,7 +368,11 @@ pub(super) fn name_and_value(text: &[u8]) -> Result<(&[u8], &[u8], usize), Viola
     }
     let trimmed = value.trim_ascii_start();
     let at = text.len() - trimmed.len();
-    Ok((name, trimmed.trim_ascii_end(), at))
+    Ok(FieldLine {
+        name,
+        value: trimmed.trim_ascii_end(),
+        value_at: at,
+    })
 }
 
 /// The meaningful name that this one is, or that some programs would take it for.

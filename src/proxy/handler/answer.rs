@@ -9,40 +9,40 @@ use super::super::answer_body::AnswerBody;
 use super::super::download::{Download, QuotaListener};
 use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::super::events::PassingEvents;
-use super::super::gateway::{GatewayRules, Upstream};
+use super::super::gateway::Upstream;
 use super::super::headers;
 use super::super::pool::UpstreamBody;
 use super::super::record::{RequestEnd, RequestId, Underway};
-use super::super::server::ConnectionHandle;
 use super::super::translation::{Crossed, Translated, WholeAnswer, is_encoded};
+use super::admitted::AdmittedRequest;
 use super::exchange::{Blocked, With};
 
 /// The provider's answer, its bytes untouched.
 pub(super) fn pass(
+    request: &AdmittedRequest<'_>,
+    upstream: &Upstream,
     answer: Response<UpstreamBody>,
     underway: Box<Underway>,
-    of: (&GatewayRules, &Upstream),
-    connection: &ConnectionHandle,
 ) -> Response<AnswerBody> {
-    passed(answer, underway, of, connection, None)
+    passed(request, upstream, answer, underway, None)
 }
 
 /// The provider's event stream on another wire.
 pub(super) fn pass_over(
+    request: &AdmittedRequest<'_>,
+    upstream: &Upstream,
     answer: Response<UpstreamBody>,
     underway: Box<Underway>,
-    of: (&GatewayRules, &Upstream),
-    connection: &ConnectionHandle,
     crossed: Box<Crossed>,
 ) -> Response<AnswerBody> {
-    passed(answer, underway, of, connection, Some(crossed))
+    passed(request, upstream, answer, underway, Some(crossed))
 }
 
 fn passed(
+    request: &AdmittedRequest<'_>,
+    upstream: &Upstream,
     answer: Response<UpstreamBody>,
     mut underway: Box<Underway>,
-    (rules, upstream): (&GatewayRules, &Upstream),
-    connection: &ConnectionHandle,
     crossed: Option<Box<Crossed>>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
@@ -76,8 +76,9 @@ fn passed(
         login: login.0,
         clock: upstream.client.clock(),
     });
-    let idle = rules.timeouts.idle;
-    let mut download = Download::new(body, underway, idle, events, connection.clone());
+    let idle = request.rules.timeouts.idle;
+    let connection = request.connection.clone();
+    let mut download = Download::new(body, underway, idle, events, connection);
     download.tells(listener.map(Box::new));
     download.over(crossed);
     download.kept_alive(upstream.keep_alive_comment);

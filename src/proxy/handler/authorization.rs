@@ -15,7 +15,7 @@ use super::super::api_key::Presented;
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::fields::Fields;
 use super::super::framing::Head;
-use super::super::gateway::{GatewayRules, Upstream};
+use super::super::gateway::{GatewayRules, Upstream, UpstreamPath};
 use super::super::models::ModelsQuery;
 use super::super::record::Underway;
 use super::super::route::{self, Local, Route, RouteChoice};
@@ -33,8 +33,8 @@ use crate::config::{AllowedPath, BodyKind};
 pub(super) enum Decision<'r> {
     Answer(Response<Bytes>),
     Local(Local, Option<&'r Arc<Upstream>>),
-    Forward(&'r Arc<Upstream>, usize),
-    Models(&'r Arc<Upstream>, usize, ModelsQuery),
+    Forward(UpstreamPath<'r>),
+    Models(UpstreamPath<'r>, ModelsQuery),
     /// Its model decides, which has to be read from the body; with its path as a provider lists it, and the provider
     /// of the address.
     ByModel(&'r AllowedPath, Option<usize>),
@@ -48,7 +48,7 @@ pub(super) fn decide<'r>(
     body: &RequestBody,
 ) -> Result<Decision<'r>, ProxyError> {
     let AdmittedRequest { rules, entry, .. } = *request;
-    let arrival = entry.arrival(rules.guard.peer_check, (presented, head))?;
+    let arrival = entry.arrival(rules.guard.peer_check, presented, head)?;
     let admitted = guard::admit(&head.method, &head.headers, &arrival, &rules.guard)?;
     if admitted.is_preflight {
         // Every client can name a listed page, so this does not protect the slot.
@@ -71,7 +71,7 @@ pub(super) fn decide<'r>(
         return Err(guard::foreign_page());
     }
     let choice = choice.map_err(|error| request.told_of_its_own(error, head, default))?;
-    let (provider, path, is_settled) = match choice {
+    let (provider, index, is_settled) = match choice {
         RouteChoice::Settled(Route::Local(local)) => {
             return Ok(Decision::Local(
                 local,
@@ -84,27 +84,32 @@ pub(super) fn decide<'r>(
             before,
         }) => {
             let upstream = upstreams.get(provider).ok_or_else(defect)?;
+            let to = UpstreamPath {
+                upstream,
+                index: path,
+            };
             not_our_own(head, rules)?;
             if !merges(rules, head) {
-                request.may_ask(upstream, path, head)?;
+                request.may_ask(to, head)?;
             }
             let id = route::model(head.uri.path(), before).ok_or_else(defect)?;
-            return Ok(Decision::Models(upstream, path, ModelsQuery::One(id)));
+            return Ok(Decision::Models(to, ModelsQuery::One(id)));
         }
         RouteChoice::Settled(Route::Forward { provider, path }) => (provider, path, true),
         RouteChoice::ByModel { provider, path } => (provider, path, false),
     };
     let upstream = upstreams.get(provider).ok_or_else(defect)?;
+    let to = UpstreamPath { upstream, index };
     // The list of all providers has the key's models, whatever the address's provider.
-    if is_settled && !request.lists_all(upstream, path, (head, body)) {
-        request.may_ask(upstream, path, head)?;
+    if is_settled && !request.lists_all(to, head, body) {
+        request.may_ask(to, head)?;
     }
     not_our_own(head, rules)?;
     cut_would_show(head, entry)?;
-    let allowed = upstream.paths.get(path).ok_or_else(defect)?;
+    let allowed = to.allowed().ok_or_else(defect)?;
     acceptable_body(head, body, rules, allowed.body)?;
     if is_settled {
-        return Ok(Decision::Forward(upstream, path));
+        return Ok(Decision::Forward(to));
     }
     Ok(Decision::ByModel(allowed, default))
 }
@@ -116,12 +121,8 @@ impl AdmittedRequest<'_> {
     }
 
     /// Whether a request may ask this provider for this path.
-    pub(super) fn may_ask(
-        &self,
-        upstream: &Upstream,
-        path: usize,
-        head: &Head,
-    ) -> Result<(), ProxyError> {
+    pub(super) fn may_ask(&self, to: UpstreamPath<'_>, head: &Head) -> Result<(), ProxyError> {
+        let upstream = to.upstream;
         has_key(upstream, self.presented)?;
         let Some(client) = self.client else {
             return Ok(());
@@ -129,7 +130,7 @@ impl AdmittedRequest<'_> {
         if !client.allows_provider(upstream.name.as_str()) {
             return Err(not_for(client, self.rules, head));
         }
-        has_path(client, upstream, path)
+        has_path(client, to)
     }
 
     /// Why a request goes nowhere, in words that tell an app nothing of providers that its key is not for: neither their
@@ -189,12 +190,9 @@ fn not_for(client: &Client, rules: &GatewayRules, head: &Head) -> ProxyError {
 }
 
 /// Whether an app's key is good for the path that it asks for.
-fn has_path(client: &Client, upstream: &Upstream, path: usize) -> Result<(), ProxyError> {
+fn has_path(client: &Client, to: UpstreamPath<'_>) -> Result<(), ProxyError> {
     let name = client.name();
-    let path = upstream
-        .paths
-        .get(path)
-        .map_or("", |allowed| allowed.path.as_str());
+    let path = to.allowed().map_or("", |allowed| allowed.path.as_str());
     if client.allows_path(path) {
         return Ok(());
     }

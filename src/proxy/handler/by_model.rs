@@ -1,8 +1,6 @@
 //! A request that is routed by its model: its body is read until that is known, and the rest passes
 //! as it comes.
 
-use std::sync::Arc;
-
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, Response};
 
@@ -11,14 +9,13 @@ use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::fields::{Fields, text};
 use super::super::framing::Head;
-use super::super::gateway::Upstream;
+use super::super::gateway::UpstreamPath;
 use super::super::headers;
 use super::super::model_field::{
     AmbiguousModel, Boundary, FormSearch, ModelSearch, RequestedModel, Scanner,
 };
 use super::super::record::Underway;
 use super::super::route::{self, Route, Serves};
-use super::super::server::RequestBody;
 use super::super::translation::{is_encoded, of_requests};
 use super::super::upload::{NotFound, Upload};
 use super::admitted::AdmittedRequest;
@@ -27,6 +24,7 @@ use super::authorization::{limited, may_use};
 use super::errors::{PAUSE, defect, unclear, why};
 use super::exchange::upload_error;
 use super::forward::forward;
+use super::request::{ForwardableRequest, IncomingRequest};
 use crate::config::AllowedPath;
 use crate::usage::EstimatedBody;
 
@@ -42,17 +40,19 @@ const COUNTS: &str = "/count_tokens";
 /// `default` the provider of the address.
 pub(super) async fn find_and_forward(
     request: AdmittedRequest<'_>,
-    (allowed, default): (&AllowedPath, Option<usize>),
-    (mut head, body): (Head, RequestBody),
+    allowed: &AllowedPath,
+    default: Option<usize>,
+    incoming: IncomingRequest,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
+    let IncomingRequest { mut head, body } = incoming;
     let rules = request.rules;
     let upload = request.upload(body);
     if let Some(upload) = &upload {
         underway.uploads(upload);
     }
     let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
-    let read = match read(&request, (allowed, &head), upload.as_ref()).await {
+    let read = match read(&request, allowed, &head, upload.as_ref()).await {
         Ok(read) => read,
         Err(error) => return refuse(&error, underway, is_over()),
     };
@@ -69,50 +69,55 @@ pub(super) async fn find_and_forward(
         },
     );
     let found = found.and_then(|route| match route {
-        Route::Forward { provider, path } => {
+        Route::Forward {
+            provider,
+            path: index,
+        } => {
             let upstream = rules.upstreams.get(provider).ok_or_else(defect)?;
-            request.may_ask(upstream, path, &head)?;
-            let final_path = upstream.paths.get(path).ok_or_else(defect)?;
+            let to = UpstreamPath { upstream, index };
+            request.may_ask(to, &head)?;
+            let final_path = to.allowed().ok_or_else(defect)?;
             if upload.is_some()
                 && read.is_other
                 && !headers::keeps_type(&head.headers, final_path.body)
             {
                 return Err(not_json_there(upstream.name.as_str(), &final_path.path));
             }
-            Ok((upstream, path))
+            Ok(to)
         }
         Route::Local(_) | Route::Model { .. } => Err(defect()),
     });
     let renamed = destination.as_ref().and_then(|to| to.model.as_deref());
     let found = found.and_then(|found| {
         let names = name.into_iter().chain(renamed);
-        limits(&request, (&head, upload.as_ref()), names).map(|()| found)
+        limits(&request, &head, upload.as_ref(), names).map(|()| found)
     });
-    let (upstream, path) = match found {
+    let to = match found {
         Ok(found) => found,
         Err(error) => {
             request.turns_away(&error, &head, &mut underway);
             return refuse(&error, underway, is_over());
         }
     };
-    goes_to(&mut underway, (upstream, path), &head);
+    goes_to(&mut underway, to, &head);
     if !request.is_own
-        && let Some(error) = limited(upstream, &head.method)
+        && let Some(error) = limited(to.upstream, &head.method)
     {
         return refuse(&error, underway, is_over());
     }
     let wanted = destination.and_then(|destination| destination.model.map(String::from));
     underway.asks_for(wanted.as_deref().or(name));
     if let (Some(upload), Some(model), Some(wanted)) = (&upload, &read.model, wanted) {
-        rename(&mut head, upload, (model, read.boundary.as_ref()), &wanted);
+        rename(&mut head, upload, model, read.boundary.as_ref(), &wanted);
     }
-    forward(&request, (upstream, path), (head, upload), underway).await
+    forward(&request, to, ForwardableRequest { head, upload }, underway).await
 }
 
 /// Whether an app's key is for the models that its request names. One that only looks is for none.
 fn limits<'n>(
     request: &AdmittedRequest<'_>,
-    (head, upload): (&Head, Option<&Upload>),
+    head: &Head,
+    upload: Option<&Upload>,
     names: impl Iterator<Item = &'n str> + Clone,
 ) -> Result<(), ProxyError> {
     if upload.is_none() && only_looks(&head.method) {
@@ -129,15 +134,16 @@ pub(super) fn only_looks(method: &Method) -> bool {
 /// Forwards a request whose provider is known, if its model is one of the key's.
 pub(super) async fn check_and_forward(
     request: AdmittedRequest<'_>,
-    (upstream, path): (&Arc<Upstream>, usize),
-    (head, upload): (Head, Option<Upload>),
+    to: UpstreamPath<'_>,
+    forwarded: ForwardableRequest,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
-    let is_over = || upload.as_ref().is_none_or(Upload::is_finished);
-    let Some(allowed) = upstream.paths.get(path) else {
+    let (head, upload) = (&forwarded.head, forwarded.upload.as_ref());
+    let is_over = || upload.is_none_or(Upload::is_finished);
+    let Some(allowed) = to.allowed() else {
         return refuse(&defect(), underway, is_over());
     };
-    let read = read(&request, (allowed, &head), upload.as_ref()).await;
+    let read = read(&request, allowed, head, upload).await;
     let checked = match read {
         Ok(read) => {
             let name = read.model.as_ref().and_then(RequestedModel::name);
@@ -151,10 +157,10 @@ pub(super) async fn check_and_forward(
         Err(error) => Err(error),
     };
     if let Err(error) = checked {
-        request.turns_away(&error, &head, &mut underway);
+        request.turns_away(&error, head, &mut underway);
         return refuse(&error, underway, is_over());
     }
-    forward(&request, (upstream, path), (head, upload), underway).await
+    forward(&request, to, forwarded, underway).await
 }
 
 fn is_about_its_model(kind: ErrorKind) -> bool {
@@ -165,14 +171,10 @@ fn is_about_its_model(kind: ErrorKind) -> bool {
 }
 
 /// Has the model of a body heard as it passes, where its provider does not depend on that.
-pub(super) fn hear(
-    underway: &Underway,
-    (upstream, path): (&Upstream, usize),
-    (head, upload): (&Head, &Upload),
-) {
+pub(super) fn hear(underway: &Underway, to: UpstreamPath<'_>, head: &Head, upload: &Upload) {
     let fields = &head.headers;
     let is_heard = underway.is_metered() && !is_encoded(fields.all(&CONTENT_ENCODING));
-    let Some(allowed) = upstream.paths.get(path).filter(|_| is_heard) else {
+    let Some(allowed) = to.allowed().filter(|_| is_heard) else {
         return;
     };
     let is_other = headers::keeps_type(fields, allowed.body) && !headers::says_json(fields);
@@ -184,17 +186,18 @@ pub(super) fn hear(
 }
 
 /// Records where a request goes.
-pub(super) fn goes_to(underway: &mut Underway, (upstream, path): (&Upstream, usize), head: &Head) {
+pub(super) fn goes_to(underway: &mut Underway, to: UpstreamPath<'_>, head: &Head) {
+    let (upstream, path) = (to.upstream, to.index);
     if let (Some(label), Some(counters)) = (upstream.labels.get(path), upstream.tallies.get(path)) {
         underway.routed(&upstream.label, label, counters);
-        underway.metered(head, || kind(upstream, path, head));
+        underway.metered(head, || kind(to, head));
     }
 }
 
 /// What the body is, as far as its length says how many tokens it takes.
-pub(super) fn kind(upstream: &Upstream, path: usize, head: &Head) -> EstimatedBody {
+pub(super) fn kind(to: UpstreamPath<'_>, head: &Head) -> EstimatedBody {
     let fields = &head.headers;
-    let allowed = upstream.paths.get(path);
+    let allowed = to.allowed();
     let keeps = allowed.is_some_and(|allowed| headers::keeps_type(fields, allowed.body));
     let only_counts = allowed.is_some_and(|allowed| allowed.path.ends_with(COUNTS));
     if only_counts || (keeps && !headers::says_json(fields)) {
@@ -219,7 +222,8 @@ struct BodyRead {
 /// Reads the body as far as that matters. A form names its model in a part of its own, and other bodies name none.
 async fn read(
     request: &AdmittedRequest<'_>,
-    (allowed, head): (&AllowedPath, &Head),
+    allowed: &AllowedPath,
+    head: &Head,
     upload: Option<&Upload>,
 ) -> Result<BodyRead, ProxyError> {
     let fields = &head.headers;
@@ -245,7 +249,7 @@ async fn read(
             Scanner::default()
         })
     };
-    read.model = Some(model(request, head, (upload, search)).await?);
+    read.model = Some(model(request, head, upload, search).await?);
     Ok(read)
 }
 
@@ -271,7 +275,8 @@ fn boundary(fields: &Fields) -> Option<Boundary> {
 fn rename(
     head: &mut Head,
     upload: &Upload,
-    (model, boundary): (&RequestedModel, Option<&Boundary>),
+    model: &RequestedModel,
+    boundary: Option<&Boundary>,
     wanted: &str,
 ) {
     if model.name() == Some(wanted) {
@@ -291,7 +296,8 @@ fn rename(
 async fn model(
     request: &AdmittedRequest<'_>,
     head: &Head,
-    (upload, search): (&Upload, ModelSearch),
+    upload: &Upload,
+    search: ModelSearch,
 ) -> Result<RequestedModel, ProxyError> {
     if is_encoded(head.headers.all(&CONTENT_ENCODING)) {
         let (why, unread) = why(is_limited(request));

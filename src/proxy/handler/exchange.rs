@@ -98,7 +98,7 @@ impl Exchange<'_> {
     /// is refused, with each of the others until one is accepted.
     pub(in crate::proxy) async fn run(&self) -> Result<Response<UpstreamBody>, ProxyError> {
         let (lease, answer) = self.attempts().await?;
-        self.login.store(lease.stamp().0, Ordering::Relaxed);
+        self.login.store(lease.stamp().login, Ordering::Relaxed);
         Ok(answer)
     }
 
@@ -374,7 +374,7 @@ impl Exchange<'_> {
             let heard = AnswerContext {
                 at: self.upstream.client.now(),
                 while_limited: limited.is_some(),
-                login: lease.stamp().0,
+                login: lease.stamp().login,
             };
             // With several logins each has limits of its own.
             let credentials = &self.upstream.credentials;
@@ -382,7 +382,7 @@ impl Exchange<'_> {
             self.upstream.adapter.hear(&reply, heard, &shared);
         }
         if self.upstream.adapter.quota_event().is_some() {
-            answer.extensions_mut().insert(With(lease.stamp().0));
+            answer.extensions_mut().insert(With(lease.stamp().login));
         }
         if answer.status().is_redirection() {
             headers::keep_own_location(answer.headers_mut(), &credential.base_url);

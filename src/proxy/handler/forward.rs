@@ -10,7 +10,7 @@ use super::super::answer_body::AnswerBody;
 use super::super::download::{shutting_down, too_slow_to_stay};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::framing::Head;
-use super::super::gateway::Upstream;
+use super::super::gateway::{Upstream, UpstreamPath};
 use super::super::headers;
 use super::super::record::Underway;
 use super::super::route;
@@ -21,22 +21,22 @@ use super::admitted::AdmittedRequest;
 use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
 use super::errors::defect;
 use super::exchange::{Exchange, With, no_login, upload_error};
+use super::request::ForwardableRequest;
 use crate::provider::Dialect;
 
 pub(super) async fn forward(
     request: &AdmittedRequest<'_>,
-    (upstream, path): (&Arc<Upstream>, usize),
-    (mut head, upload): (Head, Option<Upload>),
+    to: UpstreamPath<'_>,
+    forwarded: ForwardableRequest,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
-    let AdmittedRequest {
-        rules, connection, ..
-    } = *request;
-    if let Some(bridge) = upstream.bridge(path) {
-        let crossing = cross(request, (upstream, bridge), (head, upload), underway);
+    let (upstream, connection) = (to.upstream, request.connection);
+    if let Some(bridge) = to.bridge() {
+        let crossing = cross(request, upstream, bridge, forwarded, underway);
         return Box::pin(crossing).await;
     }
-    let Some(allowed) = upstream.paths.get(path) else {
+    let ForwardableRequest { mut head, upload } = forwarded;
+    let Some(allowed) = to.allowed() else {
         return refuse(&defect(), underway, upload.is_none());
     };
     if request.client.is_some_and(|client| client.counts_tokens()) {
@@ -44,7 +44,7 @@ pub(super) async fn forward(
         headers::ask_for_plain(&mut head.headers);
     }
     let mut turn = AnswerTreatment::AsItCame;
-    if let Some(dialect) = upstream.dialect(path) {
+    if let Some(dialect) = to.dialect() {
         let translating = translate(request, dialect, &mut head, upload.as_ref());
         match unless_cut(connection, Box::pin(translating)).await {
             Ok(turned) => turn = turned,
@@ -80,7 +80,7 @@ pub(super) async fn forward(
     }
     match answer {
         Ok(answer) if head.method != exchange.method => pass_head(answer, underway),
-        Ok(answer) => pass(answer, underway, (rules, upstream), connection),
+        Ok(answer) => pass(request, upstream, answer, underway),
         Err(error) => {
             let is_over = exchange.upload.as_ref().is_none_or(Upload::is_finished);
             refuse(&error, underway, is_over)
@@ -112,10 +112,12 @@ fn failed(failure: translation::TranslationFailure, upload: Option<&Upload>) -> 
 /// Serves a path in terms of another one: the request and its answer go over the bridge.
 async fn cross(
     request: &AdmittedRequest<'_>,
-    (upstream, bridge): (&Arc<Upstream>, PathBridge),
-    (mut head, upload): (Head, Option<Upload>),
+    upstream: &Arc<Upstream>,
+    bridge: PathBridge,
+    forwarded: ForwardableRequest,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
+    let ForwardableRequest { mut head, upload } = forwarded;
     let AdmittedRequest {
         rules, connection, ..
     } = *request;
@@ -160,7 +162,7 @@ async fn cross(
     if crossing.is_stream(&answer) {
         crossing.mark(&mut answer);
         let crossed = Box::new(crossing.stream(&memory));
-        return pass_over(answer, underway, (rules, upstream), connection, crossed);
+        return pass_over(request, upstream, answer, underway, crossed);
     }
     let reading = WholeReading {
         idle: rules.timeouts.idle,
@@ -171,7 +173,7 @@ async fn cross(
     let with = With::of(&answer);
     let whole = crossing.whole(answer, reading);
     match unless_cut(connection, Box::pin(whole)).await {
-        Ok(made) => pass_made(made, (&**upstream, with), underway),
+        Ok(made) => pass_made(made, upstream, with, underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
 }
@@ -207,7 +209,7 @@ async fn answer_turned(
         translation::name_events(&mut answer).await;
     }
     if !turn.reads_whole(&answer) {
-        return pass(answer, underway, (rules, upstream), connection);
+        return pass(request, upstream, answer, underway);
     }
     let reading = WholeReading {
         idle: rules.timeouts.idle,
@@ -218,7 +220,7 @@ async fn answer_turned(
     let with = With::of(&answer);
     let whole = translation::whole(turn, answer, reading);
     match unless_cut(connection, Box::pin(whole)).await {
-        Ok(made) => pass_made(made, (upstream, with), underway),
+        Ok(made) => pass_made(made, upstream, with, underway),
         Err(error) => refuse(&error, underway, is_over()),
     }
 }
@@ -226,7 +228,8 @@ async fn answer_turned(
 /// An answer that was made whole, after the adapter has read its quota usage.
 fn pass_made(
     made: WholeAnswer,
-    (upstream, with): (&Upstream, With),
+    upstream: &Upstream,
+    with: With,
     underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     if let Some(event) = &made.told {

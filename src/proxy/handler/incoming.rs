@@ -36,11 +36,12 @@ impl IncomingClient {
     pub(super) fn arrival(
         &self,
         peer_check: bool,
-        (presented, head): (Presented, &Head),
+        presented: Presented,
+        head: &Head,
     ) -> Result<RequestContext, ProxyError> {
         let has_key = presented == Presented::Valid;
         let peer = match self.ends {
-            Some(ends) if peer_check && !has_key => self.peer(ends)?,
+            Some((remote, local)) if peer_check && !has_key => self.peer(remote, local)?,
             _ => Peer::Ours,
         };
         Ok(RequestContext {
@@ -53,7 +54,7 @@ impl IncomingClient {
 
     /// Whose process the client is. The answer is kept; where there is none, the connection's next
     /// request asks again.
-    fn peer(&self, (remote, local): (SocketAddr, SocketAddr)) -> Result<Peer, ProxyError> {
+    fn peer(&self, remote: SocketAddr, local: SocketAddr) -> Result<Peer, ProxyError> {
         if let Some(peer) = self.peer.get() {
             return Ok(*peer);
         }

@@ -9,7 +9,8 @@ use super::super::answer_body::AnswerBody;
 use super::super::download::shutting_down;
 use super::super::error::ErrorKind;
 use super::super::framing::Head;
-use super::super::gateway::{GatewayRules, Upstream};
+use super::super::gateway::{GatewayRules, Upstream, UpstreamPath};
+use super::super::models::merged::MergedListRequest;
 use super::super::models::{self, ModelsQuery, merged};
 use super::super::record::{RequestEnd, Underway};
 use super::super::route::{self, Serves};
@@ -20,25 +21,20 @@ use super::errors::defect;
 use crate::clients::Client;
 
 /// Whether a request is for a list that everyone gets.
-pub(super) fn is_kept(rules: &GatewayRules, upstream: &Upstream, path: usize, head: &Head) -> bool {
+pub(super) fn is_kept(rules: &GatewayRules, to: UpstreamPath<'_>, head: &Head) -> bool {
     head.method != Method::POST
-        && models::is_list(upstream, path)
+        && models::is_list(to.upstream, to.index)
         && (!rules.models_cache.is_zero() || merges(rules, head))
-        && models::is_plain(head, upstream)
+        && models::is_plain(head, to.upstream)
 }
 
 impl AdmittedRequest<'_> {
     /// Whether a request for this provider's list gets that of all providers, from memory.
-    pub(super) fn lists_all(
-        &self,
-        upstream: &Upstream,
-        path: usize,
-        (head, body): (&Head, &RequestBody),
-    ) -> bool {
+    pub(super) fn lists_all(&self, to: UpstreamPath<'_>, head: &Head, body: &RequestBody) -> bool {
         self.rules.routing.is_some()
             && !self.is_own
             && merges(self.rules, head)
-            && is_kept(self.rules, upstream, path, head)
+            && is_kept(self.rules, to, head)
             && body.is_end_stream()
     }
 }
@@ -58,13 +54,18 @@ pub(super) async fn from_list(
     let (rules, gateway) = (request.rules, request.gateway);
     let reply = async {
         if merges(rules, head) {
-            let own = (rules, &gateway.merged);
             let list = upstream
                 .paths
                 .iter()
                 .position(|allowed| allowed.path == models::PATH);
-            let refused = list.and_then(|list| request.may_ask(upstream, list, head).err());
-            merged::reply(own, (upstream, refused), request.client, wanted).await
+            let list = list.map(|index| UpstreamPath { upstream, index });
+            let asked = MergedListRequest {
+                home: upstream,
+                refused: list.and_then(|list| request.may_ask(list, head).err()),
+                client: request.client,
+                wanted,
+            };
+            merged::reply(rules, &gateway.merged, asked).await
         } else {
             models::reply(upstream, wanted, rules.models_cache).await
         }
@@ -76,7 +77,7 @@ pub(super) async fn from_list(
     };
     match request.client.filter(|client| client.is_for_models()) {
         Some(client) if !request.is_own => {
-            let allows = |name: &str| allows(client, request.rules, (head, name));
+            let allows = |name: &str| allows(client, request.rules, head, name);
             models::only(reply, wanted, allows)
         }
         Some(_) | None => reply,
@@ -84,7 +85,7 @@ pub(super) async fn from_list(
 }
 
 /// Whether an app's key is for the model of this name, or for the one that a route puts in its place.
-fn allows(client: &Client, rules: &GatewayRules, (head, name): (&Head, &str)) -> bool {
+fn allows(client: &Client, rules: &GatewayRules, head: &Head, name: &str) -> bool {
     let routing = rules.routing.as_ref();
     let is_routed = !route::names_provider(head.uri.path(), &rules.upstreams);
     let renamed = routing.filter(|_| is_routed).and_then(|routing| {

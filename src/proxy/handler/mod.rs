@@ -10,6 +10,7 @@ mod forward;
 mod incoming;
 mod list;
 mod quota_blame;
+mod request;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,16 +28,19 @@ pub(super) use self::exchange::{Exchange, no_credential, no_login};
 use self::forward::forward;
 pub(super) use self::incoming::IncomingClient;
 use self::list::{from_list, is_kept, of_list};
+use self::request::ForwardableRequest;
+pub(super) use self::request::IncomingRequest;
 use super::answer_body::AnswerBody;
 use super::api_key;
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::fields::Fields;
 use super::framing::Head;
 use super::gateway::{Gateway, Upstream};
+use super::local::LocalRequest;
 use super::models::{self, ModelsQuery};
 use super::record::{RequestEnd, RequestId, Underway};
 use super::route::Local;
-use super::server::{ConnectionHandle, RequestBody};
+use super::server::ConnectionHandle;
 use super::{guard, headers, local, page, route};
 use crate::OWN_REQUEST;
 use crate::clients::Client;
@@ -46,10 +50,10 @@ pub(super) async fn handle(
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
     connection: ConnectionHandle,
-    request: (Head, RequestBody),
+    request: IncomingRequest,
 ) -> Response<AnswerBody> {
     let id = RequestId::draw();
-    let (head, _) = &request;
+    let head = &request.head;
     let fields = &head.headers;
     // A listed page may read every answer, including a refusal.
     let origin = fields.has(ORIGIN).then(|| gateway.rules());
@@ -60,8 +64,8 @@ pub(super) async fn handle(
     // Another protocol is never offered (RFC 9110 §7.8). Bytes that follow may belong to it.
     let is_last = fields.has(UPGRADE);
     let format = route::error_format(head.uri.path());
-    let answer = respond(gateway, entry, (connection, id), request);
-    let mut answer = unharmed((id, format), answer).await;
+    let answer = respond(gateway, entry, connection, id, request);
+    let mut answer = unharmed(id, format, answer).await;
     if let Some(origin) = origin {
         headers::allow_origin(answer.headers_mut(), &origin);
     }
@@ -74,7 +78,8 @@ pub(super) async fn handle(
 
 /// A panic in one request costs only that request: it gets a 500.
 pub(super) fn unharmed(
-    (id, format): (RequestId, ErrorFormat),
+    id: RequestId,
+    format: ErrorFormat,
     answer: impl Future<Output = Response<AnswerBody>>,
 ) -> impl Future<Output = Response<AnswerBody>> {
     // What the request held is dropped, and nothing else has seen it in between. An `async fn` would store the answer's
@@ -100,9 +105,11 @@ pub(super) fn unharmed(
 async fn respond(
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
-    (connection, id): (ConnectionHandle, RequestId),
-    (mut head, body): (Head, RequestBody),
+    connection: ConnectionHandle,
+    id: RequestId,
+    request: IncomingRequest,
 ) -> Response<AnswerBody> {
+    let IncomingRequest { mut head, body } = request;
     let rules = gateway.rules();
     let mut underway = Underway::new(gateway.ledger(), id, head.method.clone(), head.uri.clone());
     let is_own = takes_mark(&mut head.headers, &gateway);
@@ -125,7 +132,7 @@ async fn respond(
     let decision = decide(&request, presented, &head, &body).and_then(|decision| {
         let goes_on = matches!(
             decision,
-            Decision::Forward(..) | Decision::Models(..) | Decision::ByModel(..)
+            Decision::Forward(_) | Decision::Models(..) | Decision::ByModel(..)
         );
         if goes_on {
             take_places(&request, &mut underway)?;
@@ -133,25 +140,26 @@ async fn respond(
         Ok(decision)
     });
     match decision {
-        Err(error) => turned_away(&request, &error, (&head, body.has_come()), underway),
+        Err(error) => turned_away(&request, &error, &head, body.has_come(), underway),
         Ok(Decision::Answer(response)) => whole(response, underway, RequestEnd::Complete),
         Ok(Decision::Local(path, upstream)) => {
             underway.is_probe(request.is_stranger());
-            let answer = answer_here(&request, &head.headers, (path, upstream)).await;
+            let answer = answer_here(&request, &head.headers, path, upstream).await;
             whole(answer, underway, RequestEnd::Complete)
         }
-        Ok(Decision::Models(upstream, path, wanted)) => {
-            by_model::goes_to(&mut underway, (upstream, path), &head);
-            let reply = Box::pin(from_list(&request, &head, upstream, &wanted)).await;
+        Ok(Decision::Models(to, wanted)) => {
+            by_model::goes_to(&mut underway, to, &head);
+            let reply = Box::pin(from_list(&request, &head, to.upstream, &wanted)).await;
             of_list(reply, underway)
         }
-        Ok(Decision::Forward(upstream, path)) => {
-            by_model::goes_to(&mut underway, (upstream, path), &head);
-            if !is_own && let Some(error) = limited(upstream, &head.method) {
+        Ok(Decision::Forward(to)) => {
+            by_model::goes_to(&mut underway, to, &head);
+            if !is_own && let Some(error) = limited(to.upstream, &head.method) {
                 return refuse(&error, underway, body.has_come());
             }
-            if !is_own && is_kept(&rules, upstream, path, &head) && body.is_end_stream() {
-                let reply = Box::pin(from_list(&request, &head, upstream, &ModelsQuery::All)).await;
+            if !is_own && is_kept(&rules, to, &head) && body.is_end_stream() {
+                let reply =
+                    Box::pin(from_list(&request, &head, to.upstream, &ModelsQuery::All)).await;
                 if !matches!(reply, models::ModelsReply::Forward) {
                     return of_list(reply, underway);
                 }
@@ -164,20 +172,20 @@ async fn respond(
             if client.as_ref().is_some_and(is_limited)
                 && (upload.is_some() || !by_model::only_looks(&head.method))
             {
-                let (parts, to) = ((head, upload), (upstream, path));
+                let forwarded = ForwardableRequest { head, upload };
                 // Boxed because it is rare: every request's future would grow by it.
-                let answer = by_model::check_and_forward(request, to, parts, underway);
+                let answer = by_model::check_and_forward(request, to, forwarded, underway);
                 return Box::pin(answer).await;
             }
             if let Some(upload) = &upload {
-                by_model::hear(&underway, (upstream, path), (&head, upload));
+                by_model::hear(&underway, to, &head, upload);
             }
-            forward(&request, (upstream, path), (head, upload), underway).await
+            forward(&request, to, ForwardableRequest { head, upload }, underway).await
         }
         Ok(Decision::ByModel(allowed, default)) => {
-            let parts = (head, body);
+            let incoming = IncomingRequest { head, body };
             // Boxed because it is rare: every request's future would grow by it.
-            let answer = by_model::find_and_forward(request, (allowed, default), parts, underway);
+            let answer = by_model::find_and_forward(request, allowed, default, incoming, underway);
             Box::pin(answer).await
         }
     }
@@ -187,7 +195,8 @@ async fn respond(
 fn turned_away(
     request: &AdmittedRequest<'_>,
     error: &ProxyError,
-    (head, is_read): (&Head, bool),
+    head: &Head,
+    is_read: bool,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     request.turns_away(error, head, &mut underway);
@@ -204,13 +213,13 @@ fn turned_away(
 async fn answer_here(
     request: &AdmittedRequest<'_>,
     fields: &Fields,
-    (path, upstream): (Local, Option<&Arc<Upstream>>),
+    path: Local,
+    upstream: Option<&Arc<Upstream>>,
 ) -> Response<Bytes> {
     if page::is_meant(path, fields) {
         // Boxed because it is rare: every request's future would grow by it.
-        return Box::pin(show(request, fields, (path, upstream))).await;
+        return Box::pin(show(request, fields, path, upstream)).await;
     }
-    let shared = (request.gateway, request.rules);
     let upstream = upstream.filter(|upstream| request.is_open(upstream));
     let upstream = upstream.or_else(|| {
         request
@@ -219,24 +228,32 @@ async fn answer_here(
             .iter()
             .find(|one| request.is_open(one))
     });
-    let of = (
-        upstream.map(|upstream| &**upstream),
-        request.client.map(|client| &**client),
-    );
-    local::answer(path, fields, shared, of, request.is_stranger())
+    local::answer(path, fields, &local_request(request, upstream))
+}
+
+/// What an answer of our own depends on.
+fn local_request<'r>(
+    request: &AdmittedRequest<'r>,
+    upstream: Option<&'r Arc<Upstream>>,
+) -> LocalRequest<'r> {
+    LocalRequest {
+        gateway: request.gateway,
+        rules: request.rules,
+        upstream: upstream.map(|upstream| &**upstream),
+        client: request.client.map(|client| &**client),
+        is_stranger: request.is_stranger(),
+    }
 }
 
 /// The status page, or its JSON.
 async fn show(
     request: &AdmittedRequest<'_>,
     fields: &Fields,
-    (path, upstream): (Local, Option<&Arc<Upstream>>),
+    path: Local,
+    upstream: Option<&Arc<Upstream>>,
 ) -> Response<Bytes> {
-    let upstream = upstream.map(|upstream| &**upstream);
     let Some(pages) = request.gateway.pages() else {
-        let of = (request.gateway, request.rules);
-        let from = (upstream, request.client.map(|client| &**client));
-        return local::answer(path, fields, of, from, request.is_stranger());
+        return local::answer(path, fields, &local_request(request, upstream));
     };
     let reader = page::PageReader {
         client: request.client.cloned(),

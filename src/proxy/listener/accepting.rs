@@ -122,7 +122,7 @@ pub(super) async fn accept(
         let counted = Counted::new(&site.connections);
         let gateway = service.gateway.clone();
         service.tracker.spawn(async move {
-            server::serve(socket, gateway, Arc::new(entry), (ends, place)).await;
+            server::serve(socket, gateway, Arc::new(entry), ends, place).await;
             drop(counted);
         });
     }

@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use hyper::{HeaderMap, Response};
 use tokio::time::Instant;
 
+use crate::credentials::CredentialStamp;
 use crate::provider::BaseUrl;
 use crate::proxy::aside::aside;
 use crate::proxy::json;
@@ -31,7 +32,7 @@ pub(super) struct FetchedList {
     /// Where it came from.
     pub(super) base_url: BaseUrl,
     /// Which of a login's credentials it was asked for with.
-    pub(super) stamp: (usize, u64),
+    pub(super) stamp: CredentialStamp,
     /// When it came, by a clock that stops while the machine is suspended, and by one that does
     /// not.
     came: (Instant, DateTime<Utc>),
@@ -47,7 +48,7 @@ impl FetchedList {
         head: &HeaderMap,
         body: Bytes,
         base_url: BaseUrl,
-        stamp: (usize, u64),
+        stamp: CredentialStamp,
         now: DateTime<Utc>,
     ) -> Option<Self> {
         let is_object = body.trim_ascii_start().first() == Some(&b'{')
@@ -81,7 +82,11 @@ impl FetchedList {
         came: DateTime<Utc>,
     ) -> Option<Self> {
         // No credential of now has this stamp.
-        let list = Self::new(fields, body, base_url, (usize::MAX, 0), came)?;
+        let stamp = CredentialStamp {
+            login: usize::MAX,
+            generation: 0,
+        };
+        let list = Self::new(fields, body, base_url, stamp, came)?;
         Some(Self {
             is_recalled: true,
             ..list

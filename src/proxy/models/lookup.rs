@@ -136,8 +136,8 @@ pub async fn know_models(upstreams: &[Arc<Upstream>], fresh: Duration) {
 /// Whether the same login has another credential now: it may be another account's.
 fn is_of_another(list: &FetchedList, lease: Option<&Lease>) -> bool {
     lease.is_some_and(|lease| {
-        let (place, count) = lease.stamp();
-        list.stamp.0 == place && list.stamp.1 != count
+        let stamp = lease.stamp();
+        list.stamp.login == stamp.login && list.stamp.generation != stamp.generation
     })
 }
 

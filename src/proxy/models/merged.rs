@@ -25,14 +25,29 @@ pub(in crate::proxy) fn is_wanted(rules: &GatewayRules) -> bool {
     routing.is_some_and(|routing| !matches!(routing.by_path(PATH), ByPath::Settled(Some(_))))
 }
 
-/// Answers a request for the models of all providers that the app may use. `home` is the one of the address, with why
-/// the app may not ask that one, if it may not.
+/// A request for the models of all providers that the app may use.
+#[derive(Debug)]
+pub(in crate::proxy) struct MergedListRequest<'r> {
+    /// The provider of the address.
+    pub(in crate::proxy) home: &'r Arc<Upstream>,
+    /// Why the app may not ask that one, if it may not.
+    pub(in crate::proxy) refused: Option<ProxyError>,
+    pub(in crate::proxy) client: Option<&'r Arc<Client>>,
+    pub(in crate::proxy) wanted: &'r ModelsQuery,
+}
+
+/// Answers it, from memory where that is fresh.
 pub(in crate::proxy) async fn reply(
-    (rules, merged): (&GatewayRules, &MergedList),
-    (home, refused): (&Arc<Upstream>, Option<ProxyError>),
-    client: Option<&Arc<Client>>,
-    wanted: &ModelsQuery,
+    rules: &GatewayRules,
+    merged: &MergedList,
+    request: MergedListRequest<'_>,
 ) -> ModelsReply {
+    let MergedListRequest {
+        home,
+        refused,
+        client,
+        wanted,
+    } = request;
     let Some(routing) = &rules.routing else {
         return ModelsReply::Forward;
     };

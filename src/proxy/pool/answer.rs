@@ -39,14 +39,27 @@ struct Ahead {
 #[derive(Debug)]
 enum UpstreamBodyKind {
     Http1(Box<Incoming>),
-    Http2 {
-        stream: h2::RecvStream,
-        /// The bytes that remain, if known.
-        left: Option<u64>,
-        /// Whether all data has arrived, so that only trailers may follow.
-        has_all: bool,
-        held: Option<(StreamPermit, Option<UploadTask>)>,
-    },
+    Http2(Http2Body),
+}
+
+/// A body over HTTP/2.
+#[derive(Debug)]
+struct Http2Body {
+    stream: h2::RecvStream,
+    /// The bytes that remain, if known.
+    left: Option<u64>,
+    /// Whether all data has arrived, so that only trailers may follow.
+    has_all: bool,
+    /// Until nothing more can arrive.
+    held: Option<HeldStream>,
+}
+
+/// What a stream takes while it is open.
+#[derive(Debug)]
+struct HeldStream {
+    _permit: StreamPermit,
+    /// Sends the rest of the request.
+    _upload: Option<UploadTask>,
 }
 
 impl UpstreamBody {
@@ -57,17 +70,21 @@ impl UpstreamBody {
     pub(super) fn http2(
         stream: h2::RecvStream,
         head: &HeaderMap,
-        held: (StreamPermit, Option<UploadTask>),
+        permit: StreamPermit,
+        upload: Option<UploadTask>,
     ) -> Self {
         let left = length(head).or_else(|| stream.is_end_stream().then_some(0));
-        let mut answer = Self::of(UpstreamBodyKind::Http2 {
+        let mut body = Http2Body {
             stream,
             left,
             has_all: false,
-            held: Some(held),
-        });
-        answer.let_go_at_end();
-        answer
+            held: Some(HeldStream {
+                _permit: permit,
+                _upload: upload,
+            }),
+        };
+        body.let_go_at_end();
+        Self::of(UpstreamBodyKind::Http2(body))
     }
 
     fn of(kind: UpstreamBodyKind) -> Self {
@@ -111,13 +128,48 @@ impl UpstreamBody {
     pub(in crate::proxy) fn is_whole(&self) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.is_whole)
     }
+}
 
+impl Http2Body {
     /// Frees the stream once nothing more can arrive.
     fn let_go_at_end(&mut self) {
-        if let UpstreamBodyKind::Http2 { stream, held, .. } = &mut self.kind
-            && stream.is_end_stream()
-        {
-            drop(held.take());
+        if self.stream.is_end_stream() {
+            drop(self.held.take());
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        let frame = ready!(self.poll_stream(cx));
+        if frame.is_none() {
+            drop(self.held.take());
+        }
+        self.let_go_at_end();
+        Poll::Ready(frame)
+    }
+
+    /// Passes data on as it arrives. Every reset is an error, whatever its reason: h2 reports an `END_STREAM` separately.
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        if !self.has_all {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let flow = self.stream.flow_control();
+                    flow.release_capacity(data.len()).ok();
+                    if let Some(left) = &mut self.left {
+                        *left = left.saturating_sub(data.len() as u64);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(BrokeOff))),
+                None => self.has_all = true,
+            }
+        }
+        // Trailers concern one connection and are dropped, but only with them the end is in order.
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(_) => Poll::Ready(None),
+            Err(_) => Poll::Ready(Some(Err(BrokeOff))),
         }
     }
 }
@@ -153,17 +205,8 @@ impl Body for UpstreamBody {
             UpstreamBodyKind::Http1(body) => {
                 ready!(body.poll_piece(cx)).map(|piece| piece.map(Frame::data))
             }
-            UpstreamBodyKind::Http2 {
-                stream,
-                left,
-                has_all,
-                held,
-            } => ready!(poll_stream(stream, (left, has_all), cx)).or_else(|| {
-                drop(held.take());
-                None
-            }),
+            UpstreamBodyKind::Http2(body) => ready!(body.poll_frame(cx)),
         };
-        this.let_go_at_end();
         Poll::Ready(frame)
     }
 
@@ -174,14 +217,14 @@ impl Body for UpstreamBody {
         }
         match &self.kind {
             UpstreamBodyKind::Http1(body) => body.is_over(),
-            UpstreamBodyKind::Http2 { stream, .. } => stream.is_end_stream(),
+            UpstreamBodyKind::Http2(body) => body.stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match &self.kind {
             UpstreamBodyKind::Http1(body) => body.left(),
-            UpstreamBodyKind::Http2 { left, .. } => *left,
+            UpstreamBodyKind::Http2(body) => body.left,
         };
         let rest = left.map_or_else(SizeHint::default, SizeHint::with_exact);
         let Some(ahead) = &self.ahead else {
@@ -191,31 +234,5 @@ impl Body for UpstreamBody {
         rest.exact().map_or_else(SizeHint::default, |rest| {
             SizeHint::with_exact(rest.saturating_add(pieces))
         })
-    }
-}
-
-/// Passes data on as it arrives. Every reset is an error, whatever its reason: h2 reports an `END_STREAM` separately.
-fn poll_stream(
-    stream: &mut h2::RecvStream,
-    (left, has_all): (&mut Option<u64>, &mut bool),
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
-    if !*has_all {
-        match ready!(stream.poll_data(cx)) {
-            Some(Ok(data)) => {
-                stream.flow_control().release_capacity(data.len()).ok();
-                if let Some(left) = left {
-                    *left = left.saturating_sub(data.len() as u64);
-                }
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            Some(Err(_)) => return Poll::Ready(Some(Err(BrokeOff))),
-            None => *has_all = true,
-        }
-    }
-    // Trailers concern one connection and are dropped, but only with them the end is in order.
-    match ready!(stream.poll_trailers(cx)) {
-        Ok(_) => Poll::Ready(None),
-        Err(_) => Poll::Ready(Some(Err(BrokeOff))),
     }
 }

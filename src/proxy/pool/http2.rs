@@ -254,7 +254,7 @@ impl StreamPermit {
             UploadTask::new(self.shared.tasks.spawn(rest).abort_handle())
         });
         let (head, stream) = answer.into_parts();
-        let body = UpstreamBody::http2(stream, &head.headers, (self, upload));
+        let body = UpstreamBody::http2(stream, &head.headers, self, upload);
         Ok(Response::from_parts(head, body))
     }
 }

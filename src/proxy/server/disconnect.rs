@@ -35,11 +35,19 @@ pub(super) enum ConnectionEvent {
 /// A connection's subscription. It waits only for news that it has not had yet, and the sources are asked only when one
 /// of them has some: a connection's task is woken far more often for something else.
 pub(super) struct EventSubscription<'c> {
-    sources: (&'c Stop, &'c ConnectionSlot, &'c WriteHalf),
+    sources: EventSources<'c>,
     heard: u8,
     next: Option<BoxFuture<'c, ConnectionEvent>>,
     bell: Arc<Bell>,
     waker: Waker,
+}
+
+/// Where a connection's events come from.
+#[derive(Clone, Copy)]
+struct EventSources<'c> {
+    stop: &'c Stop,
+    place: &'c ConnectionSlot,
+    socket: &'c WriteHalf,
 }
 
 /// What the sources wake instead of the connection's task.
@@ -74,7 +82,11 @@ impl<'c> EventSubscription<'c> {
             task: AtomicWaker::new(),
         });
         Self {
-            sources: (stop, place, socket),
+            sources: EventSources {
+                stop,
+                place,
+                socket,
+            },
             heard: 0,
             next: None,
             waker: bell.clone().into(),
@@ -107,10 +119,12 @@ impl<'c> EventSubscription<'c> {
     }
 }
 
-async fn listen(
-    (stop, place, socket): (&Stop, &ConnectionSlot, &WriteHalf),
-    heard: u8,
-) -> ConnectionEvent {
+async fn listen(sources: EventSources<'_>, heard: u8) -> ConnectionEvent {
+    let EventSources {
+        stop,
+        place,
+        socket,
+    } = sources;
     let is_new = |source: u8| heard & source == 0;
     tokio::select! {
         biased;

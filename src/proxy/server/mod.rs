@@ -46,7 +46,7 @@ use super::answer_body::AnswerBody;
 use super::error::{ErrorKind, ProxyError};
 use super::framing::Head;
 use super::gateway::Gateway;
-use super::handler::{self, IncomingClient};
+use super::handler::{self, IncomingClient, IncomingRequest};
 use super::socket::Socket;
 use crate::config::Timeouts;
 
@@ -67,12 +67,23 @@ struct ConnectionLimits {
     timeouts: Timeouts,
 }
 
+/// What belongs to a connection besides its socket.
+struct ConnectionContext {
+    limits: ConnectionLimits,
+    stop: Stop,
+    place: ConnectionSlot,
+    handle: ConnectionHandle,
+    /// Reports bytes that are not a request.
+    reporter: RefusalReporter,
+}
+
 /// Serves one client until it leaves or `stop` ends it.
 pub(super) async fn serve(
     socket: Socket,
     gateway: Arc<Gateway>,
     entry: Arc<IncomingClient>,
-    (stop, place): (Stop, ConnectionSlot),
+    stop: Stop,
+    place: ConnectionSlot,
 ) {
     let rules = gateway.rules();
     let limits = ConnectionLimits {
@@ -80,35 +91,41 @@ pub(super) async fn serve(
         timeouts: rules.timeouts,
     };
     drop(rules);
-    let handle = ConnectionHandle::new(place.seat());
-    let teller = RefusalReporter {
-        ledger: gateway.ledger().clone(),
-        from: entry.from.clone(),
-        gateway: Some(gateway.clone()),
+    let context = ConnectionContext {
+        handle: ConnectionHandle::new(place.seat()),
+        limits,
+        stop,
+        place,
+        reporter: RefusalReporter {
+            ledger: gateway.ledger().clone(),
+            from: entry.from.clone(),
+            gateway: Some(gateway.clone()),
+        },
     };
-    let requests = handle.clone();
+    let handle = context.handle.clone();
     let answer = move |head, body| {
-        handler::handle(
-            gateway.clone(),
-            entry.clone(),
-            requests.clone(),
-            (head, body),
-        )
+        let request = IncomingRequest { head, body };
+        handler::handle(gateway.clone(), entry.clone(), handle.clone(), request)
     };
-    drive(socket, limits, (stop, place), (handle, teller), answer).await;
+    drive(socket, context, answer).await;
 }
 
-/// The same with whatever answers the requests.
+/// The same with another function that answers the requests.
 async fn drive<F, B>(
     socket: Socket,
-    limits: ConnectionLimits,
-    (stop, place): (Stop, ConnectionSlot),
-    (handle, teller): (ConnectionHandle, RefusalReporter),
+    context: ConnectionContext,
     answer: impl Fn(Head, RequestBody) -> F,
 ) where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin,
 {
+    let ConnectionContext {
+        limits,
+        stop,
+        place,
+        handle,
+        reporter,
+    } = context;
     socket.set_nodelay();
     socket.set_send_buffer(SEND_BUFFER);
     let (read, mut write) = socket.split();
@@ -128,7 +145,7 @@ async fn drive<F, B>(
             cut_at: None,
             hung_up: false,
         };
-        connection.run(&answer, &teller).await
+        connection.run(&answer, &reporter).await
     };
     // The log has a defect already; the answer must not look complete.
     let ending = AssertUnwindSafe(serving).catch_unwind().await;
@@ -183,7 +200,7 @@ impl ServerConnection<'_> {
     async fn run<F, B>(
         &mut self,
         answer: &impl Fn(Head, RequestBody) -> F,
-        teller: &RefusalReporter,
+        reporter: &RefusalReporter,
     ) -> CloseMode
     where
         F: Future<Output = Response<B>>,
@@ -192,7 +209,7 @@ impl ServerConnection<'_> {
         loop {
             let (head, body, asked) = match self.next().await {
                 NextRequest::Request(request) => *request,
-                NextRequest::Refuse(error) => return self.refuse(&error, teller).await,
+                NextRequest::Refuse(error) => return self.refuse(&error, reporter).await,
                 NextRequest::Nothing(ending) => return ending,
             };
             // On the heap and gone with the answer's head, so that a stream keeps no room for it.
@@ -288,10 +305,10 @@ impl ServerConnection<'_> {
         .await
     }
 
-    async fn refuse(&mut self, error: &ProxyError, teller: &RefusalReporter) -> CloseMode {
+    async fn refuse(&mut self, error: &ProxyError, reporter: &RefusalReporter) -> CloseMode {
         let refused = self
             .inbound
-            .of_refused(|reader| teller.refuse(error, reader));
+            .of_refused(|reader| reporter.refuse(error, reader));
         let (response, asked, told) = refused;
         self.handle.refuses();
         let response = response.map(|body| AnswerBody::Whole(Some(body)));

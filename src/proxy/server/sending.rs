@@ -28,6 +28,16 @@ enum Filled {
     HasMore,
 }
 
+/// How far an answer's body has been sent.
+struct BodyProgress<B> {
+    /// What is left of it; `None` where there is no body, or no more of it.
+    body: Option<B>,
+    /// Whether its end has been written.
+    is_ended: bool,
+    /// Since when the client has taken nothing.
+    blocked: Option<Instant>,
+}
+
 /// An answer's body broke off.
 #[derive(Debug, PartialEq, Eq)]
 struct Broke;
@@ -58,11 +68,14 @@ impl ServerConnection<'_> {
         if announced.is_bodiless {
             body = None;
         }
-        let mut blocked = None;
-        let mut is_ended = false;
+        let mut sending = BodyProgress {
+            body,
+            is_ended: false,
+            blocked: None,
+        };
         poll_fn(|cx| {
             self.hear(cx)?;
-            let sent = self.poll_send(cx, (&mut body, &mut is_ended), &mut blocked);
+            let sent = self.poll_send(cx, &mut sending);
             sent.map_err(|ending| ending.unwrap_or(cut(asked)))
         })
         .await?;
@@ -74,17 +87,16 @@ impl ServerConnection<'_> {
     fn poll_send<B>(
         &mut self,
         cx: &mut Context<'_>,
-        (body, is_ended): (&mut Option<B>, &mut bool),
-        blocked: &mut Option<Instant>,
+        sending: &mut BodyProgress<B>,
     ) -> Poll<Result<(), Option<CloseMode>>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         loop {
-            let filled = self.fill(cx, body, is_ended);
+            let filled = self.fill(cx, sending);
             let flushed = self.outbound.poll_flush(cx);
             if self.outbound.has_moved() {
-                *blocked = None;
+                sending.blocked = None;
             }
             // What had passed was given a chance to go out.
             if filled.is_err() {
@@ -92,16 +104,16 @@ impl ServerConnection<'_> {
             }
             match flushed {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(None)),
-                Poll::Ready(Ok(())) if *is_ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if sending.is_ended => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if filled == Ok(Filled::Waits) => break,
                 Poll::Ready(Ok(())) => {}
-                Poll::Pending if self.is_stalled(cx, blocked) => {
+                Poll::Pending if self.is_stalled(cx, &mut sending.blocked) => {
                     return Poll::Ready(Err(Some(CloseMode::Reset)));
                 }
                 Poll::Pending => break,
             }
         }
-        if !*is_ended {
+        if !sending.is_ended {
             self.inbound.is_quiet();
             if self.hung_up {
                 return Poll::Ready(Err(None));
@@ -117,14 +129,13 @@ impl ServerConnection<'_> {
     fn fill<B>(
         &mut self,
         cx: &mut Context<'_>,
-        body: &mut Option<B>,
-        is_ended: &mut bool,
+        sending: &mut BodyProgress<B>,
     ) -> Result<Filled, Broke>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        while self.outbound.has_room() && !*is_ended {
-            let frame = match body.as_mut() {
+        while self.outbound.has_room() && !sending.is_ended {
+            let frame = match sending.body.as_mut() {
                 None => None,
                 Some(body) => match Pin::new(body).poll_frame(cx) {
                     Poll::Pending => return Ok(Filled::Waits),
@@ -137,16 +148,16 @@ impl ServerConnection<'_> {
                     if let Ok(data) = frame.into_data() {
                         self.outbound.put(data).map_err(|_| Broke)?;
                     }
-                    if !body.as_ref().is_none_or(Body::is_end_stream) {
+                    if !sending.body.as_ref().is_none_or(Body::is_end_stream) {
                         continue;
                     }
                 }
                 None => {}
             }
             self.outbound.end().map_err(|_| Broke)?;
-            *is_ended = true;
+            sending.is_ended = true;
             // Its record is entered with the last byte.
-            *body = None;
+            sending.body = None;
         }
         Ok(Filled::HasMore)
     }

@@ -61,12 +61,19 @@ where
     let places = ConnectionSlots::new(1);
     let place = places.take().await;
     let handle = ConnectionHandle::new(place.seat());
-    let teller = RefusalReporter {
+    let reporter = RefusalReporter {
         ledger: Arc::default(),
         from: "127.0.0.1".into(),
         gateway: None,
     };
-    drive(socket, limits, (stop, place), (handle, teller), answer).await;
+    let context = ConnectionContext {
+        limits,
+        stop,
+        place,
+        handle,
+        reporter,
+    };
+    drive(socket, context, answer).await;
     places.take().now_or_never().expect("the place is free");
 }
 
@@ -82,11 +89,15 @@ async fn ask(stream: &mut TcpStream, version: &str) -> (String, bool) {
 /// the heap, which is as large as it is.
 #[test]
 fn what_a_stream_keeps_is_small() {
-    fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+    fn size_of_serving<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
-    assert!(size(serve) <= 2560, "{}", size(serve));
-    let waiting = size(handler::handle);
+    fn size_of_handling<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    let serving = size_of_serving(serve);
+    assert!(serving <= 2560, "{serving}");
+    let waiting = size_of_handling(handler::handle);
     assert!(waiting <= 4864, "{waiting}");
 }
 
@@ -98,7 +109,7 @@ async fn a_defect_before_the_answer_is_a_500_with_the_requests_id() {
     let answer = move |_, _| {
         let permit = holds.clone();
         let defect = async move { panic!("the bearer is xyz: {permit:?}") };
-        handler::unharmed((id, ErrorFormat::OpenAi), defect)
+        handler::unharmed(id, ErrorFormat::OpenAi, defect)
     };
     let (mut client, task) = serve_one(answer).await;
     let (answer, _) = ask(&mut client, "1.1").await;
