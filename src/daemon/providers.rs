@@ -394,7 +394,7 @@ impl ServedProviders {
         let (adapter, settings) = (terms.adapter, &recipe.settings);
         let name = adapter.name().clone();
         let mut paths = adapter.allowed_paths().to_vec();
-        let bridges = proxy::bridges(&mut paths, settings.translate);
+        let path_translations = proxy::path_translations(&mut paths, settings.translate);
         let forwards = adapter.forwards();
         let its_own = forwards.names.iter().copied().map(HeaderName::from_static);
         let labels: Vec<Arc<str>> = paths
@@ -407,7 +407,7 @@ impl ServedProviders {
             display_name: adapter.display_name().to_owned(),
             labels,
             implied: settings.implied,
-            bridges,
+            path_translations,
             dialects: paths
                 .iter()
                 .map(|allowed| adapter.dialect(&allowed.path))

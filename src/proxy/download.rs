@@ -18,13 +18,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::connection_pool::{BrokeOff, UpstreamBody};
 use super::error::{ErrorFormat, ErrorKind, ProxyError};
 use super::events::PassingEvents;
 use super::keep_alive::{COMMENT, KeepAlive};
-use super::pool::{BrokeOff, UpstreamBody};
 use super::record::{RequestEnd, Underway};
 use super::server::ConnectionHandle;
-use super::translation::Crossed;
+use super::translation::TranslatedStream;
 use crate::clock::Clock;
 use crate::provider::Adapter;
 
@@ -56,7 +56,7 @@ pub(super) struct Download {
     events: Option<PassingEvents>,
     listener: Option<Box<QuotaListener>>,
     /// What makes another stream of it.
-    crossed: Option<Box<Crossed>>,
+    translated: Option<Box<TranslatedStream>>,
     connection: ConnectionHandle,
     /// What fills its silence.
     keep_alive: Option<Box<KeepAlive>>,
@@ -105,7 +105,7 @@ impl Download {
             sleep: None,
             events,
             listener: None,
-            crossed: None,
+            translated: None,
             connection,
             keep_alive: None,
             state: DownloadState::Passing,
@@ -118,13 +118,13 @@ impl Download {
     }
 
     /// The same, as a stream of another wire.
-    pub(super) fn over(&mut self, crossed: Option<Box<Crossed>>) {
-        self.crossed = crossed;
+    pub(super) fn translates(&mut self, translated: Option<Box<TranslatedStream>>) {
+        self.translated = translated;
     }
 
     /// With comments after so long a silence, if it is an event stream that comments can be put into.
     pub(super) fn kept_alive(&mut self, after: Duration) {
-        if self.events.is_some() || self.crossed.is_some() {
+        if self.events.is_some() || self.translated.is_some() {
             self.keep_alive = KeepAlive::new(after);
         }
     }
@@ -150,14 +150,14 @@ impl Download {
                         let Ok(data) = frame.into_data() else {
                             continue;
                         };
-                        if self.crossed.is_some() {
+                        if self.translated.is_some() {
                             self.crosses(&data);
                             continue;
                         }
                         self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
-                    Poll::Ready(None) if self.crossed.is_some() => self.ends_over(),
+                    Poll::Ready(None) if self.translated.is_some() => self.ends_translated(),
                     Poll::Ready(None) => return self.ended(),
                     Poll::Ready(Some(Err(_))) => self.broke(&broken_off()),
                     Poll::Pending if self.is_silent(cx) => self.broke(&ProxyError::new(
@@ -227,9 +227,9 @@ impl Download {
         };
         loop {
             ready!(keep_alive.poll_due(cx));
-            let is_between = match (&self.crossed, &self.events) {
+            let is_between = match (&self.translated, &self.events) {
                 // Events of ours are whole.
-                (Some(crossed), _) => !crossed.is_over(),
+                (Some(translated), _) => !translated.is_over(),
                 (None, Some(events)) => events.gap() == Some(""),
                 (None, None) => false,
             };
@@ -294,29 +294,32 @@ impl Download {
         self.last = Instant::now();
         self.read(data);
         self.meter(data);
-        let failure = self.crossed.as_mut().and_then(|crossed| crossed.pass(data));
-        self.has_crossed(failure.as_ref());
+        let failure = self
+            .translated
+            .as_mut()
+            .and_then(|translated| translated.pass(data));
+        self.after_translating(failure.as_ref());
     }
 
     /// Whether a long event is being translated elsewhere.
     fn is_reading(&self) -> bool {
-        let crossed = self.crossed.as_ref();
-        crossed.is_some_and(|crossed| crossed.is_reading())
+        let translated = self.translated.as_ref();
+        translated.is_some_and(|translated| translated.is_reading())
     }
 
     /// Waits for what a long event becomes.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let crossed = self.crossed.as_mut();
-        let failure = match crossed.map(|crossed| crossed.poll_read(cx)) {
+        let translated = self.translated.as_mut();
+        let failure = match translated.map(|translated| translated.poll_read(cx)) {
             Some(read) => ready!(read),
             None => None,
         };
         self.last = Instant::now();
-        self.has_crossed(failure.as_ref());
+        self.after_translating(failure.as_ref());
         Poll::Ready(())
     }
 
-    fn has_crossed(&mut self, failure: Option<&ProxyError>) {
+    fn after_translating(&mut self, failure: Option<&ProxyError>) {
         if let Some(error) = failure {
             self.broke(error);
         } else if self.is_over() {
@@ -326,7 +329,7 @@ impl Download {
 
     /// The next piece of what was made of the provider's events.
     fn next_made(&mut self) -> Option<Bytes> {
-        let made = self.crossed.as_mut()?.next()?;
+        let made = self.translated.as_mut()?.next()?;
         self.last = Instant::now();
         self.sent(made.len(), self.last);
         if matches!(self.state, DownloadState::Passing) && self.is_over() {
@@ -336,8 +339,8 @@ impl Download {
     }
 
     /// The provider's stream has ended: so does the other one, or it is aborted.
-    fn ends_over(&mut self) {
-        let end = self.crossed.as_mut().map(|crossed| crossed.end());
+    fn ends_translated(&mut self) {
+        let end = self.translated.as_mut().map(|translated| translated.end());
         if let Some(Err(error)) = end {
             self.broke(&error);
         } else {
@@ -360,7 +363,7 @@ impl Download {
     /// How much is still to come, where that is known.
     pub(super) fn size_hint(&self) -> SizeHint {
         match &self.incoming {
-            Some(incoming) if self.crossed.is_none() => incoming.size_hint(),
+            Some(incoming) if self.translated.is_none() => incoming.size_hint(),
             Some(_) | None => SizeHint::default(),
         }
     }
@@ -376,9 +379,9 @@ impl Download {
                         .is_some()
                 };
                 let is_over = || {
-                    self.crossed
+                    self.translated
                         .as_ref()
-                        .is_none_or(|crossed| crossed.is_over())
+                        .is_none_or(|translated| translated.is_over())
                 };
                 self.has_all() && !lacks_end() && is_over() && !self.has_more()
             }
@@ -392,8 +395,8 @@ impl Download {
 
     /// Whether something that was made has not gone out.
     fn has_more(&self) -> bool {
-        let crossed = self.crossed.as_ref();
-        crossed.is_some_and(|crossed| crossed.has_more())
+        let translated = self.translated.as_ref();
+        translated.is_some_and(|translated| translated.has_more())
     }
 
     fn broke(&mut self, error: &ProxyError) {
@@ -428,16 +431,16 @@ impl Download {
             .map_or(ErrorFormat::OpenAi, Underway::error_format);
         // A wire with an end for answers that fail has that, and is not aborted: its clients don't read it otherwise.
         if self
-            .crossed
+            .translated
             .as_mut()
-            .is_some_and(|crossed| crossed.fails(error))
+            .is_some_and(|translated| translated.fails(error))
         {
             self.state = DownloadState::Ended;
             return;
         }
         // Events of ours are whole.
-        let gap = match &self.crossed {
-            Some(crossed) => Some((!crossed.is_over()).then_some("")),
+        let gap = match &self.translated {
+            Some(translated) => Some((!translated.is_over()).then_some("")),
             None => self.events.as_ref().map(PassingEvents::gap),
         };
         self.state = match gap {

@@ -14,7 +14,7 @@ use super::models::{MergedList, ModelListCache};
 use super::page::Pages;
 use super::route::Serves;
 use super::tally::{Counters, PathCounters};
-use super::translation::PathBridge;
+use super::translation::PathTranslation;
 use super::upstream::UpstreamClient;
 use crate::clients::{OwnMark, Registry};
 use crate::config::{AllowedPath, Guard, Limits, ProviderName, Routing, Timeouts, UserAgent};
@@ -53,7 +53,7 @@ pub struct Upstream {
     /// How the bodies of each path differ from OpenAI's.
     pub dialects: Vec<Option<Dialect>>,
     /// Which paths are served in terms of another one.
-    pub bridges: Vec<Option<PathBridge>>,
+    pub path_translations: Vec<Option<PathTranslation>>,
     /// Whose `User-Agent` the provider sees.
     pub user_agent: UserAgent,
     /// What our requests to it carry, so that they are known if they come back; `None` where the
@@ -91,8 +91,8 @@ impl<'u> UpstreamPath<'u> {
     }
 
     /// What it is served in terms of, if it is not the provider's own.
-    pub(super) fn bridge(self) -> Option<PathBridge> {
-        self.upstream.bridge(self.index)
+    pub(super) fn translation(self) -> Option<PathTranslation> {
+        self.upstream.translation(self.index)
     }
 }
 
@@ -103,13 +103,13 @@ impl Upstream {
     }
 
     /// What this path is served in terms of, if it is not the provider's own.
-    pub(super) fn bridge(&self, path: usize) -> Option<PathBridge> {
-        self.bridges.get(path).copied().flatten()
+    pub(super) fn translation(&self, path: usize) -> Option<PathTranslation> {
+        self.path_translations.get(path).copied().flatten()
     }
 
     /// The path that this one is served in terms of, if it is not the provider's own.
     pub fn translated_to(&self, path: usize) -> Option<&str> {
-        let target = self.paths.get(self.bridge(path)?.target)?;
+        let target = self.paths.get(self.translation(path)?.target)?;
         Some(&target.path)
     }
 
@@ -137,7 +137,7 @@ impl Serves for Arc<Upstream> {
     }
 
     fn is_translated(&self, path: usize) -> bool {
-        self.bridge(path).is_some()
+        self.translation(path).is_some()
     }
 }
 

@@ -3,20 +3,21 @@
 //! One request takes these steps, a file each: `listener` accepts, `server` serves a connection, whose bytes `framing`
 //! reads, refusing ambiguous ones, and whose `fields` stay in its buffer (both pure), `api_key` finds the key of a request, `guard` and `route` decide (pure),
 //! [`crate::credentials`] has the bearer, `headers` builds the outgoing head (pure), `upstream` sends it, on a
-//! connection of `pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory. `events`
+//! connection of `connection_pool`, `upload` and `download` pass the bytes, `models` answers `GET /models` from memory. `events`
 //! follows an event stream: `sse` splits it into lines, `ending` looks for its end, `finish_reasons` for its finished choices
 //! (all pure). `record` has a request's facts, `ledger` counts and logs them, `tally` adds them up for monitoring,
 //! `recent_failures` keeps the last failures, `resource_shortage` handles local shortages. `translation` rewrites bodies for providers that
-//! deviate from OpenAI's API, long ones `aside` from the serving thread; `error` is the one place that turns errors
+//! deviate from OpenAI's API, long ones away from the serving thread (`blocking`); `error` is the one place that turns errors
 //! into HTTP.
 
 mod admission;
 mod answer_body;
 #[doc(hidden)]
 pub mod api_key;
-mod aside;
 mod bind;
+mod blocking;
 mod buffers;
+mod connection_pool;
 mod connector;
 mod dial;
 mod download;
@@ -48,7 +49,6 @@ mod outgoing;
 mod own_names;
 mod page;
 mod peer;
-mod pool;
 mod recent_failures;
 mod record;
 mod refusal_log;
@@ -80,5 +80,5 @@ pub use self::server::standalone::serve_alone;
 #[doc(hidden)]
 pub use self::server::{BodyError, RequestBody};
 pub use self::tally::{Amounts, Counters, PathCounters, ProviderCounts, Traffic};
-pub use self::translation::{PathBridge, bridges};
+pub use self::translation::{PathTranslation, path_translations};
 pub use self::upstream::UpstreamClient;

@@ -10,11 +10,11 @@ use chrono::{DateTime, Utc};
 use hyper::{Method, Response, Uri};
 use tokio::time::{Instant, sleep_until};
 
-use super::connector::{ConnectError, Connector};
-use super::error::{ErrorKind, ProxyError};
-use super::pool::{
+use super::connection_pool::{
     Ask, ConnectionPool, Http1Error, IDLE, UpstreamBody, UpstreamCause, UpstreamFailure,
 };
+use super::connector::{ConnectError, Connector};
+use super::error::{ErrorKind, ProxyError};
 use super::resource_shortage;
 use super::upload::{Upload, UploadBody, UploadError};
 use crate::causes::{self, with_causes};

@@ -202,7 +202,7 @@ const STAYS: &[(&str, &[&str])] = &[
     ("getrandom", &["clients/key.rs", "provider/browser.rs"]),
     ("subtle::", &["clients/key.rs", "provider/browser.rs"]),
     ("tokio_rustls", &["proxy/connector.rs"]),
-    ("h2::", &["proxy/pool/", "proxy/upstream.rs"]),
+    ("h2::", &["proxy/connection_pool/", "proxy/upstream.rs"]),
     (
         "rustls::",
         &[

@@ -166,7 +166,7 @@ impl World {
             forward_headers: Vec::new(),
             forward_prefix: None,
             needs_key: false,
-            bridges: vec![],
+            path_translations: vec![],
             dialects: Vec::new(),
             user_agent: UserAgent::Own,
             own_mark: None,

@@ -6,14 +6,14 @@ use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use super::super::answer_body::AnswerBody;
+use super::super::connection_pool::UpstreamBody;
 use super::super::download::{Download, QuotaListener};
 use super::super::error::{ErrorKind, ProxyError, REQUEST_ID};
 use super::super::events::PassingEvents;
 use super::super::gateway::Upstream;
 use super::super::headers;
-use super::super::pool::UpstreamBody;
 use super::super::record::{RequestEnd, RequestId, Underway};
-use super::super::translation::{Crossed, Translated, WholeAnswer, is_encoded};
+use super::super::translation::{Translated, TranslatedStream, WholeAnswer, is_encoded};
 use super::admitted::AdmittedRequest;
 use super::exchange::{Blocked, With};
 
@@ -28,14 +28,14 @@ pub(super) fn pass(
 }
 
 /// The provider's event stream on another wire.
-pub(super) fn pass_over(
+pub(super) fn pass_translated(
     request: &AdmittedRequest<'_>,
     upstream: &Upstream,
     answer: Response<UpstreamBody>,
     underway: Box<Underway>,
-    crossed: Box<Crossed>,
+    translated: Box<TranslatedStream>,
 ) -> Response<AnswerBody> {
-    passed(request, upstream, answer, underway, Some(crossed))
+    passed(request, upstream, answer, underway, Some(translated))
 }
 
 fn passed(
@@ -43,7 +43,7 @@ fn passed(
     upstream: &Upstream,
     answer: Response<UpstreamBody>,
     mut underway: Box<Underway>,
-    crossed: Option<Box<Crossed>>,
+    translated: Option<Box<TranslatedStream>>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     if let Some(Blocked(code)) = head.extensions.get() {
@@ -63,10 +63,10 @@ fn passed(
         underway.streams();
     }
     let is_events = is_stream && !is_encoded(head.headers.get_all(CONTENT_ENCODING));
-    if body.is_end_stream() && crossed.is_none() {
+    if body.is_end_stream() && translated.is_none() {
         underway.ended(RequestEnd::Complete);
     }
-    let ends = upstream.append_done && head.status == StatusCode::OK && crossed.is_none();
+    let ends = upstream.append_done && head.status == StatusCode::OK && translated.is_none();
     let quota = upstream.adapter.quota_event();
     let reads = upstream.adapter.reads_errors().map(|reads| (reads, quota));
     let events = is_events.then(|| PassingEvents::new(ends, reads));
@@ -80,7 +80,7 @@ fn passed(
     let connection = request.connection.clone();
     let mut download = Download::new(body, underway, idle, events, connection);
     download.tells(listener.map(Box::new));
-    download.over(crossed);
+    download.translates(translated);
     download.kept_alive(upstream.keep_alive_comment);
     Response::from_parts(head, AnswerBody::Stream(download))
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Response, StatusCode, Uri};
 
+use super::super::connection_pool::{Ask, UpstreamBody};
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::framing::Head;
 use super::super::gateway::Upstream;
 use super::super::headers::{self, Onward, Passing};
-use super::super::pool::{Ask, UpstreamBody};
 use super::super::record::Underway;
 use super::super::translation::is_encoded;
 use super::super::upload::{Upload, UploadError};

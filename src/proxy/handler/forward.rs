@@ -15,10 +15,12 @@ use super::super::headers;
 use super::super::record::Underway;
 use super::super::route;
 use super::super::server::ConnectionHandle;
-use super::super::translation::{self, AnswerTreatment, PathBridge, WholeAnswer, WholeReading};
+use super::super::translation::{
+    self, AnswerTreatment, PathTranslation, WholeAnswer, WholeReading,
+};
 use super::super::upload::Upload;
 use super::admitted::AdmittedRequest;
-use super::answer::{pass, pass_head, pass_over, pass_whole, refuse};
+use super::answer::{pass, pass_head, pass_translated, pass_whole, refuse};
 use super::errors::defect;
 use super::exchange::{Exchange, With, no_login, upload_error};
 use super::request::ForwardableRequest;
@@ -31,9 +33,9 @@ pub(super) async fn forward(
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
     let (upstream, connection) = (to.upstream, request.connection);
-    if let Some(bridge) = to.bridge() {
-        let crossing = cross(request, upstream, bridge, forwarded, underway);
-        return Box::pin(crossing).await;
+    if let Some(path) = to.translation() {
+        let answer = forward_translated(request, upstream, path, forwarded, underway);
+        return Box::pin(answer).await;
     }
     let ForwardableRequest { mut head, upload } = forwarded;
     let Some(allowed) = to.allowed() else {
@@ -109,11 +111,11 @@ fn failed(failure: translation::TranslationFailure, upload: Option<&Upload>) -> 
     }
 }
 
-/// Serves a path in terms of another one: the request and its answer go over the bridge.
-async fn cross(
+/// Serves a path in terms of another one: the request and its answer are translated.
+async fn forward_translated(
     request: &AdmittedRequest<'_>,
     upstream: &Arc<Upstream>,
-    bridge: PathBridge,
+    path: PathTranslation,
     forwarded: ForwardableRequest,
     mut underway: Box<Underway>,
 ) -> Response<AnswerBody> {
@@ -121,26 +123,26 @@ async fn cross(
     let AdmittedRequest {
         rules, connection, ..
     } = *request;
-    let (Some(upload), Some(allowed)) = (upload, upstream.paths.get(bridge.target)) else {
+    let (Some(upload), Some(allowed)) = (upload, upstream.paths.get(path.target)) else {
         let message = "hermes-proxyd: the request has no body";
         let error = ProxyError::new(ErrorKind::BadRequest, message);
         return refuse(&error, underway, true);
     };
     let memory = request.memory();
-    let dialect = upstream.dialect(bridge.target);
-    let crossing = bridge.request(dialect, &mut head, &upload, &memory);
-    let crossing = unless_cut(
+    let dialect = upstream.dialect(path.target);
+    let translating = path.request(dialect, &mut head, &upload, &memory);
+    let translating = unless_cut(
         connection,
         Box::pin(async {
-            let crossed = crossing.await;
-            crossed.map_err(|failure| failed(failure, Some(&upload)))
+            let translated = translating.await;
+            translated.map_err(|failure| failed(failure, Some(&upload)))
         }),
     );
-    let mut crossing = match crossing.await {
-        Ok(crossing) => crossing,
+    let mut translated = match translating.await {
+        Ok(translated) => translated,
         Err(error) => return refuse(&error, underway, upload.is_finished()),
     };
-    crossing.asked.now = unix_seconds(upstream.client.now());
+    translated.asked.now = unix_seconds(upstream.client.now());
     let exchange = Exchange {
         upstream,
         allowed,
@@ -159,10 +161,10 @@ async fn cross(
     exchange.tell_login(&mut underway);
     underway.is_answered();
     translation::name_events(&mut answer).await;
-    if crossing.is_stream(&answer) {
-        crossing.mark(&mut answer);
-        let crossed = Box::new(crossing.stream(&memory));
-        return pass_over(request, upstream, answer, underway, crossed);
+    if translated.is_stream(&answer) {
+        translated.mark(&mut answer);
+        let stream = Box::new(translated.stream(&memory));
+        return pass_translated(request, upstream, answer, underway, stream);
     }
     let reading = WholeReading {
         idle: rules.timeouts.idle,
@@ -171,7 +173,7 @@ async fn cross(
         quota: upstream.adapter.quota_event(),
     };
     let with = With::of(&answer);
-    let whole = crossing.whole(answer, reading);
+    let whole = translated.whole(answer, reading);
     match unless_cut(connection, Box::pin(whole)).await {
         Ok(made) => pass_made(made, upstream, with, underway),
         Err(error) => refuse(&error, underway, is_over()),

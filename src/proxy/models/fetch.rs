@@ -15,12 +15,12 @@ use super::cache::FetchOutcome;
 use super::list::{FetchedList, LARGEST, has_more_than};
 use super::query::PATH;
 use super::reply::{no_list, too_slow};
-use crate::proxy::aside::aside;
+use crate::proxy::blocking::run_blocking;
+use crate::proxy::connection_pool::UpstreamBody;
 use crate::proxy::error::{ErrorKind, ProxyError};
 use crate::proxy::framing::Head;
 use crate::proxy::gateway::Upstream;
 use crate::proxy::handler::{Exchange, no_login};
-use crate::proxy::pool::UpstreamBody;
 use crate::proxy::translation::is_encoded;
 
 /// A list that takes longer is given up.
@@ -95,7 +95,7 @@ async fn ask(upstream: &Arc<Upstream>) -> FetchOutcome {
                 let is_plain = std::str::from_utf8(&body).is_ok_and(has_none);
                 Ok(list.kept(is_plain))
             };
-            aside(length, read).await
+            run_blocking(length, read).await
         }
         Err(why) => Err(why),
     };

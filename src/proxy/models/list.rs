@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::credentials::CredentialStamp;
 use crate::provider::BaseUrl;
-use crate::proxy::aside::aside;
+use crate::proxy::blocking::run_blocking;
 use crate::proxy::json;
 
 /// On a list that is older than it should be: its age in seconds.
@@ -188,7 +188,7 @@ impl Index {
 pub(super) async fn model_in(body: &Bytes, index: &Arc<Index>, id: &str) -> Option<Bytes> {
     if index.models.get().is_none() {
         let (length, body, index) = (body.len(), body.clone(), index.clone());
-        aside(length, move || {
+        run_blocking(length, move || {
             index.models.get_or_init(|| index.make(&body)).len()
         })
         .await;

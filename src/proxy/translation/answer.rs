@@ -12,9 +12,9 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::super::aside::aside;
+use super::super::blocking::run_blocking;
+use super::super::connection_pool::UpstreamBody;
 use super::super::error::{ErrorKind, ProxyError};
-use super::super::pool::UpstreamBody;
 use super::fields::{EVENTS, becomes_json, is_encoded, is_events};
 use super::fold::{AnswerFold, FoldOutcome};
 use super::memory::{BodyMemory, MemoryReservation, Side};
@@ -120,7 +120,7 @@ pub(in crate::proxy) async fn whole(
             let (body, held) = read_whole(body, reading, LARGEST_LIST, too_large_list).await?;
             let length = body.len();
             let read = move || ((list.read)(&body), body, held);
-            let (made, body, held) = aside(length, read).await;
+            let (made, body, held) = run_blocking(length, read).await;
             let Some(made) = made else {
                 // An answer that is not such a list passes unchanged, with its own type.
                 head.headers.remove(TRANSFER_ENCODING);
@@ -203,7 +203,7 @@ pub(super) async fn fold_stream<B: Beside>(
         let ends = memchr::memchr2(b'\n', b'\r', &piece).is_some();
         let bytes = if ends { size } else { 0 };
         let passed;
-        (lines, fold, beside, passed) = aside(bytes, move || {
+        (lines, fold, beside, passed) = run_blocking(bytes, move || {
             lines.pass(&piece, &mut fold);
             let passed = beside.pass(&piece);
             (lines, fold, beside, passed)

@@ -3,22 +3,22 @@
 //! through it if the adapter names no [`Dialect`](crate::provider::Dialect) for the path.
 //!
 //! `upload` changes a request's body and `answer` a provider's answer; their rules, `request` and `fold`, are pure.
-//! `memory` counts what is held whole. `bridge` serves a path by another one, with [`crate::translate`]: its request goes
-//! through that stage first. `crossed` is a stream on its way back.
+//! `memory` counts what is held whole. `path_translation` serves a path by another one, with [`crate::translate`]: its request goes
+//! through that stage first. `translated_stream` is a stream on its way back.
 
 mod answer;
-mod bridge;
-mod crossed;
 mod fields;
 mod fold;
 mod memory;
+mod path_translation;
 mod request;
+mod translated_stream;
 mod upload;
 
 pub(super) use self::answer::{AnswerTreatment, WholeAnswer, WholeReading, name_events, whole};
-pub(super) use self::bridge::Translated;
-pub use self::bridge::{PathBridge, bridges};
-pub(super) use self::crossed::Crossed;
 pub(super) use self::fields::is_encoded;
 pub(super) use self::memory::{BodyMemory, RESERVE, of_requests};
+pub(super) use self::path_translation::Translated;
+pub use self::path_translation::{PathTranslation, path_translations};
+pub(super) use self::translated_stream::TranslatedStream;
 pub(super) use self::upload::{TranslationFailure, request};

@@ -7,7 +7,7 @@ use hyper::Uri;
 use hyper::body::Body;
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH};
 
-use super::super::aside::aside;
+use super::super::blocking::run_blocking;
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::framing::Head;
 use super::super::upload::{Upload, UploadError};
@@ -65,7 +65,7 @@ async fn translate(
     // What is held stays counted also when the client leaves meanwhile.
     let length = body.len();
     let work = move || (turn(&body, rules), body, held);
-    let (turned, body, mut held) = aside(length, work).await;
+    let (turned, body, mut held) = run_blocking(length, work).await;
     let Some(turned) = turned else {
         upload.put_whole(body.into());
         return Ok(true);

@@ -1,4 +1,4 @@
-//! A stream on its way back to the app over a bridge: each piece of the provider's becomes events of the other wire.
+//! A stream on its way back to the app of a translated path: each piece of the provider's becomes events of the other wire.
 //! Long ones are read off the serving thread, and go out in pieces, between which others have their turn.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::super::aside::{aside, is_long};
+use super::super::blocking::{is_long, run_blocking};
 use super::super::error::{ErrorKind, ProxyError};
 use super::memory::{MemoryReservation, RESERVE};
 use crate::translate::{self, Pieces, chat_on_responses as chat, responses_on_chat as responses};
@@ -19,22 +19,22 @@ const MOST_AT_ONCE: usize = 64 * 1024;
 
 /// A stream on its way back to the app.
 #[derive(Debug)]
-pub(in crate::proxy) struct Crossed {
+pub(in crate::proxy) struct TranslatedStream {
     /// Not here while a piece is being read elsewhere.
-    over: Option<CrossedEnd>,
+    translation: Option<StreamTranslation>,
     reading: Option<Elsewhere>,
     /// What has been made and has not gone out.
     made: VecDeque<Bytes>,
 }
 
 #[derive(Debug)]
-struct CrossedEnd {
-    stream: CrossedStream,
+struct StreamTranslation {
+    stream: StreamTranslator,
     held: MemoryReservation,
 }
 
 #[derive(Debug)]
-pub(super) enum CrossedStream {
+pub(super) enum StreamTranslator {
     Chat(Box<chat::ChatStream>),
     Responses(Box<responses::ResponsesStream>),
 }
@@ -43,7 +43,7 @@ pub(super) enum CrossedStream {
 type Passed = (Pieces, Option<ProxyError>);
 
 /// A long event, which is read off the serving thread.
-struct Elsewhere(Pin<Box<dyn Future<Output = (CrossedEnd, Passed)> + Send>>);
+struct Elsewhere(Pin<Box<dyn Future<Output = (StreamTranslation, Passed)> + Send>>);
 
 impl fmt::Debug for Elsewhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +51,7 @@ impl fmt::Debug for Elsewhere {
     }
 }
 
-impl CrossedStream {
+impl StreamTranslator {
     fn held(&self) -> usize {
         match self {
             Self::Chat(stream) => stream.held(),
@@ -67,14 +67,14 @@ impl CrossedStream {
     }
 }
 
-impl CrossedEnd {
+impl StreamTranslation {
     fn pass(&mut self, piece: &[u8]) -> Passed {
         let (passed, made) = match &mut self.stream {
-            CrossedStream::Chat(stream) => {
+            StreamTranslator::Chat(stream) => {
                 let mut made = Vec::with_capacity(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass(piece, &mut made), Pieces::of(made))
             }
-            CrossedStream::Responses(stream) => {
+            StreamTranslator::Responses(stream) => {
                 // An event of this wire has more around its text.
                 let mut made = Pieces::with_room(2 * piece.len().min(MOST_AT_ONCE));
                 (stream.pass_in_pieces(piece, &mut made), made)
@@ -88,8 +88,8 @@ impl CrossedEnd {
     /// Whether a piece makes long work: an event is read where its end comes.
     fn is_long_with(&self, piece: &[u8]) -> bool {
         let pending = match &self.stream {
-            CrossedStream::Chat(stream) => stream.pending(),
-            CrossedStream::Responses(stream) => stream.pending(),
+            StreamTranslator::Chat(stream) => stream.pending(),
+            StreamTranslator::Responses(stream) => stream.pending(),
         };
         is_long(pending + piece.len()) && memchr::memchr2(b'\n', b'\r', piece).is_some()
     }
@@ -97,16 +97,16 @@ impl CrossedEnd {
     /// The provider's stream has ended.
     fn end(&mut self, made: &mut Pieces) -> Result<(), translate::UntranslatableAnswer> {
         match &mut self.stream {
-            CrossedStream::Chat(stream) => stream.end(),
-            CrossedStream::Responses(stream) => stream.end_in_pieces(made),
+            StreamTranslator::Chat(stream) => stream.end(),
+            StreamTranslator::Responses(stream) => stream.end_in_pieces(made),
         }
     }
 }
 
-impl Crossed {
-    pub(super) fn new(stream: CrossedStream, held: MemoryReservation) -> Self {
+impl TranslatedStream {
+    pub(super) fn new(stream: StreamTranslator, held: MemoryReservation) -> Self {
         Self {
-            over: Some(CrossedEnd { stream, held }),
+            translation: Some(StreamTranslation { stream, held }),
             reading: None,
             made: VecDeque::new(),
         }
@@ -115,19 +115,19 @@ impl Crossed {
     /// A piece comes: why the answer goes no further, if it does not. Where that takes longer, [`Self::poll_read`] has
     /// it, and no other piece may come before.
     pub(in crate::proxy) fn pass(&mut self, piece: &Bytes) -> Option<ProxyError> {
-        let over = self.over.as_mut()?;
-        if !over.is_long_with(piece) {
-            let (made, failure) = over.pass(piece);
+        let translation = self.translation.as_mut()?;
+        if !translation.is_long_with(piece) {
+            let (made, failure) = translation.pass(piece);
             made.each(|piece| self.made.push_back(piece));
             return failure;
         }
-        let (mut over, piece) = (self.over.take()?, piece.clone());
+        let (mut translation, piece) = (self.translation.take()?, piece.clone());
         // What is held stays counted also when the client leaves meanwhile.
         let work = move || {
-            let passed = over.pass(&piece);
-            (over, passed)
+            let passed = translation.pass(&piece);
+            (translation, passed)
         };
-        self.reading = Some(Elsewhere(Box::pin(aside(usize::MAX, work))));
+        self.reading = Some(Elsewhere(Box::pin(run_blocking(usize::MAX, work))));
         None
     }
 
@@ -141,12 +141,17 @@ impl Crossed {
         let Some(Elsewhere(reading)) = &mut self.reading else {
             return Poll::Ready(None);
         };
-        let (mut over, (made, failure)) = ready!(reading.as_mut().poll(cx));
+        let (mut translation, (made, failure)) = ready!(reading.as_mut().poll(cx));
         let length = made.length();
         // What waits is a long event once more.
-        let waits = (length > RESERVE).then(|| over.held.takes(over.stream.held() + length).err());
+        let waits = (length > RESERVE).then(|| {
+            translation
+                .held
+                .takes(translation.stream.held() + length)
+                .err()
+        });
         made.each(|piece| self.made.push_back(piece));
-        self.over = Some(over);
+        self.translation = Some(translation);
         self.reading = None;
         Poll::Ready(failure.or_else(|| waits.flatten()))
     }
@@ -159,9 +164,9 @@ impl Crossed {
         }
         let last = self.made.pop_front();
         if self.made.is_empty()
-            && let Some(over) = &mut self.over
+            && let Some(translation) = &mut self.translation
         {
-            over.held.gives_back(over.stream.held());
+            translation.held.gives_back(translation.stream.held());
         }
         last
     }
@@ -173,7 +178,9 @@ impl Crossed {
 
     /// Whether the answer has ended, or its error. What was made of it may not have gone out.
     pub(in crate::proxy) fn is_over(&self) -> bool {
-        self.over.as_ref().is_some_and(|over| over.stream.is_over())
+        self.translation
+            .as_ref()
+            .is_some_and(|translation| translation.stream.is_over())
     }
 
     /// The provider's stream has ended: the rest of the answer goes out.
@@ -182,7 +189,10 @@ impl Crossed {
     /// When the answer is not whole.
     pub(in crate::proxy) fn end(&mut self) -> Result<(), ProxyError> {
         let mut made = Pieces::default();
-        let end = self.over.as_mut().map(|over| over.end(&mut made));
+        let end = self
+            .translation
+            .as_mut()
+            .map(|translation| translation.end(&mut made));
         made.each(|piece| self.made.push_back(piece));
         end.unwrap_or(Err(translate::UntranslatableAnswer::Cut))
             .map_err(unreadable)
@@ -191,8 +201,11 @@ impl Crossed {
     /// An error of ours ends the answer. On a wire that has an end for answers that fail, that goes out; `false` on the
     /// others, and where the answer has ended already.
     pub(in crate::proxy) fn fails(&mut self, error: &ProxyError) -> bool {
-        let stream = self.over.as_mut().map(|over| &mut over.stream);
-        let Some(CrossedStream::Responses(stream)) = stream else {
+        let stream = self
+            .translation
+            .as_mut()
+            .map(|translation| &mut translation.stream);
+        let Some(StreamTranslator::Responses(stream)) = stream else {
             return false;
         };
         if stream.is_over() {
@@ -231,10 +244,10 @@ mod tests {
     use super::*;
     use crate::translate::EchoedFields;
 
-    fn crossed(memory: &BodyMemory) -> Crossed {
+    fn translated(memory: &BodyMemory) -> TranslatedStream {
         let stream = responses::ResponsesStream::new(&EchoedFields::default(), 16 * 1024 * 1024);
         let held = MemoryReservation::new(memory, Side::Answer);
-        Crossed::new(CrossedStream::Responses(Box::new(stream)), held)
+        TranslatedStream::new(StreamTranslator::Responses(Box::new(stream)), held)
     }
 
     fn memory() -> BodyMemory {
@@ -247,19 +260,19 @@ mod tests {
     #[test]
     fn a_long_end_goes_out_in_short_pieces() {
         let memory = memory();
-        let mut crossed = crossed(&memory);
+        let mut translated = translated(&memory);
         let text = "x".repeat(200 * 1024);
         let say = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
         for piece in [&*say, "data: [DONE]\n\n"] {
-            assert_eq!(crossed.pass(&Bytes::from(piece.to_owned())), None);
+            assert_eq!(translated.pass(&Bytes::from(piece.to_owned())), None);
         }
-        assert!(crossed.is_over() && crossed.has_more());
+        assert!(translated.is_over() && translated.has_more());
         let mut all = Vec::new();
-        while let Some(piece) = crossed.next() {
+        while let Some(piece) = translated.next() {
             assert!((1..=MOST_AT_ONCE).contains(&piece.len()));
             all.extend_from_slice(&piece);
         }
-        assert!(!crossed.has_more());
+        assert!(!translated.has_more());
         let all = String::from_utf8(all).unwrap();
         assert_eq!(all.matches(&text).count(), 5);
         assert!(all.ends_with("\n\n") && all.contains("event: response.completed\n"));
@@ -268,11 +281,11 @@ mod tests {
     #[test]
     fn an_error_of_ours_ends_an_answer_once() {
         let memory = memory();
-        let mut crossed = crossed(&memory);
+        let mut translated = translated(&memory);
         let error = ProxyError::new(ErrorKind::UpstreamTimeout, "say \"why\"");
-        assert!(crossed.fails(&error));
-        assert!(crossed.is_over() && !crossed.fails(&error));
-        let all: Vec<_> = std::iter::from_fn(|| crossed.next()).collect();
+        assert!(translated.fails(&error));
+        assert!(translated.is_over() && !translated.fails(&error));
+        let all: Vec<_> = std::iter::from_fn(|| translated.next()).collect();
         let all = String::from_utf8(all.concat()).unwrap();
         assert!(all.starts_with("event: response.created\n"), "{all}");
         assert_eq!(all.matches("event: response.failed\n").count(), 1, "{all}");

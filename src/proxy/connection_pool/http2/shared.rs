@@ -21,7 +21,7 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) const UNSETTLED: usize = 1_000_003;
 
 /// The owner of connections.
-pub(in crate::proxy::pool) trait Http2Owner:
+pub(in crate::proxy::connection_pool) trait Http2Owner:
     fmt::Debug + Send + Sync
 {
     /// Handles a connection that has proved that it lives, or is in doubt.
@@ -36,7 +36,7 @@ pub(in crate::proxy::pool) trait Http2Owner:
 
 /// The state shared by a connection in the pool, its streams and its task.
 #[derive(Debug)]
-pub(in crate::proxy::pool) struct Http2Shared {
+pub(in crate::proxy::connection_pool) struct Http2Shared {
     pub(super) life: Arc<Http2Liveness>,
     pub(super) born: Instant,
     pub(super) streams: AtomicUsize,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::life::Lived;
 use super::shared::{GOODBYE, Http2Owner, Http2Shared, PING, PONG, UNSETTLED};
-use crate::proxy::pool::limits::SUSPICION;
+use crate::proxy::connection_pool::limits::SUSPICION;
 
 /// Drives a connection until it ends.
 pub(super) struct Driver {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::proxy::connector::Transport;
 
 /// The owner of connections.
-pub(in crate::proxy::pool) trait Http1Owner:
+pub(in crate::proxy::connection_pool) trait Http1Owner:
     fmt::Debug + Send + Sync
 {
     /// Takes back a connection that may serve another request.
@@ -19,7 +19,7 @@ pub(in crate::proxy::pool) trait Http1Owner:
 
 /// A connection. Dropping it closes it.
 #[derive(Debug)]
-pub(in crate::proxy::pool) struct Http1Connection {
+pub(in crate::proxy::connection_pool) struct Http1Connection {
     pub(super) stream: Transport,
     /// Whether it has answered before, or existed before the request, so that it may have been closed unnoticed.
     pub(super) is_kept: bool,
@@ -29,7 +29,11 @@ pub(in crate::proxy::pool) struct Http1Connection {
 
 impl Http1Connection {
     /// A new connection, counted by a clone of `open`. `is_wanted`: a request is waiting for it.
-    pub(in crate::proxy::pool) fn new(stream: Transport, open: &Arc<()>, is_wanted: bool) -> Self {
+    pub(in crate::proxy::connection_pool) fn new(
+        stream: Transport,
+        open: &Arc<()>,
+        is_wanted: bool,
+    ) -> Self {
         Self {
             stream,
             is_kept: !is_wanted,
@@ -38,7 +42,7 @@ impl Http1Connection {
     }
 
     /// Whether nothing unexpected has arrived, the connection's end included. TLS consumes its own records.
-    pub(in crate::proxy::pool) fn is_quiet(&mut self) -> bool {
+    pub(in crate::proxy::connection_pool) fn is_quiet(&mut self) -> bool {
         self.has_nothing() && !self.stream.has_unread()
     }
 

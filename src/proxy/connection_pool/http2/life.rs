@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::proxy::connection_pool::limits::TURN;
 use crate::proxy::connector::Transport;
-use crate::proxy::pool::limits::TURN;
 
 /// A connection's history.
 #[derive(Debug)]

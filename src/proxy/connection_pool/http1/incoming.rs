@@ -19,7 +19,7 @@ use crate::proxy::framing::{AnswerReader, BodyPiece};
 
 /// The body being received. Dropping it early closes the connection.
 #[derive(Debug)]
-pub(in crate::proxy::pool) struct Incoming {
+pub(in crate::proxy::connection_pool) struct Incoming {
     /// `None` once the body has ended or failed.
     line: Option<AnswerSource>,
     reading: IncomingReading,
@@ -149,7 +149,7 @@ impl Incoming {
     }
 
     /// The next piece of the body; `None` at its end.
-    pub(in crate::proxy::pool) fn poll_piece(
+    pub(in crate::proxy::connection_pool) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BrokeOff>>> {
@@ -187,12 +187,12 @@ impl Incoming {
         }
     }
 
-    pub(in crate::proxy::pool) fn is_over(&self) -> bool {
+    pub(in crate::proxy::connection_pool) fn is_over(&self) -> bool {
         self.reading.reader.is_over()
     }
 
     /// How many bytes remain, if known.
-    pub(in crate::proxy::pool) fn left(&self) -> Option<u64> {
+    pub(in crate::proxy::connection_pool) fn left(&self) -> Option<u64> {
         self.reading.reader.left()
     }
 

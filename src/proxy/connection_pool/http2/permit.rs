@@ -11,7 +11,7 @@ use super::shared::{Http2Owner, Http2Shared};
 
 /// One of the streams that the peer allows.
 #[derive(Debug)]
-pub(in crate::proxy::pool) struct StreamPermit {
+pub(in crate::proxy::connection_pool) struct StreamPermit {
     pub(super) sender: Option<SendRequest<Bytes>>,
     pub(super) shared: Arc<Http2Shared>,
     /// The connection has answered, or was there before the request: its end may have come meanwhile.

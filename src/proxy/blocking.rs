@@ -19,7 +19,7 @@ pub(super) fn is_long(bytes: usize) -> bool {
 }
 
 /// Does work on this many bytes: at once if they are few, otherwise on a separate thread.
-pub(super) async fn aside<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
@@ -43,13 +43,13 @@ pub(super) async fn aside<T: Send + 'static>(
 }
 
 /// The same, for work that asks again and again whether its result is still awaited.
-pub(super) async fn aside_while_wanted<T: Send + 'static>(
+pub(super) async fn run_blocking_while_wanted<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
 ) -> T {
     let wanted = Arc::new(AtomicBool::new(true));
     let _waits = Waits(wanted.clone());
-    aside(bytes, move || work(&|| wanted.load(Ordering::Relaxed))).await
+    run_blocking(bytes, move || work(&|| wanted.load(Ordering::Relaxed))).await
 }
 
 /// Held by what waits for the work; dropping it tells the work that its result is not wanted.
@@ -72,15 +72,18 @@ mod tests {
     #[tokio::test]
     async fn long_work_is_done_elsewhere_and_short_work_here() {
         let here = thread::current().id();
-        assert_eq!(aside(LONG - 1, || thread::current().id()).await, here);
-        assert_ne!(aside(LONG, || thread::current().id()).await, here);
+        assert_eq!(
+            run_blocking(LONG - 1, || thread::current().id()).await,
+            here
+        );
+        assert_ne!(run_blocking(LONG, || thread::current().id()).await, here);
     }
 
     #[tokio::test]
     async fn work_hears_that_nobody_waits_for_it_any_more() {
         let (started, has_started) = oneshot::channel();
         let (ended, has_ended) = oneshot::channel();
-        let work = aside_while_wanted(LONG, move |wanted| {
+        let work = run_blocking_while_wanted(LONG, move |wanted| {
             assert!(wanted());
             started.send(()).unwrap();
             while wanted() {

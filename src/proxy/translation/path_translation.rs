@@ -7,20 +7,20 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use super::super::aside::{aside, aside_while_wanted};
+use super::super::blocking::{run_blocking, run_blocking_while_wanted};
+use super::super::connection_pool::UpstreamBody;
 use super::super::error::{ErrorKind, ProxyError};
 use super::super::framing::Head;
-use super::super::pool::UpstreamBody;
 use super::super::upload::Upload;
 use super::answer::{
     Beside, LARGEST_ANSWER, WholeAnswer, WholeReading, cut_off, fold_stream, read_whole,
     too_large_to_fold,
 };
-use super::crossed::{Crossed, CrossedStream, unreadable};
 use super::fields::{becomes_another, becomes_json, is_encoded, is_events};
 use super::fold::FoldOutcome;
 use super::memory::{BodyMemory, MemoryReservation, Side, too_large_to_turn};
 use super::request;
+use super::translated_stream::{StreamTranslator, TranslatedStream, unreadable};
 use super::upload::{TranslationFailure, read_upload};
 use crate::config::AllowedPath;
 use crate::provider::Dialect;
@@ -55,14 +55,17 @@ enum ApiPair {
 
 /// A path that is served in terms of another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PathBridge {
+pub struct PathTranslation {
     wires: ApiPair,
     /// The other path: its place in the provider's list.
     pub(in crate::proxy) target: usize,
 }
 
-/// Adds the path that a provider lacks to those that it serves, where `translates` says so: the bridge of each path.
-pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<PathBridge>> {
+/// Adds the path that a provider lacks to those that it serves, where `translates` says so: how each path is translated.
+pub fn path_translations(
+    paths: &mut Vec<AllowedPath>,
+    translates: bool,
+) -> Vec<Option<PathTranslation>> {
     let find = |name: &str| {
         let is_it = |path: &AllowedPath| path.path == name && path.methods.contains(&Method::POST);
         paths.iter().position(is_it)
@@ -72,21 +75,21 @@ pub fn bridges(paths: &mut Vec<AllowedPath>, translates: bool) -> Vec<Option<Pat
         (Some(target), None) => Some((RESPONSES, ApiPair::ResponsesToChat, target)),
         (Some(_), Some(_)) | (None, None) => None,
     };
-    let mut bridges = vec![None; paths.len()];
+    let mut path_translations = vec![None; paths.len()];
     let Some((path, wires, target)) = missing.filter(|_| translates) else {
-        return bridges;
+        return path_translations;
     };
     // A path that is listed with other methods alone gets no second meaning.
     if !paths.iter().any(|known| known.path == path) {
         paths.push(AllowedPath::new(path, &[Method::POST]));
-        bridges.push(Some(PathBridge { wires, target }));
+        path_translations.push(Some(PathTranslation { wires, target }));
     }
-    bridges
+    path_translations
 }
 
 /// A request that went over, for its answer's way back.
 #[derive(Debug)]
-pub(in crate::proxy) struct BridgedRequest {
+pub(in crate::proxy) struct TranslatedExchange {
     wires: ApiPair,
     pub(in crate::proxy) asked: EchoedFields,
     wants_stream: bool,
@@ -140,7 +143,7 @@ impl ApiPair {
     }
 }
 
-impl PathBridge {
+impl PathTranslation {
     /// Turns a request's body into what the other path takes, and that into what the provider does.
     pub(in crate::proxy) async fn request(
         self,
@@ -148,7 +151,7 @@ impl PathBridge {
         head: &mut Head,
         upload: &Upload,
         memory: &BodyMemory,
-    ) -> Result<BridgedRequest, TranslationFailure> {
+    ) -> Result<TranslatedExchange, TranslationFailure> {
         if is_encoded(head.headers.all(&CONTENT_ENCODING)) {
             let message = "hermes-proxyd: a compressed request body can't be translated; switch \
                            request compression off in the app";
@@ -159,7 +162,7 @@ impl PathBridge {
         let body = read_upload(upload, &mut held).await?;
         let (wires, length) = (self.wires, body.len());
         let work = move |wanted: StillWanted<'_>| wires.turn(dialect, body, held, wanted);
-        let (turned, made) = aside_while_wanted(length, work).await?;
+        let (turned, made) = run_blocking_while_wanted(length, work).await?;
         let fields = &mut head.headers;
         fields.put(CONTENT_LENGTH, made.len().to_string());
         fields.put(CONTENT_TYPE, "application/json");
@@ -169,7 +172,7 @@ impl PathBridge {
             fields.put(ACCEPT, "text/event-stream");
         }
         upload.put_whole(made.into());
-        Ok(BridgedRequest {
+        Ok(TranslatedExchange {
             wires: self.wires,
             wants_stream: turned.wants_stream,
             asked: EchoedFields {
@@ -182,7 +185,7 @@ impl PathBridge {
     }
 }
 
-impl BridgedRequest {
+impl TranslatedExchange {
     /// Whether this answer goes back as a stream.
     pub(in crate::proxy) fn is_stream(&self, answer: &Response<UpstreamBody>) -> bool {
         self.wants_stream
@@ -202,16 +205,16 @@ impl BridgedRequest {
     }
 
     /// The answer's stream on its way back.
-    pub(in crate::proxy) fn stream(&self, memory: &BodyMemory) -> Crossed {
+    pub(in crate::proxy) fn stream(&self, memory: &BodyMemory) -> TranslatedStream {
         let stream = match self.wires {
             ApiPair::ChatToResponses => {
-                CrossedStream::Chat(Box::new(chat::ChatStream::new(&self.asked, MOST)))
+                StreamTranslator::Chat(Box::new(chat::ChatStream::new(&self.asked, MOST)))
             }
-            ApiPair::ResponsesToChat => CrossedStream::Responses(Box::new(
+            ApiPair::ResponsesToChat => StreamTranslator::Responses(Box::new(
                 responses::ResponsesStream::new(&self.asked, MOST),
             )),
         };
-        Crossed::new(stream, MemoryReservation::new(memory, Side::Answer))
+        TranslatedStream::new(stream, MemoryReservation::new(memory, Side::Answer))
     }
 
     /// Reads an answer, and makes the one of it that the app asked for.
@@ -258,7 +261,7 @@ impl BridgedRequest {
                 translate::WholeTranslation::Failed(body) => (StatusCode::BAD_GATEWAY, body),
             })
         };
-        let (status, body) = aside(response.body().len(), work).await?;
+        let (status, body) = run_blocking(response.body().len(), work).await?;
         if status != StatusCode::OK {
             *response.status_mut() = status;
         }
