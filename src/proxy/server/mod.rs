@@ -77,6 +77,23 @@ struct ConnectionContext {
     reporter: RefusalReporter,
 }
 
+impl ConnectionContext {
+    fn new(
+        limits: ConnectionLimits,
+        stop: Stop,
+        place: ConnectionSlot,
+        reporter: RefusalReporter,
+    ) -> Self {
+        Self {
+            handle: ConnectionHandle::new(place.seat()),
+            limits,
+            stop,
+            place,
+            reporter,
+        }
+    }
+}
+
 /// Serves one client until it leaves or `stop` ends it.
 pub(super) async fn serve(
     socket: Socket,
@@ -91,17 +108,12 @@ pub(super) async fn serve(
         timeouts: rules.timeouts,
     };
     drop(rules);
-    let context = ConnectionContext {
-        handle: ConnectionHandle::new(place.seat()),
-        limits,
-        stop,
-        place,
-        reporter: RefusalReporter {
-            ledger: gateway.ledger().clone(),
-            from: entry.from.clone(),
-            gateway: Some(gateway.clone()),
-        },
+    let reporter = RefusalReporter {
+        ledger: gateway.ledger().clone(),
+        from: entry.from.clone(),
+        gateway: Some(gateway.clone()),
     };
+    let context = ConnectionContext::new(limits, stop, place, reporter);
     let handle = context.handle.clone();
     let answer = move |head, body| {
         let request = IncomingRequest { head, body };

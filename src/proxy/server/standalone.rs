@@ -11,7 +11,7 @@ use super::super::admission::ConnectionSlots;
 use super::super::framing::Head;
 use super::super::socket::Socket;
 use super::refusal::RefusalReporter;
-use super::{ConnectionContext, ConnectionHandle, ConnectionLimits, RequestBody, Stop, drive};
+use super::{ConnectionContext, ConnectionLimits, RequestBody, Stop, drive};
 use crate::config::Timeouts;
 
 /// Answers every request by this function, with heads of at most this many bytes.
@@ -33,19 +33,12 @@ pub async fn serve_alone<F, B>(
         timeouts: Timeouts::default(),
     };
     let place = ConnectionSlots::new(1).take().await;
-    let handle = ConnectionHandle::new(place.seat());
     let reporter = RefusalReporter {
         ledger: Arc::default(),
         from: "alone".into(),
         gateway: None,
     };
     let socket = Socket::Unix(stream);
-    let context = ConnectionContext {
-        limits,
-        stop,
-        place,
-        handle,
-        reporter,
-    };
+    let context = ConnectionContext::new(limits, stop, place, reporter);
     drive(socket, context, answer).await;
 }

@@ -60,19 +60,12 @@ where
     };
     let places = ConnectionSlots::new(1);
     let place = places.take().await;
-    let handle = ConnectionHandle::new(place.seat());
     let reporter = RefusalReporter {
         ledger: Arc::default(),
         from: "127.0.0.1".into(),
         gateway: None,
     };
-    let context = ConnectionContext {
-        limits,
-        stop,
-        place,
-        handle,
-        reporter,
-    };
+    let context = ConnectionContext::new(limits, stop, place, reporter);
     drive(socket, context, answer).await;
     places.take().now_or_never().expect("the place is free");
 }
